@@ -1,0 +1,156 @@
+"""Configs: frozen dataclasses beside the code they configure, and YAML files that hold only what differs from their defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+
+from common.errors import ConfigError
+from common.files import sha256_of_bytes
+from common.typed_values import WrongTypeError, as_type, describe, show
+
+MAX_FILE_BYTES = 1 << 20
+"""What is larger is not a config."""
+
+T = TypeVar("T")
+
+
+def load_config(default: T, path: Path) -> T:
+    """The config `default` (a frozen dataclass) with the values of the YAML file `path` put over it.
+
+    The file is a mapping of field names to values, nested as the config is. ConfigError, on one line with the file and the dotted
+    name, for: a key that the config does not have (the nearest one is named) or that is given twice, a value of another type,
+    a number that is not finite, a value that the config itself refuses by ValueError, a file that is unreadable, larger than
+    1 MiB or not YAML.
+    """
+    try:
+        return _merged(default, _read_yaml(path), "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def to_yaml(config: Any) -> str:
+    """Every value of `config` as YAML in the order of its fields; `load_config` reads it back to an equal config."""
+    return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def config_hash(config: Any) -> str:
+    """Hex sha256 of all names and values of `config`; the order of its fields does not matter."""
+    return sha256_of_bytes(json.dumps(_plain(config), sort_keys=True).encode())
+
+
+def first_difference(config: T, other: T) -> str | None:
+    """The first field, dotted, in which two configs of one class differ, as "name is x, not y"; None if they are equal."""
+    ours, theirs = _flat(_plain(config)), _flat(_plain(other))
+    for name in ours | theirs:
+        if ours.get(name) != theirs.get(name):
+            return f"{name} is {show(ours.get(name))}, not {show(theirs.get(name))}"
+    return None
+
+
+def refuse_non_finite(config: Any) -> None:
+    """Raise ConfigError if a number anywhere in `config` is NaN or infinite."""
+    for name, value in _flat(_plain(config)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name} must be a finite number, not {value}")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which takes the last of two equal keys without a word, made to refuse the second."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {show(key.value)} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    """The content of a YAML file; an empty one is an empty mapping."""
+    content = _read_capped(path)
+    try:
+        values = yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"not YAML{line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError("not YAML: it holds what no text file should") from None
+    return {} if values is None else values
+
+
+def _read_capped(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"larger than {MAX_FILE_BYTES:,} bytes, so not a config")
+    return content
+
+
+def _merged(config: T, values: Any, prefix: str) -> T:
+    """`config` with the mapping `values` put over it; `prefix` is its dotted place with a dot at the end, or empty."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the file'} must be a mapping of names to values, not {show(values)}")
+    kinds = get_type_hints(type(config))
+    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise ConfigError(f"unknown key '{prefix}{_short(key)}'; {_nearest(key, names, prefix)}")
+    changes = {key: _converted(kinds[key], getattr(config, key), value, f"{prefix}{key}") for key, value in values.items()}
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except ValueError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
+def _short(key: Any) -> str:
+    return show(str(key))[1:-1]
+
+
+def _nearest(key: Any, names: list[str], prefix: str) -> str:
+    near = difflib.get_close_matches(str(key)[:100], names, n=1)
+    return f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(names)}"
+
+
+def _converted(kind: Any, current: Any, value: Any, name: str) -> Any:
+    """`value` as the field's type `kind`; a mapping for a field that holds a config is merged into its `current` value."""
+    nested = current if dataclasses.is_dataclass(current) else next((part() for part in get_args(kind) if dataclasses.is_dataclass(part)), None)
+    if nested is not None and (value is not None or type(None) not in get_args(kind)):
+        return _merged(nested, value, f"{name}.")
+    try:
+        return as_type(kind, value)
+    except WrongTypeError:
+        raise ConfigError(f"{name} must be {describe(kind)}, not {show(value)}") from None
+
+
+def _plain(value: Any) -> Any:
+    """`value` in terms that YAML and JSON know."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flat(plain: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names to leaves of a `_plain` value; items of a list count as leaves named by their index."""
+    if not isinstance(plain, (dict, list)) or not plain:
+        return {prefix: plain}
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain)
+    return {name: leaf for key, item in items for name, leaf in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()}

@@ -1,0 +1,77 @@
+"""One recorded run of the robot in memory: what an episode log holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+SCHEMA_VERSION = 1
+
+# Why an episode ended. A fall or a safety stop terminates (nothing is earned after it); the others truncate.
+END_FALL = "fall"
+END_SAFETY = "safety"
+END_TIME_LIMIT = "time_limit"
+END_OPERATOR = "operator"
+END_UNKNOWN = "unknown"  # the process died or the source did not say
+TERMINATING_ENDS = (END_FALL, END_SAFETY)
+
+
+@dataclass(frozen=True)
+class EpisodeAttributes:
+    """What is true of the whole episode."""
+
+    robot: str
+    policy_sha256: str  # of the artifact that acted; "" where unknown
+    control_dt_s: float
+    layout_json: str  # the observation layout, as in the policy artifact
+    config_json: str  # whatever configured the collection
+    session: str  # recordings of one sitting share it; held-out splits go by session
+    source: str  # "go1", "twin:mattress", "released_uni_o4", ...
+    ended: str = END_UNKNOWN
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass
+class Episode:
+    """T control steps. Row t: the policy saw observations[t], did actions[t], and rewards[t] was measured one step later.
+
+    A field that the source did not record is NaN-filled (floats) and named in `missing`.
+    """
+
+    attributes: EpisodeAttributes
+    observations: Float32Array  # (T, 5, 58) as the policy saw them, scaled
+    actions: Float32Array  # (T, 12)
+    action_mean: Float32Array  # (T, 12)
+    log_prob: Float32Array  # (T,)
+    rewards: Float32Array  # (T,)
+    reward_terms: Float32Array  # (T, 7), columns as robot.reward.WEIGHTS
+    terminated: BoolArray  # (T,)
+    truncated: BoolArray  # (T,)
+    final_observation: Float32Array  # (5, 58) after the last action
+    joint_pos: Float32Array  # (T, 12) rad
+    joint_vel: Float32Array  # (T, 12) rad/s
+    joint_torque: Float32Array  # (T, 12) N m
+    quaternion_wxyz: Float32Array  # (T, 4)
+    gyro_b: Float32Array  # (T, 3) rad/s
+    accelerometer_b: Float32Array  # (T, 3) m/s^2
+    foot_force: Float32Array  # (T, 4) N
+    base_lin_vel_b: Float32Array  # (T, 3) m/s
+    base_ang_vel_b: Float32Array  # (T, 3) rad/s
+    velocity_valid: BoolArray  # (T,)
+    velocity_age_s: Float32Array  # (T,)
+    command: Float32Array  # (T, 15) unscaled
+    joint_pos_target: Float32Array  # (T, 12) rad, as sent, after safety
+    stamp_s: Float64Array  # (T,) monotonic
+    loop_latency_s: Float32Array  # (T,) from state read to command written
+    overrun: BoolArray  # (T,) the tick missed its deadline
+    safety_events: NDArray[np.uint32]  # (T,) bit mask of robot.supervisor.SafetyEvent
+    missing: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.actions)

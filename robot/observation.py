@@ -1,0 +1,178 @@
+"""What the policy sees: 58 values a step, five steps of history; the same lines for one robot and for thousands.
+
+Every function takes any leading batch shape. Layout, scales and history length are data and travel with the policy
+(source: Uni-O4's released robot logs, which follow Walk These Ways).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+
+FloatArray = NDArray[np.floating[Any]]
+
+# The command's slots, unscaled. Units: m/s, m/s, rad/s, m, Hz, then phases and duration as shares of a cycle, m, rad, rad, m, m.
+COMMAND_NAMES = (
+    "vx", "vy", "yaw_rate", "body_height", "gait_frequency", "gait_phase", "gait_offset", "gait_bound", "gait_duration",
+    "foot_swing_height", "pitch", "roll", "stance_width", "stance_length", "slot_17",
+)  # fmt: skip
+COMMAND_SCALES = (2.0, 2.0, 0.25, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.15, 0.3, 0.3, 1.0, 1.0, 1.0)
+COMMAND_SIZE = len(COMMAND_NAMES)
+
+# Meaning of the last command slot: a constant 0 in the released policies, the gait's timing reference in the paper's text.
+SLOT_17_AUXILIARY = "auxiliary"
+SLOT_17_TIMING = "timing_reference"
+
+
+@dataclass(frozen=True)
+class ObservationTerm:
+    """One named stretch of the observation frame: `size` values multiplied by `scale`."""
+
+    name: str
+    size: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class ObservationLayout:
+    """Names, sizes and scales of one frame, and how many frames the policy sees (oldest first)."""
+
+    terms: tuple[ObservationTerm, ...]
+    history: int
+
+    @property
+    def frame_size(self) -> int:
+        """Values in one frame."""
+        return sum(term.size for term in self.terms)
+
+    @property
+    def size(self) -> int:
+        """Values in the flattened history that the policy takes."""
+        return self.frame_size * self.history
+
+    @cached_property
+    def scales(self) -> NDArray[np.float64]:
+        """Scale of each value of a frame, (frame_size,), read-only."""
+        scales = np.concatenate([np.full(term.size, term.scale) for term in self.terms])
+        scales.flags.writeable = False
+        return scales
+
+    def slice_of(self, name: str) -> slice:
+        """Where the term `name` stands in a frame; KeyError if the layout has none."""
+        start = 0
+        for term in self.terms:
+            if term.name == name:
+                return slice(start, start + term.size)
+            start += term.size
+        raise KeyError(f"the observation layout has no term '{name}'")
+
+    def has(self, name: str) -> bool:
+        """Whether a term of this name is in the frame."""
+        return any(term.name == name for term in self.terms)
+
+
+def go1_layout(slot_17: str = SLOT_17_AUXILIARY) -> ObservationLayout:
+    """The 58 x 5 layout of the Go1 policies; `slot_17` names the meaning of the last command slot."""
+    if slot_17 not in (SLOT_17_AUXILIARY, SLOT_17_TIMING):
+        raise ValueError(f"slot 17 is '{SLOT_17_AUXILIARY}' or '{SLOT_17_TIMING}', not '{slot_17}'")
+    commands = zip((*COMMAND_NAMES[:-1], slot_17), COMMAND_SCALES, strict=True)
+    terms = (
+        ObservationTerm("projected_gravity", 3, 1.0),
+        *(ObservationTerm(f"command/{name}", 1, scale) for name, scale in commands),
+        ObservationTerm("joint_pos", go1.NUM_JOINTS, 1.0),
+        ObservationTerm("joint_vel", go1.NUM_JOINTS, 0.05),
+        ObservationTerm("last_action", go1.NUM_JOINTS, 1.0),
+        ObservationTerm("clock", len(go1.LEGS), 1.0),
+    )
+    return ObservationLayout(terms, history=5)
+
+
+GO1_LAYOUT = go1_layout()
+COMMAND_SLICE = slice(3, 3 + COMMAND_SIZE)
+
+
+def trot_command(vx: float = 0.0, vy: float = 0.0, yaw_rate: float = 0.0) -> NDArray[np.float64]:
+    """Unscaled command (15,) for a trot at 3 Hz with the logs' stance; m/s, m/s, rad/s."""
+    command = dict.fromkeys(COMMAND_NAMES, 0.0) | {
+        "vx": vx, "vy": vy, "yaw_rate": yaw_rate, "gait_frequency": 3.0, "gait_phase": 0.5, "gait_duration": 0.5,
+        "foot_swing_height": 0.08, "stance_width": 0.33, "stance_length": 0.40,
+    }  # fmt: skip
+    return np.array([command[name] for name in COMMAND_NAMES])
+
+
+def projected_gravity(quaternion_wxyz: FloatArray) -> FloatArray:
+    """Unit gravity in the body frame, R^T (0, 0, -1), (..., 3), from body-to-world quaternions (..., 4)."""
+    w, x, y, z = (quaternion_wxyz[..., i] for i in range(4))
+    return np.stack([-2 * (x * z - w * y), -2 * (y * z + w * x), -(1 - 2 * (x * x + y * y))], axis=-1)
+
+
+def tilt_rad(gravity_b: FloatArray) -> FloatArray:
+    """Angle (...) between the body's z axis and the vertical, rad, from projected gravity (..., 3)."""
+    return np.asarray(np.arccos(np.clip(-gravity_b[..., 2], -1.0, 1.0)))
+
+
+def rotate_to_body(quaternion_wxyz: FloatArray, vector_w: FloatArray) -> FloatArray:
+    """World vectors (..., 3) in the body frame, R^T v, for body-to-world quaternions (..., 4)."""
+    w, xyz = quaternion_wxyz[..., :1], -quaternion_wxyz[..., 1:]
+    cross = 2 * np.cross(xyz, vector_w)
+    return np.asarray(vector_w + w * cross + np.cross(xyz, cross))
+
+
+def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.CONTROL_DT) -> FloatArray:
+    """Gait index (...) in [0, 1) one control step later, g <- (g + dt f) mod 1."""
+    return np.asarray((gait_index + dt_s * command[..., 4]) % 1.0)
+
+
+def foot_phases(gait_index: FloatArray, command: FloatArray) -> FloatArray:
+    """Phase of each foot (..., 4), FL FR RL RR, in [0, 1): stance below 0.5, swing above (Walk These Ways).
+
+    FL g + phase + offset + bound, FR g + offset, RL g + bound, RR g + phase; warped so that stance takes the share `duration`.
+    """
+    phase, offset, bound, duration = (command[..., i] for i in (5, 6, 7, 8))
+    raw = np.stack([gait_index + phase + offset + bound, gait_index + offset, gait_index + bound, gait_index + phase], axis=-1) % 1.0
+    share = np.clip(duration, 1e-3, 1 - 1e-3)[..., None]
+    return np.where(raw < share, 0.5 * raw / share, 0.5 + 0.5 * (raw - share) / (1 - share))
+
+
+def observe(
+    gravity_b: FloatArray,
+    command: FloatArray,
+    joint_pos: FloatArray,
+    joint_vel: FloatArray,
+    last_action: FloatArray,
+    gait_index: FloatArray,
+    layout: ObservationLayout = GO1_LAYOUT,
+) -> NDArray[np.float32]:
+    """One frame (..., 58) float32, scaled. Inputs: (..., 3), (..., 15) unscaled, (..., 12) rad, rad/s, action, and (...)."""
+    if layout.has(f"command/{SLOT_17_TIMING}"):
+        command = np.concatenate([command[..., :-1], gait_index[..., None]], axis=-1)
+    clock = np.sin(2 * np.pi * foot_phases(gait_index, command))
+    clipped = np.clip(last_action, -go1.ACTION_CLIP, go1.ACTION_CLIP)
+    frame = np.concatenate([gravity_b, command, joint_pos - go1.DEFAULT_JOINT_POS, joint_vel, clipped, clock], axis=-1)
+    return np.asarray(frame * layout.scales, dtype=np.float32)
+
+
+class ObservationHistory:
+    """The last frames of a batch of robots, (*batch, history, frame_size) float32, oldest first; zeros before the first frame."""
+
+    def __init__(self, batch_shape: tuple[int, ...] = (), layout: ObservationLayout = GO1_LAYOUT) -> None:
+        self.frames = np.zeros((*batch_shape, layout.history, layout.frame_size), dtype=np.float32)
+
+    def reset(self, where: Any = ...) -> None:
+        """Forget the frames of the robots selected by `where` (an index or mask over the batch)."""
+        self.frames[where] = 0.0
+
+    def push(self, frame: NDArray[np.float32], where: Any = ...) -> NDArray[np.float32]:
+        """Append frames (*batch, frame_size) for the robots selected by `where` (all by default).
+
+        Returns the history of all robots, a view valid until the next push.
+        """
+        self.frames[where, :-1, :] = self.frames[where, 1:, :]
+        self.frames[where, -1, :] = frame[where]
+        return self.frames

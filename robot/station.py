@@ -1,0 +1,85 @@
+"""A robot with everything around it that an episode needs; what a stage is handed by whoever knows which robot it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.artifact_metadata import layout_json
+from robot.control_loop import ControlLoop
+from robot.driver import RobotDriver, VelocitySource
+from robot.episode import EpisodeAttributes
+from robot.episode_log import EpisodeWriter
+from robot.observation import trot_command
+from robot.pace import Pace
+from robot.policy_artifact import PolicyArtifact
+from robot.run_episode import EpisodePlan, EpisodeSummary, run_episode
+from robot.supervisor import Mode, Supervisor
+
+
+@dataclass(frozen=True)
+class Station:
+    """A connected robot, its velocity source, its clock, and the hand that sets it upright after a fall."""
+
+    driver: RobotDriver
+    velocity: VelocitySource
+    pace: Pace
+    set_upright: Callable[[], None]
+    source: str  # for the episode log, such as "go1" or "twin:mattress"
+
+
+class Collector:
+    """Runs logged episodes of a policy at a station, again and again, until somebody has seen enough."""
+
+    def __init__(self, station: Station, policy: PolicyArtifact, rng: np.random.Generator | None, session: str, config_json: str = "{}") -> None:
+        self.station = station
+        self.session = session
+        self.config_json = config_json
+        self.loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd), rng)
+        self._policy = policy
+
+    def use(self, policy: PolicyArtifact) -> None:
+        """Act with another policy from the next episode on."""
+        self.loop.use(policy)
+        self._policy = policy
+
+    def collect(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
+        """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first."""
+        if self.loop.mode is Mode.DAMPING:
+            self.station.set_upright()
+            self.loop.rearm()
+        with EpisodeWriter(path, self._attributes()) as writer:
+            return run_episode(self.station.driver, self.station.velocity, self.loop, self.station.pace, plan, writer)
+
+    def _attributes(self) -> EpisodeAttributes:
+        metadata = self._policy.metadata
+        return EpisodeAttributes(
+            robot=metadata.robot,
+            policy_sha256=self._policy.sha256,
+            control_dt_s=metadata.control_dt_s,
+            layout_json=layout_json(metadata.layout),
+            config_json=self.config_json,
+            session=self.session,
+            source=self.station.source,
+        )
+
+
+@dataclass(frozen=True)
+class ForwardCommands:
+    """Forward speeds for an episode: a new one every `hold_s`, uniform in a range."""
+
+    vx_low: float  # m/s
+    vx_high: float  # m/s
+    hold_s: float = 4.0  # s
+
+    def draw(self, max_steps: int, rng: np.random.Generator) -> EpisodePlan:
+        """A plan of up to `max_steps` control steps with commands drawn now."""
+        hold = max(1, round(self.hold_s / go1.CONTROL_DT))
+        speeds = rng.uniform(self.vx_low, self.vx_high, max_steps // hold + 1)
+        commands: list[NDArray[np.float64]] = [trot_command(speed) for speed in speeds]
+        return EpisodePlan(max_steps, lambda step: commands[min(step // hold, len(commands) - 1)])
