@@ -1,0 +1,38 @@
+"""Checkpoints: tensors and plain numbers only, loaded with weights_only, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import QuadloopError
+from common.files import whole_or_absent
+
+_MAX_BYTES = 2**31
+
+
+class CheckpointError(QuadloopError):
+    """A checkpoint that cannot be read or does not fit what it is loaded into."""
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, state dicts and plain numbers to `path`."""
+    with whole_or_absent(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; CheckpointError if it is missing, too large or holds anything but tensors and plain values."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except Exception as error:  # torch raises many kinds for foreign or damaged files
+        raise CheckpointError(f"{path} is not a checkpoint of quadloop: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a checkpoint of quadloop: it holds no dictionary")
+    return content

@@ -1,0 +1,118 @@
+"""An ensemble of learned transition models (Uni-O4 eq. 5): next frame, reward and whether the episode terminates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from learners.batches import Batch
+from learners.networks import MLP, Normaliser
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """The models' sizes and training. Defaults are the paper's and the released code's."""
+
+    steps: int = 1_000_000
+    """gradient steps"""
+    batch_size: int = 256
+    """transitions a step"""
+    members: int = 7
+    """models trained"""
+    elites: int = 5
+    """models used: the best on data that was not trained on"""
+    hidden: tuple[int, ...] = (400, 400, 400, 400)
+    """hidden layers"""
+    learning_rate: float = 3e-4
+    """Adam's"""
+    bf16: bool = False
+    """matrix products in bfloat16"""
+
+
+_LOG_STD_RANGE = (-5.0, 1.0)  # of normalised changes: neither certain beyond the data's noise nor wider than the data
+
+
+def gaussian_negative_log_likelihood(target: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Eq. 5's -log T(s'|s, a) up to a constant: mean over all but the leading axis, (M, B, F) -> (M,)."""
+    return (0.5 * ((target - mean) * torch.exp(-log_std)).square() + log_std).flatten(1).mean(1)
+
+
+class DynamicsEnsemble(nn.Module):
+    """M models of (observation, action) -> next frame, reward, termination.
+
+    An observation is `history` frames, oldest first: only the newest frame is predicted and the others move up. history=1 is the
+    usual full state.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, history: int, config: DynamicsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frame_size = observation_size // history
+        self.inputs = Normaliser(observation_size + action_size)
+        self.changes = Normaliser(self.frame_size + 1)  # change of the frame, then the reward
+        outputs = 2 * (self.frame_size + 1) + 1
+        self.network = MLP((observation_size + action_size, *config.hidden, outputs), (config.members,), "silu")
+        self.register_buffer("elites", torch.arange(config.elites))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
+
+    elites: Tensor
+
+    def fit_normalisers(self, batch: Batch) -> None:
+        """Take the data's statistics."""
+        self.inputs.fit(torch.cat([batch.observations, batch.actions], -1))
+        self.changes.fit(self._targets(batch))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood of each member (M,): Gaussian in frame and reward, Bernoulli in termination."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            mean, log_std, logit = self._heads(torch.cat([batch.observations, batch.actions], -1))
+        likelihood = gaussian_negative_log_likelihood(self.changes(self._targets(batch)), mean, log_std)
+        terminations = functional.binary_cross_entropy_with_logits(logit, batch.terminated.expand_as(logit), reduction="none").mean(-1)
+        return likelihood + terminations
+
+    def update(self, batch: Batch) -> Tensor:
+        """One gradient step of every member on the same batch; returns the mean loss."""
+        loss = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        self.optimizer.step()
+        return loss.detach().mean()
+
+    @torch.no_grad()
+    def choose_elites(self, holdout: Batch) -> Tensor:
+        """Keep the members with the smallest loss on `holdout`; returns all losses (M,)."""
+        losses = self.loss(holdout)
+        self.elites.copy_(losses.argsort()[: len(self.elites)])
+        return losses
+
+    @torch.no_grad()
+    def predict(self, observations: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step by the elites, each on its own rows: (E, B, O), (E, B, A), noise (E, B, F) standard normal.
+
+        Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B).
+        """
+        elite = MLP(self.network.sizes, (len(self.elites),), "silu")
+        for target, source in zip(elite.parameters(), self.network.parameters(), strict=True):
+            target.copy_(source[self.elites])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            mean, log_std, logit = self._split(elite(self.inputs(torch.cat([observations, actions], -1))))
+        frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
+        change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean
+        frame = observations[..., -self.frame_size :] + change[..., :-1]
+        return torch.cat([observations[..., self.frame_size :], frame], -1), change[..., -1], torch.sigmoid(logit)
+
+    def _heads(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._split(self.network(self.inputs(inputs)))
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_std, logit = outputs.float().split([self.frame_size + 1, self.frame_size + 1, 1], -1)
+        low, high = _LOG_STD_RANGE
+        return mean, low + (high - low) * torch.sigmoid(log_std), logit.squeeze(-1)
+
+    def _targets(self, batch: Batch) -> Tensor:
+        newest = slice(-self.frame_size, None)
+        change = batch.next_observations[..., newest] - batch.observations[..., newest]
+        return torch.cat([change, batch.rewards[..., None]], -1)

@@ -1,0 +1,116 @@
+"""Fitted-Q evaluation (Paine et al. 2020): the value of given policies from recorded transitions alone, with bootstrap intervals.
+
+Independent of AM-Q: no learned model, no critic of the improvement, and fitted on data that the improvement never saw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learners.batches import TensorData
+from learners.networks import MLP, Normaliser
+from learners.policy import GaussianPolicy
+from learners.transitions import Transitions
+
+
+@dataclass(frozen=True)
+class FqeConfig:
+    """Sizes and training of the evaluators."""
+
+    steps: int = 20_000
+    """gradient steps"""
+    batch_size: int = 256
+    """transitions a step"""
+    members: int = 8
+    """bootstrap replicas, each on its own resampling of the sessions"""
+    hidden: tuple[int, ...] = (256, 256)
+    """hidden layers"""
+    learning_rate: float = 3e-4
+    """Adam's"""
+    gamma: float = 0.99
+    """discount a control step"""
+    polyak: float = 0.005
+    """share that the target network takes over a step"""
+
+
+def fqe_target(rewards: Tensor, next_q: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+    """r + gamma (1 - terminated) Q(s', pi(s')): (B,), (..., B), (B,) -> (..., B)."""
+    return rewards + gamma * (1 - terminated) * next_q
+
+
+def bootstrap_weights(groups: Tensor, members: int, generator: torch.Generator) -> Tensor:
+    """(members, N) weights of rows: how often each row's group was drawn when groups (N,) are resampled with replacement."""
+    names, rows = groups.unique(return_inverse=True)
+    picks = torch.randint(len(names), (members, len(names)), generator=generator)
+    counts = torch.zeros(members, len(names)).scatter_add_(1, picks, torch.ones(picks.shape))
+    return counts[:, rows]
+
+
+@dataclass(frozen=True)
+class FqeEstimate:
+    """Discounted value of each policy, averaged over the data's states, per bootstrap replica (P, members); units of the reward."""
+
+    values: Tensor
+
+
+def fitted_q_evaluation(
+    data: Transitions, groups: NDArray, policies: list[GaussianPolicy], config: FqeConfig, seed: int  # type: ignore[type-arg]
+) -> FqeEstimate:
+    """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = TensorData(data)
+    weights = bootstrap_weights(torch.from_numpy(groups), config.members, generator)
+    evaluator = _Evaluator(tensors, policies, config)
+    for _ in range(config.steps):
+        evaluator.update(torch.randint(len(tensors), (config.batch_size,), generator=generator), weights)
+    return FqeEstimate(evaluator.values(weights))
+
+
+class _Evaluator:
+    def __init__(self, data: TensorData, policies: list[GaussianPolicy], config: FqeConfig) -> None:
+        self.data, self.config = data, config
+        with torch.no_grad():
+            self.actions = torch.stack([policy(data.all.observations) for policy in policies])  # (P, N, A)
+            self.next_actions = torch.stack([policy(data.all.next_observations) for policy in policies])
+        size, action_size = data.all.observations.shape[-1], data.all.actions.shape[-1]
+        self.normaliser = Normaliser(size + action_size)
+        self.normaliser.fit(torch.cat([data.all.observations, data.all.actions], -1))
+        sizes, members = (size + action_size, *config.hidden, 1), (len(policies), config.members)
+        self.q, self.target = (MLP(sizes, members, "relu", layer_norm=True) for _ in range(2))
+        with torch.no_grad():  # both policies' replicas start alike, so that their difference is the policies'
+            for parameter in self.q.parameters():
+                parameter.copy_(parameter[:1].expand_as(parameter))
+        self.target.load_state_dict(self.q.state_dict())
+        self.optimizer = torch.optim.Adam(self.q.parameters(), lr=config.learning_rate, fused=True)
+
+    def update(self, picks: Tensor, weights: Tensor) -> None:
+        """One weighted regression step of every policy's every replica on the same transitions."""
+        batch = self.data.rows(picks)
+        with torch.no_grad():
+            next_q = self._values(self.target, batch.next_observations, self.next_actions[:, picks])
+            goal = fqe_target(batch.rewards, next_q, batch.terminated, self.config.gamma)
+        inputs = self.normaliser(torch.cat([batch.observations, batch.actions], -1))
+        error = self.q(inputs).squeeze(-1) - goal
+        self.optimizer.zero_grad(set_to_none=True)
+        (weights[:, picks] * error.square()).mean(-1).sum().backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.q.parameters()), self.config.polyak)
+
+    @torch.no_grad()
+    def values(self, weights: Tensor) -> Tensor:
+        """(P, members): weighted mean over all states of Q(s, pi(s))."""
+        total = torch.zeros(self.q.members)
+        for rows in torch.arange(len(self.data)).split(8192):
+            q = self._values(self.q, self.data.all.observations[rows], self.actions[:, rows])
+            total += (q * weights[:, rows]).sum(-1)
+        return total / weights.sum(-1)
+
+    def _values(self, network: MLP, observations: Tensor, actions: Tensor) -> Tensor:
+        """(P, members, B) for observations (B, O) and each policy's actions (P, B, A)."""
+        inputs = torch.cat([observations.expand(len(actions), *observations.shape), actions], -1)
+        return network(self.normaliser(inputs)[:, None]).squeeze(-1)

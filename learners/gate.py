@@ -1,0 +1,42 @@
+"""May the new policy replace the old one? A paired decision from the estimates of both on the same rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The test that a candidate has to pass."""
+
+    horizon: int = 20
+    """H of AM-Q, control steps"""
+    starts: int = 500
+    """start states drawn from the data for each query"""
+    confidence_z: float = 1.2816
+    """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
+    max_kl: float = 0.5
+    """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One query of the gate about one ensemble member."""
+
+    difference: float  # mean of J(pi) - J(pi_k) over start states
+    standard_error: float
+    kl: float  # from the starting policy
+    accepted: bool
+
+
+def decide(candidate: Tensor, incumbent: Tensor, kl: float, config: GateConfig) -> Decision:
+    """Compare paired estimates (B,) of both policies on the same start states and noise."""
+    paired = candidate - incumbent
+    difference = float(paired.mean())
+    standard_error = float(paired.std() / len(paired) ** 0.5)
+    better = difference > config.confidence_z * standard_error
+    finite = bool(torch.isfinite(paired).all())
+    return Decision(difference, standard_error, kl, finite and better and kl <= config.max_kl)

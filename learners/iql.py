@@ -1,0 +1,114 @@
+"""Implicit Q-learning's critics (Kostrikov et al. 2021; Uni-O4 eqs. 2 and 3): Q and V of the best actions inside the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from learners.batches import Batch
+from learners.networks import MLP
+from learners.value import Value
+
+
+@dataclass(frozen=True)
+class IqlConfig:
+    """Critics' sizes and training. Defaults are the paper's for the robot."""
+
+    steps: int = 500_000
+    """gradient steps"""
+    batch_size: int = 512
+    """transitions a step"""
+    q_hidden: tuple[int, ...] = (1024, 1024)
+    """hidden layers of each of the two Q networks"""
+    v_hidden: tuple[int, ...] = (256, 256, 256)
+    """hidden layers of V"""
+    layer_norm: bool = True
+    """LayerNorm in Q, which bounds how far it can extrapolate beyond the data's actions"""
+    learning_rate: float = 1e-4
+    """Adam's, for Q and V"""
+    expectile: float = 0.7
+    """tau of eq. 2"""
+    gamma: float = 0.99
+    """discount a control step"""
+    polyak: float = 0.005
+    """share of Q that the target network takes over a step"""
+    bf16: bool = False
+    """matrix products in bfloat16"""
+
+
+def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
+    """Eq. 2: E[|tau - 1(u < 0)| u^2], u = Q(s, a) - V(s), over all elements."""
+    weight = torch.where(difference < 0, 1 - expectile, expectile)
+    return (weight * difference.square()).mean()
+
+
+def td_target(rewards: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+    """r + gamma (1 - terminated) V(s'), (B,)."""
+    return rewards + gamma * (1 - terminated) * next_values
+
+
+def q_loss(q_values: Tensor, target: Tensor) -> Tensor:
+    """Eq. 3: mean squared error of every Q network (M, B) to the target (B,), summed over networks."""
+    return (q_values - target).square().mean(-1).sum()
+
+
+class QFunction(nn.Module):
+    """Twin action values on normalised observations: (..., B, O), (..., B, A) -> (2, ..., B)."""
+
+    def __init__(self, value: Value, action_size: int, hidden: tuple[int, ...], layer_norm: bool) -> None:
+        super().__init__()
+        self.normaliser = value.normaliser
+        self.network = MLP((len(value.normaliser.mean) + action_size, *hidden, 1), (2,), "relu", layer_norm)
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Values of both networks."""
+        inputs = torch.cat([self.normaliser(observations), actions], -1)
+        flat = inputs.reshape(-1, inputs.shape[-1])
+        return self.network(flat).reshape(2, *inputs.shape[:-1])
+
+    def minimum(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The smaller of both, (..., B)."""
+        return self(observations, actions).amin(0)
+
+
+class IqlCritics:
+    """Q, its target, V and their optimiser."""
+
+    def __init__(self, observations: Tensor, action_size: int, config: IqlConfig) -> None:
+        self.config = config
+        self.v = Value(observations.shape[-1], config.v_hidden)
+        self.v.normaliser.fit(observations)
+        self.q = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
+        self.q_target = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
+        self.q_target.load_state_dict(self.q.state_dict())
+        parameters = [*self.q.network.parameters(), *self.v.network.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step on eqs. 2 and 3, then the target follows; returns detached losses and the mean V."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            with torch.no_grad():
+                target_q = self.q_target.minimum(batch.observations, batch.actions).float()
+                next_values = self.v(batch.next_observations).float()
+            values = self.v(batch.observations).float()
+            q_values = self.q(batch.observations, batch.actions).float()
+        value_loss = expectile_loss(target_q - values, self.config.expectile)
+        critic_loss = q_loss(q_values, td_target(batch.rewards, next_values, batch.terminated, self.config.gamma))
+        self.optimizer.zero_grad(set_to_none=True)
+        (value_loss + critic_loss).backward()
+        self.optimizer.step()
+        self._follow()
+        return {"value_loss": value_loss.detach(), "q_loss": critic_loss.detach(), "value": values.detach().mean()}
+
+    @torch.no_grad()
+    def advantages(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """A = min Q(s, a) - V(s), (..., B), for eq. 7."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            return self.q.minimum(observations, actions).float() - self.v(observations).float()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        targets, sources = list(self.q_target.network.parameters()), list(self.q.network.parameters())
+        torch._foreach_lerp_(targets, sources, self.config.polyak)

@@ -1,0 +1,74 @@
+"""One multilayer perceptron for everything: alone, or as an ensemble whose members share each matrix product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": functional.elu, "relu": functional.relu, "silu": functional.silu}
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them, for `members` networks at once.
+
+    members=() is a single network: (B, in) -> (B, out). members=(M,) is an ensemble with one batched product a layer:
+    (B, in) or (M, B, in) -> (M, B, out). Weights are (*members, in, out), initialised as torch.nn.Linear's default.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], members: tuple[int, ...] = (), activation: str = "elu", layer_norm: bool = False, output_gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.members = members
+        self.activation = activation
+        self.layer_norm = layer_norm
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            last = index == len(sizes) - 2
+            bound = (output_gain if last else 1.0) / math.sqrt(inputs)
+            self.weights.append(nn.Parameter(torch.empty(*members, inputs, outputs).uniform_(-bound, bound)))
+            self.biases.append(nn.Parameter(torch.empty(*members, *([1] if members else []), outputs).uniform_(-bound, bound)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in) or (*members, B, in) -> (*members, B, out)."""
+        activation = ACTIVATIONS[self.activation]
+        hidden = inputs
+        for weight, bias in zip(list(self.weights)[:-1], list(self.biases)[:-1], strict=True):
+            hidden = hidden @ weight + bias
+            if self.layer_norm:
+                hidden = functional.layer_norm(hidden, hidden.shape[-1:])
+            hidden = activation(hidden)
+        return hidden @ self.weights[-1] + self.biases[-1]
+
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Detached (weight (in, out), bias (out)) of each layer of a single network, for export."""
+        if self.members:
+            raise ValueError("only a single network has one set of layers; select a member first")
+        return [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases, strict=True)]
+
+
+class Normaliser(nn.Module):
+    """(x - mean) / std with statistics of a data set; stored with the network, never trained."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def fit(self, values: Tensor) -> None:
+        """Take mean and standard deviation of values (N, size); a constant column keeps the scale 1."""
+        self.mean.copy_(values.mean(0))
+        std = values.std(0)
+        self.std.copy_(torch.where(std > 1e-4, std, torch.ones_like(std)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalised values, same shape."""
+        return (values - self.mean) / self.std

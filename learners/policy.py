@@ -1,0 +1,86 @@
+"""The one Gaussian policy of every stage: pi(a|s) = N(mean(s), diag(std^2)), std = exp(log_std), state-independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from learners.networks import MLP
+
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def gaussian_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(actions; mean, diag(exp(log_std)^2)) summed over the last axis: (..., A) -> (...)."""
+    return (-0.5 * ((actions - mean) * torch.exp(-log_std)) ** 2 - log_std - _LOG_SQRT_2PI).sum(-1)
+
+
+def gaussian_kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    """KL(N(mean, std) || N(other_mean, other_std)) summed over the last axis: (..., A) -> (...)."""
+    variance_ratio = torch.exp(2 * (log_std - other_log_std))
+    shift = ((mean - other_mean) * torch.exp(-other_log_std)) ** 2
+    return (0.5 * (variance_ratio + shift - 1) - (log_std - other_log_std)).sum(-1)
+
+
+class GaussianPolicy(nn.Module):
+    """An actor network and a log standard deviation, single (members=()) or an ensemble (members=(M,)).
+
+    Shapes follow MLP: observations (B, O) or (M, B, O); means (*members, B, A); log_std (A,) or (M, 1, A).
+    """
+
+    def __init__(
+        self, observation_size: int, action_size: int, hidden: Sequence[int] = (512, 256, 128), members: tuple[int, ...] = (),
+        activation: str = "elu", initial_std: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.actor = MLP((observation_size, *hidden, action_size), members, activation, output_gain=0.1)
+        shape = (*members, 1, action_size) if members else (action_size,)
+        self.log_std = nn.Parameter(torch.full(shape, math.log(initial_std)))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """() for a single policy, (M,) for an ensemble."""
+        return self.actor.members
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Mean actions (*members, B, A)."""
+        return self.actor(observations)
+
+    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """log pi(a|s), (*members, B)."""
+        return gaussian_log_prob(actions, self(observations), self.log_std)
+
+    def entropy(self) -> Tensor:
+        """Entropy of the Gaussian, a scalar (mean over members), nats."""
+        return (self.log_std + 0.5 + _LOG_SQRT_2PI).sum(-1).mean()
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(actions, log_prob, mean) with actions = mean + std * noise, noise standard normal, broadcast to (*members, B, A)."""
+        mean = self(observations)
+        actions = mean + torch.exp(self.log_std) * noise
+        return actions, gaussian_log_prob(actions, mean, self.log_std), mean
+
+
+def stack(policies: Sequence[GaussianPolicy]) -> GaussianPolicy:
+    """An ensemble (M,) with copies of the weights of M single policies of the same shape."""
+    first = policies[0]
+    sizes = first.actor.sizes
+    ensemble = GaussianPolicy(sizes[0], sizes[-1], sizes[1:-1], (len(policies),), first.actor.activation)
+    with torch.no_grad():
+        for target, *sources in zip(ensemble.parameters(), *(policy.parameters() for policy in policies), strict=True):
+            target.copy_(torch.stack(list(sources)).reshape(target.shape))
+    return ensemble
+
+
+def member(ensemble: GaussianPolicy, index: int) -> GaussianPolicy:
+    """A single policy with a copy of the weights of one member."""
+    sizes = ensemble.actor.sizes
+    single = GaussianPolicy(sizes[0], sizes[-1], sizes[1:-1], (), ensemble.actor.activation)
+    with torch.no_grad():
+        for target, source in zip(single.parameters(), ensemble.parameters(), strict=True):
+            target.copy_(source[index].reshape(target.shape))
+    return single

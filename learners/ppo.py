@@ -1,0 +1,118 @@
+"""Proximal policy optimisation: one update of policy and value from a batch of on-policy steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob
+from learners.surrogate import clipped_surrogate, normalise_advantages
+from learners.value import Value
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """Settings of one PPO update. Defaults are the paper's online ones (Table 5)."""
+
+    clip_ratio: float = 0.1
+    """eps of eq. 1"""
+    gamma: float = 0.99
+    """discount a control step"""
+    gae_lambda: float = 0.95
+    """lambda of GAE"""
+    epochs: int = 10
+    """passes over the batch"""
+    minibatches: int = 16
+    """parts that each pass splits the batch into"""
+    policy_lr: float = 3e-5
+    """Adam's learning rate for the policy; the start value where desired_kl is set"""
+    value_lr: float = 2e-4
+    """Adam's learning rate for the value"""
+    entropy_weight: float = 0.0
+    """weight of the policy's entropy in the objective"""
+    max_grad_norm: float = 1.0
+    """gradients are scaled down to this norm, policy and value apart"""
+    desired_kl: float | None = None
+    """if set, the policy's learning rate is adapted towards this KL an update step (rsl_rl's rule)"""
+    max_kl: float | None = None
+    """if set, an update ends early once the mean KL from the acting policy exceeds it"""
+    bf16: bool = False
+    """matrix products in bfloat16"""
+
+
+@dataclass(frozen=True)
+class PpoBatch:
+    """B on-policy steps: what the acting policy saw, did and thought, and what came of it."""
+
+    observations: Tensor  # (B, O)
+    actions: Tensor  # (B, A)
+    log_prob: Tensor  # (B,) under the acting policy
+    mean: Tensor  # (B, A) of the acting policy
+    log_std: Tensor  # (A,) of the acting policy
+    advantages: Tensor  # (B,)
+    returns: Tensor  # (B,)
+
+
+class Ppo:
+    """Policy, value and their optimisers; `update` improves both from one batch."""
+
+    def __init__(self, policy: GaussianPolicy, value: Value, config: PpoConfig) -> None:
+        self.policy = policy
+        self.value = value
+        self.config = config
+        self.policy_optimizer = torch.optim.Adam(policy.parameters(), lr=config.policy_lr, fused=True)
+        self.value_optimizer = torch.optim.Adam(value.parameters(), lr=config.value_lr, fused=True)
+
+    def update(self, batch: PpoBatch, generator: torch.Generator) -> dict[str, float]:
+        """Several epochs of minibatches over `batch`; returns means of the losses and the last KL from the acting policy."""
+        totals = {"surrogate": 0.0, "value_loss": 0.0, "kl": 0.0}
+        steps = 0
+        for picks in self._minibatches(len(batch.actions), generator):
+            surrogate, kl = self._policy_step(batch, picks)
+            value_loss = self._value_step(batch.observations[picks], batch.returns[picks])
+            totals = {"surrogate": totals["surrogate"] + surrogate, "value_loss": totals["value_loss"] + value_loss, "kl": kl}
+            steps += 1
+            if self.config.max_kl is not None and kl > self.config.max_kl:
+                break
+        return {"surrogate": totals["surrogate"] / steps, "value_loss": totals["value_loss"] / steps, "kl": totals["kl"], "steps": float(steps)}
+
+    def _minibatches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        for _ in range(self.config.epochs):
+            yield from torch.randperm(size, generator=generator).chunk(self.config.minibatches)
+
+    def _policy_step(self, batch: PpoBatch, picks: Tensor) -> tuple[float, float]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            mean = self.policy(batch.observations[picks])
+        mean = mean.float()
+        log_std = self.policy.log_std
+        log_prob = gaussian_log_prob(batch.actions[picks], mean, log_std)
+        surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], normalise_advantages(batch.advantages[picks]), self.config.clip_ratio)
+        loss = -surrogate - self.config.entropy_weight * self.policy.entropy()
+        self._step(self.policy_optimizer, self.policy, loss)
+        kl = float(gaussian_kl(batch.mean[picks], batch.log_std, mean.detach(), log_std.detach()).mean())
+        if self.config.desired_kl is not None:
+            self._adapt_learning_rate(kl, self.config.desired_kl)
+        return float(surrogate.detach()), kl
+
+    def _value_step(self, observations: Tensor, returns: Tensor) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            values = self.value(observations)
+        loss = torch.nn.functional.mse_loss(values.float(), returns)
+        self._step(self.value_optimizer, self.value, loss)
+        return float(loss.detach())
+
+    def _step(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), self.config.max_grad_norm)
+        optimizer.step()
+
+    def _adapt_learning_rate(self, kl: float, desired: float) -> None:
+        group = self.policy_optimizer.param_groups[0]
+        if kl > 2 * desired:
+            group["lr"] = max(1e-5, group["lr"] / 1.5)
+        elif 0 < kl < desired / 2:
+            group["lr"] = min(1e-2, group["lr"] * 1.5)

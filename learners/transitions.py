@@ -1,0 +1,35 @@
+"""A data set of transitions, whatever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """N steps in the order in which they were recorded, episode after episode.
+
+    A terminated step has no future; a truncated one goes on from next_observations, which belongs to the same episode.
+    """
+
+    observations: NDArray[np.float32]  # (N, O)
+    actions: NDArray[np.float32]  # (N, A)
+    rewards: NDArray[np.float32]  # (N,)
+    next_observations: NDArray[np.float32]  # (N, O)
+    terminated: NDArray[np.bool_]  # (N,)
+    truncated: NDArray[np.bool_]  # (N,)
+    episode_starts: NDArray[np.int64]  # (E,) row of each episode's first step
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __post_init__(self) -> None:
+        count = len(self.actions)
+        for name in ("observations", "rewards", "next_observations", "terminated", "truncated"):
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"transitions: {name} has {len(getattr(self, name))} rows, actions {count}")
+        if self.observations.shape != self.next_observations.shape:
+            raise ValueError("transitions: observations and next_observations differ in shape")

@@ -1,0 +1,190 @@
+"""Uni-O4's offline procedure (Algorithm 1, lines 8 to 21): from a data set and a starting ensemble to a better policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from learners.amq import amq, draw_noise
+from learners.batches import TensorData
+from learners.dynamics import DynamicsConfig, DynamicsEnsemble
+from learners.gate import Decision, GateConfig, decide
+from learners.iql import IqlConfig, IqlCritics
+from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
+from learners.surrogate import clipped_surrogate, normalise_advantages
+from learners.transitions import Transitions
+
+
+@dataclass(frozen=True)
+class UniO4Config:
+    """The whole offline stage. Defaults are the paper's for the robot (Table 5)."""
+
+    members: int = 4
+    """policies in the ensemble"""
+    disagreement_weight: float = 0.1
+    """alpha of eq. 25"""
+    improvement_steps: int = 10_000
+    """gradient steps of each policy"""
+    gate_period: int = 100
+    """improvement steps between two queries of the gate"""
+    patience: int = 100
+    """queries in a row without any acceptance after which the improvement ends"""
+    batch_size: int = 512
+    """states a step and member"""
+    learning_rate: float = 1e-4
+    """Adam's, for the policies"""
+    clip_ratio: float = 0.25
+    """eps of eq. 7"""
+    reward_scale: float = 10.0
+    """rewards are multiplied by this before any learning, so that values are of order one to ten"""
+    iql: IqlConfig = field(default_factory=IqlConfig)
+    """critics"""
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+    """transition model"""
+    gate: GateConfig = field(default_factory=GateConfig)
+    """when a new policy may replace the old one"""
+
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called as progress(part, done, total, figures) while a part of the procedure runs."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the gate said about one member at one improvement step."""
+
+    step: int
+    member: int
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """The outcome: the best accepted policy, and how it came about."""
+
+    policy: GaussianPolicy
+    chosen_member: int
+    accepted_steps: int  # improvement steps behind the chosen policy; 0 if nothing was ever accepted
+    queries: list[Query]
+
+
+class UniO4:
+    """Holds the parts of the procedure; `fit_critics`, `fit_dynamics` and `improve` run in this order."""
+
+    def __init__(self, train: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+        self.data = TensorData(train, config.reward_scale)
+        self.start = start
+        observation_size, action_size = train.observations.shape[1], train.actions.shape[1]
+        self.critics = IqlCritics(self.data.all.observations, action_size, config.iql)
+        self.model = DynamicsEnsemble(observation_size, action_size, history, config.dynamics)
+        self.model.fit_normalisers(self.data.all)
+
+    def fit_critics(self, progress: Progress) -> None:
+        """Eqs. 2 and 3."""
+        for step in range(1, self.config.iql.steps + 1):
+            losses = self.critics.update(self.data.draw(self.config.iql.batch_size, self.generator))
+            if step % 100 == 0 or step == self.config.iql.steps:
+                progress("critics", step, self.config.iql.steps, {name: float(value) for name, value in losses.items()})
+
+    def fit_dynamics(self, holdout: Transitions, progress: Progress) -> None:
+        """Eq. 5, then the choice of the elites on held-out transitions."""
+        for step in range(1, self.config.dynamics.steps + 1):
+            loss = self.model.update(self.data.draw(self.config.dynamics.batch_size, self.generator))
+            if step % 100 == 0 or step == self.config.dynamics.steps:
+                progress("dynamics", step, self.config.dynamics.steps, {"loss": float(loss)})
+        unseen = TensorData(holdout, self.config.reward_scale)
+        self.model.choose_elites(unseen.draw(min(4096, len(unseen)), self.generator))
+
+    def improve(self, progress: Progress) -> Improvement:
+        """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees."""
+        config = self.config
+        target, behavior = (stack([self.start] * config.members) for _ in range(2))
+        optimizer = torch.optim.Adam(target.parameters(), lr=config.learning_rate, fused=True)
+        accepted = [0] * config.members
+        queries: list[Query] = []
+        idle = 0
+        for step in range(1, config.improvement_steps + 1):
+            figures = self._improvement_step(target, behavior, optimizer)
+            if step % config.gate_period:
+                continue
+            decisions = self._query(target, behavior)
+            queries += [Query(step, index, decision) for index, decision in enumerate(decisions)]
+            for index, decision in enumerate(decisions):
+                if decision.accepted:
+                    _copy_member(target, behavior, index)
+                    accepted[index] = step
+            progress("improvement", step, config.improvement_steps, figures | {"accepted": float(sum(d.accepted for d in decisions))})
+            idle = 0 if any(decision.accepted for decision in decisions) else idle + 1
+            if idle >= config.patience:
+                break
+        chosen = self._best_member(behavior)
+        return Improvement(member(behavior, chosen), chosen, accepted[chosen], queries)
+
+    def _improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        config = self.config
+        observations = self.data.draw_observations((config.members, config.batch_size), self.generator)
+        noise = torch.randn(config.members, config.batch_size, behavior.log_std.shape[-1], generator=self.generator)
+        actions, behavior_log_prob, _ = behavior.sample(observations, noise)
+        advantages = normalise_advantages(self.critics.advantages(observations, actions))
+        mean = target(observations)
+        log_prob = gaussian_log_prob(actions, mean, target.log_std)
+        surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
+        diversity = disagreement(target, observations, mean, noise)
+        optimizer.zero_grad(set_to_none=True)
+        (-(surrogate + config.disagreement_weight * diversity).sum()).backward()
+        optimizer.step()
+        return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
+
+    def _query(self, target: GaussianPolicy, behavior: GaussianPolicy) -> list[Decision]:
+        config, count = self.config, self.config.members
+        estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
+        observations = self.data.draw_observations((2048,), self.generator)
+        with torch.no_grad():
+            kl = gaussian_kl(target(observations), target.log_std, self.start(observations), self.start.log_std).mean(-1)
+        return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
+
+    def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:
+        """AM-Q of several policies on the same start states (from the data if not given) and noise: (P, B), B a multiple of the elites."""
+        elites, gate = len(self.model.elites), self.config.gate
+        if starts is None:
+            starts = self.data.draw_observations((gate.starts,), self.generator)
+        starts = starts[: len(starts) // elites * elites]
+        action_size = self.data.all.actions.shape[-1]
+        noise = draw_noise(gate.horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
+        return amq(stack(policies), self.critics.q, self.model, starts, noise)
+
+    def _best_member(self, behavior: GaussianPolicy) -> int:
+        if self.config.members == 1:
+            return 0
+        return int(self.estimate([member(behavior, index) for index in range(self.config.members)]).mean(-1).argmax())
+
+
+def disagreement(policies: GaussianPolicy, observations: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+    """Eq. 25's D(pi_i || max_j pi_j / Z) without its constant log Z: E_{a ~ pi_i}[log pi_i(a) - max_j log pi_j(a)], (M,), at most 0.
+
+    Zero where each member is the likeliest source of its own actions. Member i's gradient flows through its own sampled actions
+    and its own density; the other members are constants to it. mean (M, B, A) is that of observations (M, B, O); noise (M, B, A).
+    """
+    actions = mean + torch.exp(policies.log_std) * noise
+    own = gaussian_log_prob(actions, mean, policies.log_std)
+    count = len(mean)
+    with torch.no_grad():
+        frozen = [member(policies, index) for index in range(count)]
+        means = torch.stack([single(observations) for single in frozen])  # (other, M, B, A)
+        log_stds = torch.stack([single.log_std for single in frozen])[:, None, None]
+    others = gaussian_log_prob(actions[None], means, log_stds)
+    mask = torch.eye(count, dtype=torch.bool)[..., None]
+    best_other = others.masked_fill(mask, -torch.inf).amax(0)
+    return (own - torch.maximum(own, best_other)).mean(-1)
+
+
+@torch.no_grad()
+def _copy_member(source: GaussianPolicy, target: GaussianPolicy, index: int) -> None:
+    for to, of in zip(target.parameters(), source.parameters(), strict=True):
+        to[index] = of[index]
