@@ -1,0 +1,1 @@
+"""Pretraining in simulation: environment on the twin, reward shaping, PPO, export."""

@@ -1,0 +1,88 @@
+"""One simulated robot behind the driver that a real one has; nobody who holds it can tell the difference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from robot import go1
+from robot.driver import BaseVelocity, DriverError, JointCommand, RobotState
+from twin.batch import BatchTwin, InitialSpread
+from twin.model import set_gains
+from twin.terrain import Terrain
+
+
+class TwinDriver:
+    """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time unless `real_time`."""
+
+    def __init__(self, terrain: Terrain, seed: int, real_time: bool = False) -> None:
+        self.twin = BatchTwin(terrain, 1)
+        self._rng = np.random.default_rng(seed)
+        self._now: Callable[[], float] = time.monotonic if real_time else self._simulated_time
+        self._periods = 0
+        self._connected = False
+        self.place()
+
+    def place(self) -> None:
+        """Set the robot upright, a little different each time: what a person does after a fall."""
+        self.twin.reset(np.ones(1, dtype=np.bool_), self._rng, InitialSpread())
+
+    def connect(self) -> None:
+        """Nothing to open."""
+        self._connected = True
+
+    def read(self) -> RobotState:
+        """The state after the last control period."""
+        self._check_connected()
+        state = self.twin.read()
+        return RobotState(
+            stamp_s=self._now(),
+            joint_pos=state.joint_pos[0],
+            joint_vel=state.joint_vel[0],
+            joint_torque=state.joint_torque[0],
+            quaternion_wxyz=state.quaternion_wxyz[0],
+            gyro_b=state.base_ang_vel_b[0],
+            accelerometer_b=state.accelerometer_b[0],
+            foot_force=state.foot_force[0],
+        )
+
+    def write(self, command: JointCommand) -> JointCommand:
+        """Hold the command for one control period; a target that is not a number is refused with DriverError."""
+        self._check_connected()
+        if not all(np.isfinite(part).all() for part in (command.joint_pos_target, command.kp, command.kd)):
+            raise DriverError("the joint command holds a value that is not a number; nothing was sent")
+        set_gains(self.twin.model, command.kp, command.kd)
+        self.twin.step_unlimited(command.joint_pos_target[None])
+        self._periods += 1
+        return command
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self._connected = False
+        self.twin.close()
+
+    def _simulated_time(self) -> float:
+        return self._periods * go1.CONTROL_DT
+
+    def _check_connected(self) -> None:
+        if not self._connected:
+            raise DriverError("the twin is not connected; call connect() first")
+
+
+class TwinVelocity:
+    """The twin's true trunk velocity, with white noise of the size of a tracking camera's."""
+
+    SOURCE = "twin"
+
+    def __init__(self, driver: TwinDriver, seed: int, noise_std: float = 0.02) -> None:
+        self._driver = driver
+        self._rng = np.random.default_rng(seed)
+        self._noise_std = noise_std  # m/s and rad/s
+
+    def read(self, state: RobotState) -> BaseVelocity:
+        """Truth of the control period just past plus noise, in the body frame."""
+        truth = self._driver.twin.read()
+        noise = self._noise_std * self._rng.standard_normal((2, 3))
+        return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.SOURCE, 0.0, True)
