@@ -1,0 +1,151 @@
+"""Robot logs and a policy in, a better policy and the evidence for it out; the robot is not touched."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.files import write_json
+from common.statistics import cluster_ci95
+from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.fqe import FqeConfig, fitted_q_evaluation
+from learners.onnx_graph import export_policy, policy_of_graph
+from learners.policy import GaussianPolicy, gaussian_kl
+from learners.uni_o4 import Improvement, Progress, UniO4, UniO4Config
+from offline_finetune.dataset import DatasetReport, RobotDataset, build_dataset
+from robot.episode_log import list_episodes
+from robot.policy_artifact import load_artifact, write_artifact
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """The offline stage on robot logs."""
+
+    holdout_share: float = 0.2
+    """share of the steps, by whole sessions, that only evaluation sees"""
+    uni_o4: UniO4Config = field(default_factory=UniO4Config)
+    """the learner"""
+    fqe: FqeConfig = field(default_factory=FqeConfig)
+    """the independent evaluation"""
+    max_amq_starts: int = 1000
+    """held-out start states for the final AM-Q"""
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What the stage leaves behind."""
+
+    policy: Path
+    value: Path
+    evidence: dict[str, Any]
+
+
+def finetune(policy_path: Path, logs: Path, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = "") -> FinetuneResult:
+    """Uni-O4 from the artifact `policy_path` on the episode logs below `logs`.
+
+    Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. Fitted critics and
+    models found there are taken over, so an interrupted run goes on where it was.
+    """
+    began = time.monotonic()
+    parent = load_artifact(policy_path)
+    start = policy_of_graph(policy_path.read_bytes())
+    dataset = build_dataset(list_episodes(logs), config.holdout_share, seed)
+    learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
+    _fit(learner, dataset, out, progress)
+    improvement = learner.improve(progress)
+    save_value(out / "value.pt", learner, config.uni_o4)
+    artifact = write_artifact(
+        out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout, revision, force=True
+    )
+    evidence = {
+        "policy": str(artifact.path),
+        "policy_sha256": artifact.sha256,
+        "parent_sha256": parent.sha256,
+        "estimates": _estimates(learner, dataset, start, improvement.policy, config, seed),
+        "gate": _gate_history(improvement),
+        "data": _data_summary(dataset.report),
+        "kl_from_parent": _kl(learner, improvement.policy, start),
+        "seconds": time.monotonic() - began,
+    }
+    write_json(out / "evidence.json", evidence)
+    return FinetuneResult(artifact.path, out / "value.pt", evidence)
+
+
+def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
+    """Keep V, its sizes and the scale of the rewards that it was fitted to."""
+    v = learner.critics.v
+    save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
+
+
+def _fit(learner: UniO4, dataset: RobotDataset, out: Path, progress: Progress) -> None:
+    critics, dynamics = out / "critics.pt", out / "dynamics.pt"
+    modules = torch.nn.ModuleDict({"v": learner.critics.v, "q": learner.critics.q, "q_target": learner.critics.q_target})
+    if critics.exists():
+        modules.load_state_dict(load_checkpoint(critics))
+    else:
+        learner.fit_critics(progress)
+        save_checkpoint(critics, modules.state_dict())
+    if dynamics.exists():
+        learner.model.load_state_dict(load_checkpoint(dynamics))
+    else:
+        learner.fit_dynamics(dataset.holdout, progress)
+        save_checkpoint(dynamics, learner.model.state_dict())
+
+
+def _estimates(
+    learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int
+) -> dict[str, dict[str, Any]]:
+    """AM-Q from held-out start states and fitted-Q evaluation on held-out transitions, old beside new, per control step."""
+    sessions = dataset.holdout_sessions
+    picks = np.random.default_rng(seed).permutation(len(sessions))[: config.max_amq_starts]
+    starts = torch.from_numpy(dataset.holdout.observations[picks])
+    both = learner.estimate([old, new], starts)
+    per_step = both.numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
+    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed).values
+    return {"amq": _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]]), "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
+
+
+def _paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.int64]) -> dict[str, Any]:
+    difference = values[1] - values[0]
+    return {
+        "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": float(difference.mean()),
+        "ci95": cluster_ci95(difference, sessions), "unit": "mean Q along the rollouts, in rewards",
+    }  # fmt: skip
+
+
+def _paired_by_replica(values: Tensor) -> dict[str, Any]:
+    difference = values[1] - values[0]
+    mean, spread = float(difference.mean()), float(difference.std())
+    return {
+        "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": mean,
+        "ci95": [mean - 1.96 * spread, mean + 1.96 * spread], "unit": "discounted mean reward a control step",
+    }  # fmt: skip
+
+
+def _gate_history(improvement: Improvement) -> dict[str, Any]:
+    decisions = [{"step": query.step, "member": query.member} | asdict(query.decision) for query in improvement.queries]
+    accepted = sum(query.decision.accepted for query in improvement.queries)
+    return {
+        "accepted": accepted,
+        "rejected": len(decisions) - accepted,
+        "chosen_member": improvement.chosen_member,
+        "accepted_steps": improvement.accepted_steps,
+        "decisions": decisions,
+    }
+
+
+def _data_summary(report: DatasetReport) -> dict[str, Any]:
+    return asdict(report)
+
+
+@torch.no_grad()
+def _kl(learner: UniO4, new: GaussianPolicy, old: GaussianPolicy) -> float:
+    observations = learner.data.draw_observations((4096,), learner.generator)
+    return float(gaussian_kl(new(observations), new.log_std, old(observations), old.log_std).mean())

@@ -1,0 +1,80 @@
+"""The simulator policies released with Uni-O4 (`sim_*.npz`) as policy artifacts."""
+
+from __future__ import annotations
+
+import itertools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.files import sha256_of_file
+from learners.onnx_graph import policy_graph
+from offline_finetune.released_file import ReleasedFileError, check_size
+from robot.policy_artifact import PolicyArtifact, write_artifact
+
+Float32Array = NDArray[np.float32]
+Layer = tuple[Float32Array, Float32Array]
+
+LAYER_SIZES = (290, 512, 256, 128, 12)  # ELU between the layers
+STAGE = "imported"
+# The weights are 1.3 MB in float32; the caps leave room for float64 and stop a decompression bomb.
+MAX_FILE_BYTES = 8 * 2**20
+MAX_UNPACKED_BYTES = 16 * 2**20
+
+
+def import_policy(npz: Path, out: Path, force: bool = False) -> PolicyArtifact:
+    """Write the released policy `npz` as the artifact `out`; its parent is the sha256 of the released file.
+
+    ReleasedFileError if the file is not such a policy; FileExistsAlreadyError if `out` exists and `force` is not set.
+    """
+    layers, std = read_released_policy(npz)
+    return write_artifact(out, policy_graph(layers, np.log(std)), stage=STAGE, parent_sha256=sha256_of_file(npz), force=force)
+
+
+def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:
+    """Layers [(weight (out, in), bias (out,)), ...] and the Gaussian's standard deviation (12,), all float32; else ReleasedFileError."""
+    check_size(path, MAX_FILE_BYTES)
+    arrays = _load(path)
+    shapes = _expected_shapes()
+    if set(arrays) != set(shapes):
+        raise ReleasedFileError(f"{path}: holds {sorted(arrays)[:12]}, not a released policy's {sorted(shapes)}")
+    checked = {name: _checked(path, name, arrays[name], shape) for name, shape in shapes.items()}
+    if not (checked["std"] > 0).all():
+        raise ReleasedFileError(f"{path}: std has values that are not positive")
+    layers = [(checked[f"layer{i}.weight"], checked[f"layer{i}.bias"]) for i in range(len(LAYER_SIZES) - 1)]
+    return layers, checked["std"]
+
+
+def _expected_shapes() -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"std": LAYER_SIZES[-1:]}
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(LAYER_SIZES)):
+        shapes |= {f"layer{index}.weight": (outputs, inputs), f"layer{index}.bias": (outputs,)}
+    return shapes
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise ValueError(f"unpacks to {unpacked} bytes, more than {MAX_UNPACKED_BYTES}")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # whatever a reader of foreign bytes stumbles over, the file is to blame
+        raise ReleasedFileError(f"{path}: not a readable .npz of plain arrays ({_one_line(error)})") from error
+
+
+def _checked(path: Path, name: str, values: Any, shape: tuple[int, ...]) -> Float32Array:
+    """`values` as float32 if they are floating-point numbers of this shape that float32 can hold."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+        raise ReleasedFileError(f"{path}: {name} is not an array of floats of shape {shape}")
+    if not (np.abs(values) <= np.finfo(np.float32).max).all():  # NaN fails the comparison too
+        raise ReleasedFileError(f"{path}: {name} has values that are not finite")
+    return values.astype(np.float32)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

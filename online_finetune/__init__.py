@@ -1,0 +1,1 @@
+"""PPO on the robot's own episodes, while it goes on walking."""

@@ -1,0 +1,160 @@
+"""Online fine-tuning: collect with the present policy, improve it by PPO, act with the new one; on the robot or on its twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import QuadloopError
+from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.onnx_graph import export_policy, policy_of_graph
+from learners.ppo import Ppo, PpoConfig
+from learners.value import Value
+from online_finetune.batch import on_policy_batch
+from robot.episode_log import read_episode
+from robot.policy_artifact import PolicyArtifact, load_artifact, write_artifact
+from robot.station import Collector, ForwardCommands, Station
+from robot.run_episode import EpisodeSummary
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """Online fine-tuning. Steps, clip, lambda and gamma are the paper's for the robot (Table 5)."""
+
+    steps: int = 100_000
+    """control steps in all"""
+    steps_per_update: int = 2048
+    """control steps between two updates"""
+    episode_steps: int = 1000
+    """longest episode, control steps"""
+    exploration_std: float = 0.3
+    """the policy's standard deviations start at most here; PPO changes them from there"""
+    vx_low: float = 0.4
+    """slowest commanded speed, m/s"""
+    vx_start: float = 0.9
+    """fastest commanded speed at first, m/s"""
+    vx_high: float = 1.6
+    """fastest commanded speed in the end, m/s"""
+    vx_step: float = 0.05
+    """the fastest commanded speed grows by this after an update without a fall and shrinks by it after two falls or more, m/s"""
+    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=2e-4))
+    """the learner"""
+
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called after every update with the control steps so far and named figures."""
+
+
+class OnlineFinetuner:
+    """The loop of collecting and learning. `checkpoint.pt` in `out` lets a stopped run go on at its last update."""
+
+    def __init__(self, station: Station, policy_path: Path, value_path: Path, out: Path, config: OnlineConfig, seed: int, revision: str = "") -> None:
+        self.config, self.out, self.revision = config, out, revision
+        self.parent = load_artifact(policy_path)
+        self.policy = policy_of_graph(policy_path.read_bytes())
+        with torch.no_grad():
+            self.policy.log_std.clamp_(max=float(np.log(config.exploration_std)))
+        self.value, self.reward_scale = load_value(value_path)
+        self.ppo = Ppo(self.policy, self.value, config.ppo)
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps, self.updates, self.falls = 0, 0, 0
+        self.vx_high = config.vx_start
+        self._resume()
+        self.artifact = self._export()
+        self.collector = Collector(station, self.artifact, self.rng, session=out.name)
+
+    def run(self, report: Report) -> PolicyArtifact:
+        """Until `config.steps` control steps are made; returns the last policy's artifact."""
+        while self.steps < self.config.steps:
+            report(self.steps, self.iterate())
+        return self.artifact
+
+    def iterate(self) -> dict[str, float]:
+        """Collect, learn, export; returns named figures."""
+        directory = self.out / "episodes" / f"update_{self.updates:04d}"
+        summaries = self._collect(directory)
+        episodes = [read_episode(path) for path in sorted(directory.glob("*.hdf5"))]
+        batch = on_policy_batch(
+            episodes, self.artifact.sha256, self.policy, self.value, self.reward_scale, self.config.ppo.gamma, self.config.ppo.gae_lambda
+        )
+        figures = self.ppo.update(batch, self.generator)
+        self._account(summaries)
+        self.artifact = self._export()
+        self.collector.use(self.artifact)
+        self._save()
+        steps = sum(summary.steps for summary in summaries)
+        return figures | {
+            "reward": sum(summary.episode_return for summary in summaries) / steps,
+            "speed": sum(summary.distance_m for summary in summaries) / (steps * 0.02),
+            "falls": float(self.falls),
+            "fastest_command": self.vx_high,
+            "std": float(torch.exp(self.policy.log_std.detach()).mean()),
+        }
+
+    def _collect(self, directory: Path) -> list[EpisodeSummary]:
+        for leftover in directory.glob("*.hdf5*"):  # of an update that was interrupted
+            leftover.unlink()
+        commands = ForwardCommands(self.config.vx_low, self.vx_high)
+        summaries: list[EpisodeSummary] = []
+        missing = self.config.steps_per_update
+        while missing > 0:
+            plan = commands.draw(min(self.config.episode_steps, missing), self.rng)
+            summaries.append(self.collector.collect(directory / f"episode_{len(summaries):03d}.hdf5", plan))
+            missing -= summaries[-1].steps
+        return summaries
+
+    def _account(self, summaries: list[EpisodeSummary]) -> None:
+        falls = sum(summary.fell for summary in summaries)
+        self.updates += 1
+        self.steps += sum(summary.steps for summary in summaries)
+        self.falls += falls
+        if falls == 0:
+            self.vx_high = min(self.config.vx_high, self.vx_high + self.config.vx_step)
+        elif falls >= 2:
+            self.vx_high = max(self.config.vx_start, self.vx_high - self.config.vx_step)
+
+    def _export(self) -> PolicyArtifact:
+        graph = export_policy(self.policy)
+        return write_artifact(self.out / "policy.onnx", graph, "online", self.parent.sha256, self.parent.metadata.layout, self.revision, force=True)
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self.out / "checkpoint.pt",
+            {
+                "policy": self.policy.state_dict(), "value": self.value.state_dict(),
+                "policy_optimizer": self.ppo.policy_optimizer.state_dict(), "value_optimizer": self.ppo.value_optimizer.state_dict(),
+                "counters": {"steps": self.steps, "updates": self.updates, "falls": self.falls}, "vx_high": self.vx_high,
+                "generator": self.generator.get_state(),
+            },
+        )  # fmt: skip
+
+    def _resume(self) -> None:
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = load_checkpoint(path)
+        self.policy.load_state_dict(state["policy"])
+        self.value.load_state_dict(state["value"])
+        self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
+        self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
+        self.generator.set_state(state["generator"])
+        self.steps, self.updates, self.falls = (state["counters"][name] for name in ("steps", "updates", "falls"))
+        self.vx_high = state["vx_high"]
+
+
+def load_value(path: Path) -> tuple[Value, float]:
+    """V of the offline stage and the scale of the rewards it was fitted to."""
+    content: dict[str, Any] = load_checkpoint(path)
+    try:
+        sizes = content["sizes"]
+        value = Value(sizes[0], tuple(sizes[1:-1]))
+        value.load_state_dict(content["value"])
+        return value, float(content["reward_scale"])
+    except (KeyError, TypeError, RuntimeError, IndexError) as error:
+        raise QuadloopError(f"{path} holds no value function of the offline stage; run `quadloop finetune` first") from error

@@ -1,0 +1,132 @@
+"""Transitions from episode logs: what follows what, what is left out, and who is held out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import made_episode
+
+from offline_finetune.dataset import DatasetError, build_dataset, held_out_sessions, usable_rows
+from robot.episode_log import EpisodeLogError, write_episode
+
+Write = Callable[..., Path]
+
+
+def test_transitions_keep_the_order_and_the_ends_of_the_episodes(write_made: Write) -> None:
+    paths = [write_made(3, fell=True), write_made(2)]
+    data = build_dataset(paths, holdout_share=0).train
+    assert data.observations.shape == (5, 290)
+    assert data.observations.dtype == np.float32
+    assert data.observations[:, 0].tolist() == [1, 2, 3, 1, 2]
+    assert data.next_observations[:, 289].tolist() == [2, 3, 4, 2, 3]
+    assert data.rewards == pytest.approx([0, 0.001, 0.002, 0, 0.001])
+    assert data.terminated.tolist() == [False, False, True, False, False]
+    assert data.truncated.tolist() == [False, False, False, False, True]
+    assert data.episode_starts.tolist() == [0, 3]
+
+
+def test_the_flattened_history_is_oldest_first() -> None:
+    observations = np.ones((1, 5, 58), dtype=np.float32) * np.arange(1, 6, dtype=np.float32)[:, None]
+    rows = usable_rows(made_episode(1, observations=observations))
+    assert rows.observations[0, [0, 57, 58, 289]].tolist() == [1, 1, 2, 5]
+
+
+def test_a_step_without_a_history_is_dropped() -> None:
+    episode = made_episode(4)
+    episode.observations[0] = 0.0
+    rows = usable_rows(episode)
+    assert rows.observations[:, 0].tolist() == [2, 3, 4]
+    assert rows.dropped == Counter(no_history=1)
+
+
+def test_a_step_whose_reward_needs_an_invalid_velocity_is_dropped_and_its_neighbours_stay() -> None:
+    episode = made_episode(5)
+    episode.velocity_valid[2] = False  # measures the reward of step 1
+    rows = usable_rows(episode)
+    assert rows.observations[:, 0].tolist() == [1, 3, 4, 5]
+    assert rows.next_observations[:, 0].tolist() == [2, 4, 5, 6]
+    assert rows.dropped == Counter(velocity_glitch=1)
+
+
+def test_a_dropped_end_leaves_a_truncated_step_before_it() -> None:
+    episode = made_episode(3)
+    episode.reward_terms[2, 0] = np.nan
+    rows = usable_rows(episode)
+    assert rows.truncated.tolist() == [False, True]
+    assert rows.dropped == Counter(velocity_glitch=1)
+
+
+def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:
+    episode = made_episode(3, fell=True)
+    episode.reward_terms[2, 0] = np.nan
+    rows = usable_rows(episode)
+    assert rows.terminated.tolist() == [False, False, True]
+    assert not rows.truncated.any()
+    assert rows.falls_without_velocity == 1
+    assert rows.dropped == Counter()
+
+
+def test_sessions_are_held_out_whole_and_the_report_adds_up(write_made: Write) -> None:
+    no_history = np.ones((10, 5, 58), dtype=np.float32)
+    no_history[0] = 0.0
+    paths = [write_made(10, session=f"s{index}", fell=index == 0, observations=no_history.copy()) for index in range(10)]
+    paths.append(write_made(10, session="s3", observations=no_history.copy()))
+    data = build_dataset(paths, holdout_share=0.3, seed=1)
+    report = data.report
+    assert (report.episodes, report.steps, report.falls, report.dropped) == (11, 110, 1, {"no_history": 11})
+    assert (len(data.train), len(data.holdout)) == (report.train_steps, report.holdout_steps)
+    assert report.train_steps + report.holdout_steps == 99
+    assert report.holdout_steps == 27  # at most 0.3 x 99 = 29.7, in sessions of 9 or 18
+    assert len(report.sessions) == 10
+    assert np.bincount(data.holdout_sessions).tolist() == [18 if name == "s3" else 9 for name in report.holdout_sessions]
+    assert 9 * (len(report.holdout_sessions) + ("s3" in report.holdout_sessions)) == 27
+
+
+def test_the_same_seed_holds_out_the_same_sessions() -> None:
+    sizes = Counter({f"s{index}": 10 for index in range(20)})
+    first = held_out_sessions(sizes, 0.2, seed=3)
+    assert len(first) == 4
+    assert held_out_sessions(sizes, 0.2, seed=3) == first
+    assert any(held_out_sessions(sizes, 0.2, seed=seed) != first for seed in range(4, 8))
+
+
+def test_a_small_share_still_holds_out_the_smallest_session() -> None:
+    assert held_out_sessions(Counter(long=1000, short=400), 0.1, seed=0) == {"short"}
+
+
+def test_a_share_of_0_holds_out_nothing(write_made: Write) -> None:
+    data = build_dataset([write_made(4)], holdout_share=0)
+    assert data.holdout.observations.shape == (0, 290)
+    assert data.holdout.episode_starts.shape == data.holdout_sessions.shape == (0,)
+
+
+def test_held_out_rows_know_their_session(write_made: Write) -> None:
+    paths = [write_made(2, session="b"), write_made(50, session="c"), write_made(3, session="a"), write_made(1, session="b")]
+    data = build_dataset(paths, holdout_share=0.2)
+    assert data.report.holdout_sessions == ("b", "a")
+    assert data.holdout_sessions.tolist() == [0, 0, 1, 1, 1, 0]
+    assert data.holdout.observations[:, 0].tolist() == [1, 2, 1, 2, 3, 1]
+
+
+def test_what_cannot_become_a_data_set_is_refused(write_made: Write, tmp_path: Path) -> None:
+    one = write_made(4)
+    with pytest.raises(DatasetError, match="no episode logs"):
+        build_dataset([])
+    with pytest.raises(DatasetError, match="one session"):
+        build_dataset([one])
+    with pytest.raises(DatasetError, match="share"):
+        build_dataset([one], holdout_share=float("nan"))
+    with pytest.raises(DatasetError, match="can be learnt from"):
+        build_dataset([write_made(1, observations=np.zeros((1, 5, 58), dtype=np.float32))], holdout_share=0)
+    other = made_episode(4, session="s2")
+    write_episode(tmp_path / "other.hdf5", replace(other, attributes=replace(other.attributes, layout_json="{}")))
+    with pytest.raises(DatasetError, match="another observation layout"):
+        build_dataset([one, tmp_path / "other.hdf5"])
+    (tmp_path / "bad.hdf5").write_bytes(b"no log")
+    with pytest.raises(EpisodeLogError, match="bad.hdf5"):
+        build_dataset([tmp_path / "bad.hdf5"])

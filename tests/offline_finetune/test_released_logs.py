@@ -1,0 +1,209 @@
+"""Released files as episode logs: falls, histories, rewards, and every row accounted for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import standing_states, tilted
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from common.files import FileExistsAlreadyError
+from offline_finetune.released_episodes import Stretch, dropped_rows, valid_velocity, walking_stretches
+from offline_finetune.released_file import ReleasedFileError
+from offline_finetune.released_logs import ImportReport, import_logs
+from offline_finetune.released_policies import import_policy
+from robot.episode import Episode
+from robot.episode_log import list_episodes, read_episode
+
+Write = Callable[..., Path]
+
+
+def imported(path: Path) -> list[Episode]:
+    logs = path.parents[1]
+    import_logs(logs, logs.parent / "out")
+    return [read_episode(log) for log in list_episodes(logs.parent / "out")]
+
+
+def gravity_of(*parts: tuple[int, float]) -> NDArray[Any]:
+    """Gravity (N, 3) of `rows` rows at a tilt in degrees, one part after the other."""
+    return np.concatenate([np.tile(tilted(degrees), (rows, 1)) for rows, degrees in parts])
+
+
+def test_the_history_is_empty_in_row_0_and_begins_with_row_1(write_released: Write) -> None:
+    states = standing_states(8)
+    states[:, 18] = np.arange(8) / 10  # marks the frames
+    (episode,) = imported(write_released(states))
+    assert not episode.observations[0].any()
+    marks = episode.observations[:, :, 18]
+    assert marks[1] == pytest.approx([0, 0, 0, 0, 0.1])
+    assert marks[3] == pytest.approx([0, 0, 0.1, 0.2, 0.3])
+    assert marks[6] == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6])
+    assert episode.final_observation[:, 18] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7])
+
+
+def test_a_recording_without_a_fall_is_truncated_and_loses_its_last_row(write_released: Write) -> None:
+    path = write_released(standing_states(8), session="20230807-1", start="x")
+    out = path.parents[2] / "out"
+    report = import_logs(path.parents[1], out)
+    episode = read_episode(out / "20230807-1" / "x.hdf5")
+    assert report == ImportReport(episodes=1, steps=8, falls=0, dropped={"no_successor": 1})
+    assert len(episode) == 7
+    assert episode.truncated.tolist() == [False] * 6 + [True]
+    assert not episode.terminated.any()
+    assert (episode.attributes.session, episode.attributes.source, episode.attributes.ended) == ("20230807-1", "released_uni_o4", "unknown")
+    assert "estimated" in json.loads(episode.attributes.config_json)["notes"]["joint_torque"]
+    assert {"action_mean", "log_prob"} <= set(episode.missing)
+
+
+def test_the_step_into_a_fall_terminates_and_lying_is_dropped(write_released: Write) -> None:
+    states = standing_states(10)
+    states[:, :3] = gravity_of((7, 5), (3, 80))
+    path = write_released(states)
+    report = import_logs(path.parents[1], path.parents[2] / "out")
+    episode = read_episode(path.parents[2] / "out" / "s1" / "a.hdf5")
+    assert report == ImportReport(episodes=1, steps=10, falls=1, dropped={"after_fall": 3})
+    assert episode.terminated.tolist() == [False] * 6 + [True]
+    assert not episode.truncated.any()
+    assert episode.attributes.ended == "fall"
+    assert episode.final_observation[4, :3] == pytest.approx(tilted(80), abs=1e-6)
+
+
+def test_a_stale_first_frame_is_no_fall(write_released: Write) -> None:
+    states = standing_states(10)
+    states[0, :3] = tilted(95)
+    path = write_released(states)
+    assert import_logs(path.parents[1], path.parents[2] / "out") == ImportReport(1, 10, 0, {"no_successor": 1})
+
+
+def test_a_robot_set_upright_again_starts_another_episode(write_released: Write) -> None:
+    states = standing_states(75)
+    states[:, :3] = gravity_of((10, 5), (5, 85), (60, 10))
+    states[:, 18] = np.arange(75) / 100
+    path = write_released(states)
+    report = import_logs(path.parents[1], path.parents[2] / "out")
+    assert report == ImportReport(episodes=2, steps=75, falls=1, dropped={"after_fall": 5, "no_successor": 1})
+    second = read_episode(path.parents[2] / "out" / "s1" / "a-1.hdf5")
+    assert len(second) == 59
+    assert second.observations[0, :, 18] == pytest.approx([0.11, 0.12, 0.13, 0.14, 0.15])  # as really recorded, while it lay
+
+
+@pytest.mark.parametrize(
+    ("parts", "stretches"),
+    [
+        ([(20, 5)], [Stretch(0, 19, False)]),
+        ([(20, 5), (1, 61)], [Stretch(0, 20, True)]),
+        ([(20, 5), (5, 59), (3, 5)], [Stretch(0, 27, False)]),  # caught itself
+        ([(20, 5), (5, 85), (49, 5)], [Stretch(0, 20, True)]),  # upright for less than a second
+        ([(20, 5), (5, 85), (80, 40)], [Stretch(0, 20, True)]),  # never below 30 degrees
+        ([(20, 5), (5, 85), (20, 29), (1, 31), (50, 5), (2, 70)], [Stretch(0, 20, True), Stretch(46, 96, True)]),
+        ([(5, 85), (60, 5)], [Stretch(5, 64, False)]),  # begins lying
+        ([(1, 5)], []),
+        ([(30, 85)], []),
+    ],
+)
+def test_where_the_robot_walked(parts: list[tuple[int, float]], stretches: list[Stretch]) -> None:
+    assert walking_stretches(gravity_of(*parts)) == stretches
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.sampled_from([5.0, 45.0, 85.0])), min_size=1, max_size=8))
+def test_every_row_is_kept_once_or_dropped_once(parts: list[tuple[int, float]]) -> None:
+    gravity = gravity_of(*parts)
+    stretches = walking_stretches(gravity)
+    kept = [row for stretch in stretches for row in range(stretch.start, stretch.end)]
+    assert len(kept) == len(set(kept))
+    assert all(-gravity[row, 2] > 0.5 for row in kept)
+    assert len(kept) + dropped_rows(stretches, len(gravity)).total() == len(gravity)
+    assert all(stretch.fell == (-gravity[stretch.end, 2] < 0.5) for stretch in stretches)
+
+
+def test_the_reward_is_measured_one_row_later_against_the_unscaled_command(write_released: Write) -> None:
+    states = standing_states(6)
+    states[:, 3] = 1.0  # scaled: 0.5 m/s
+    states[3, 61] = 0.5  # on speed at row 3 only
+    (episode,) = imported(write_released(states))
+    # standing: 0.02 exp(-0.25 / 0.25) + 0.01; on speed: 0.02 + 0.01
+    assert episode.rewards == pytest.approx([0.0173576, 0.0173576, 0.03, 0.0173576, 0.0173576], abs=1e-7)
+    assert episode.reward_terms[2, :2] == pytest.approx([0.02, 0.01])
+    assert episode.base_lin_vel_b[3] == pytest.approx([0.5, 0, 0])
+
+
+def test_the_penalties_use_the_action_its_torque_and_the_joint_it_moved(write_released: Write) -> None:
+    states, actions = standing_states(5), np.zeros((5, 12))
+    actions[2, 0], states[3, 42] = 2.0, 2.0  # a hip action at row 2 is the last action of row 3
+    states[3, 30] = 0.05  # and moves the hip at 1 rad/s there
+    (episode,) = imported(write_released(states, actions))
+    # torque 20 x 0.25 - 0.5 x 1 = 4.5; joint_acc 1 / 0.02 = 50
+    expected = [0.02, 0.01, 0.0, -2e-6 * 20.25, -2e-6 * 1, -5e-9 * 2500, -2e-3 * 4]
+    assert episode.reward_terms[2] == pytest.approx(expected)
+    # r_neg = -(4.05e-5 + 2e-6 + 1.25e-5 + 8e-3) = -0.008055; 0.03 exp(-0.40275) = 0.03 x 0.668479
+    assert episode.rewards[2] == pytest.approx(0.0200544, abs=1e-7)
+    assert episode.reward_terms[3, 6] == pytest.approx(-8e-3)  # back to 0
+    assert episode.joint_torque[3, 0] == pytest.approx(4.5)
+    assert episode.joint_pos_target[2, 0] == pytest.approx(0.35)
+
+
+def test_a_lost_camera_leaves_the_velocity_terms_unmeasured(write_released: Write) -> None:
+    states = standing_states(60)
+    states[5, 61] = 4.0  # m/s
+    (episode,) = imported(write_released(states))
+    assert np.flatnonzero(~episode.velocity_valid).tolist() == [5]
+    assert np.isnan(episode.reward_terms[4, [0, 2]]).all()
+    assert np.isfinite(episode.reward_terms[[3, 5]]).all()
+    assert episode.rewards[4] == pytest.approx(0.01)  # the yaw rate's share is what was measured
+    assert episode.rewards[3] == pytest.approx(0.03)
+
+
+def test_a_climb_that_no_trunk_makes_invalidates_the_velocity_but_a_wrong_height_does_not() -> None:
+    position, velocity = np.zeros((300, 3)), np.zeros((300, 3))
+    position[:, 2] = -16.0
+    position[200:, 2] = 0.2  # the camera finds its place again
+    velocity[100:150, 2] = -1.0
+    valid = valid_velocity(position, velocity)
+    # a second around a row is 51 rows; more than 0.5 m is 26 of them at 0.02 m: rows 100 to 149 all have 26 to 50, rows 99 and 150 too few
+    assert np.flatnonzero(~valid).tolist() == [*range(100, 150), 200]
+
+
+def test_no_log_at_all_and_one_bad_file_among_good_ones(write_released: Write, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReleasedFileError, match="no .hdf5 file"):
+        import_logs(tmp_path / "empty", tmp_path / "out")
+    write_released(standing_states(5), start="a")
+    bad = write_released(np.full((5, 76), np.nan), start="b")
+    with pytest.raises(ReleasedFileError, match="b.hdf5"):
+        import_logs(bad.parents[1], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_episode_logs_are_not_overwritten_unless_asked(write_released: Write, tmp_path: Path) -> None:
+    logs = write_released(standing_states(5)).parents[1]
+    import_logs(logs, tmp_path / "out")
+    with pytest.raises(FileExistsAlreadyError):
+        import_logs(logs, tmp_path / "out")
+    import_logs(logs, tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize(("recorded", "policy"), [("20230808-205726", "sim_000200"), ("20230808-211516", "sim_000300")])
+def test_the_deterministic_recordings_reproduce_every_action(real_data: Path, tmp_path: Path, recorded: str, policy: str) -> None:
+    shutil.copytree(real_data / "logs" / recorded, tmp_path / "logs" / recorded)
+    import_logs(tmp_path / "logs", tmp_path / "out")
+    episode = read_episode(tmp_path / "out" / recorded / f"{recorded}.hdf5")
+    artifact = import_policy(real_data / "policies" / f"{policy}.npz", tmp_path / "policy.onnx")
+    mean, _ = artifact.act(episode.observations)
+    errors = ((np.clip(mean, -10, 10) - episode.actions) ** 2).mean(axis=1)
+    assert len(errors) > 3000
+    assert errors[0] < 1e-6
+    assert errors.mean() < 1e-6
+    assert errors.max() < 1e-6
+
+
+def test_all_released_rows_are_accounted_for(real_data: Path, tmp_path: Path) -> None:
+    report = import_logs(real_data / "logs", tmp_path / "out")
+    assert report == ImportReport(episodes=105, steps=115_520, falls=91, dropped={"after_fall": 1061, "no_successor": 14})
