@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -39,7 +38,7 @@ def load_config(default: T, path: Path) -> T:
 
 def to_yaml(config: Any) -> str:
     """Every value of `config` as YAML in the order of its fields; `load_config` reads it back to an equal config."""
-    return str(yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(_plain(config), sort_keys=False))
 
 
 def config_hash(config: Any) -> str:
@@ -49,18 +48,16 @@ def config_hash(config: Any) -> str:
 
 def first_difference(config: T, other: T) -> str | None:
     """The first field, dotted, in which two configs of one class differ, as "name is x, not y"; None if they are equal."""
-    ours, theirs = _flat(_plain(config)), _flat(_plain(other))
+    ours, theirs = flat(config), flat(other)
     for name in ours | theirs:
         if ours.get(name) != theirs.get(name):
             return f"{name} is {show(ours.get(name))}, not {show(theirs.get(name))}"
     return None
 
 
-def refuse_non_finite(config: Any) -> None:
-    """Raise ConfigError if a number anywhere in `config` is NaN or infinite."""
-    for name, value in _flat(_plain(config)).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{name} must be a finite number, not {value}")
+def flat(config: Any) -> dict[str, Any]:
+    """Dotted names to the plain values of `config`; items of a list are named by their index."""
+    return _flat(_plain(config))
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -126,13 +123,18 @@ def _nearest(key: Any, names: list[str], prefix: str) -> str:
 
 def _converted(kind: Any, current: Any, value: Any, name: str) -> Any:
     """`value` as the field's type `kind`; a mapping for a field that holds a config is merged into its `current` value."""
-    nested = current if dataclasses.is_dataclass(current) else next((part() for part in get_args(kind) if dataclasses.is_dataclass(part)), None)
-    if nested is not None and (value is not None or type(None) not in get_args(kind)):
-        return _merged(nested, value, f"{name}.")
+    nested = current if dataclasses.is_dataclass(current) else _default_of_optional(kind)
+    if nested is not None:
+        return None if value is None and type(None) in get_args(kind) else _merged(nested, value, f"{name}.")
     try:
         return as_type(kind, value)
     except WrongTypeError:
         raise ConfigError(f"{name} must be {describe(kind)}, not {show(value)}") from None
+
+
+def _default_of_optional(kind: Any) -> Any:
+    """The default config of a field `SomeConfig | None` that is None; None if there is no config in `kind`."""
+    return next((part() for part in get_args(kind) if isinstance(part, type) and dataclasses.is_dataclass(part)), None)
 
 
 def _plain(value: Any) -> Any:
@@ -149,7 +151,6 @@ def _plain(value: Any) -> Any:
 
 
 def _flat(plain: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted names to leaves of a `_plain` value; items of a list count as leaves named by their index."""
     if not isinstance(plain, (dict, list)) or not plain:
         return {prefix: plain}
     items = plain.items() if isinstance(plain, dict) else enumerate(plain)

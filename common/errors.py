@@ -2,7 +2,15 @@
 
 
 class QuadloopError(Exception):
-    """Base of every expected failure. The command line prints `str(error)` on one line and exits with status 1."""
+    """Base of every expected failure. The command line prints `str(error)` on one line and exits with `exit_status`."""
+
+    exit_status = 1
+
+
+class UsageError(QuadloopError):
+    """A command line that does not fit its verb."""
+
+    exit_status = 2
 
 
 class ConfigError(QuadloopError):

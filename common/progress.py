@@ -28,7 +28,14 @@ class Progress:
     """
 
     def __init__(
-        self, task: str, total: int, unit: str = "steps", done: int = 0, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        task: str,
+        total: int,
+        unit: str = "steps",
+        done: int = 0,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.task, self.total, self.unit, self.done = task, total, unit, done
         self._stream = sys.stderr if stream is None else stream

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """`report(part, done, total, figures)`: a bar for each part in turn, and a row of metrics (stage `part`, step `done`) a call."""
+    """`report(part, done, total, figures)`: a bar for each part in turn, a row of metrics (stage `part`, step `done`) a call."""
 
     def __init__(self, metrics: Metrics, unit: str = "steps") -> None:
         self._metrics = metrics
@@ -22,9 +22,10 @@ class Reporter:
         self._progress: Progress | None = None
 
     def __call__(self, part: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """Say that `done` of `total` steps of `part` are done; the first call of another part ends the one before."""
         if self._progress is None or self._progress.task != part:
             self._end_part()
-            self._progress = Progress(part, total, self._unit)
+            self._progress = Progress(part, total, self._unit, done)
         self._progress.reach(done)
         if figures:
             self._metrics.write(part, done, figures)

@@ -101,9 +101,9 @@ class RunDirectory(Generic[T]):
         return self.path.exists() and any(entry.name != REVISION and not entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _refuse_other_config(self) -> None:
-        difference = first_difference(self.config, load_config(self.config, self.path / CONFIG))
+        difference = first_difference(load_config(self.config, self.path / CONFIG), self.config)
         if difference is not None:
-            raise RunDirectoryError(f"the run in {self.path} had another config: {difference} now; resume without changes or choose another --out")
+            raise RunDirectoryError(f"{self.path} holds a run of another config ({difference}); drop the changes or choose another --out")
 
     def _clear(self) -> None:
         # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.

@@ -43,7 +43,7 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin is tuple:
-        return f"a list, each {describe(parts[0])}" if parts[-1] is Ellipsis else f"a list of {len(parts)} values: {', '.join(map(describe, parts))}"
+        return f"a list of any length, each {describe(parts[0])}" if parts[-1] is Ellipsis else f"a list of {len(parts)} values"
     if origin is dict:
         return f"a mapping, each value {describe(parts[1])}"
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -14,23 +14,26 @@ from learners.networks import MLP, Normaliser
 
 @dataclass(frozen=True)
 class DynamicsConfig:
-    """The models' sizes and training. Defaults are the paper's and the released code's."""
+    """The models' sizes and training. Defaults suit two cores and minutes; see PAPER."""
 
-    steps: int = 1_000_000
+    steps: int = 4_000
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""
-    members: int = 7
+    members: int = 3
     """models trained"""
-    elites: int = 5
+    elites: int = 2
     """models used: the best on data that was not trained on"""
-    hidden: tuple[int, ...] = (400, 400, 400, 400)
+    hidden: tuple[int, ...] = (400, 400, 400)
     """hidden layers"""
     learning_rate: float = 3e-4
     """Adam's"""
     bf16: bool = False
     """matrix products in bfloat16"""
 
+
+PAPER = DynamicsConfig(steps=1_000_000, members=7, elites=5, hidden=(400, 400, 400, 400))
+"""Table 5; members and elites are the released code's."""
 
 _LOG_STD_RANGE = (-5.0, 1.0)  # of normalised changes: neither certain beyond the data's noise nor wider than the data
 
@@ -56,12 +59,19 @@ class DynamicsEnsemble(nn.Module):
         outputs = 2 * (self.frame_size + 1) + 1
         self.network = MLP((observation_size + action_size, *config.hidden, outputs), (config.members,), "silu")
         self.register_buffer("elites", torch.arange(config.elites))
+        self.register_buffer("frame_low", torch.full((self.frame_size,), -torch.inf))
+        self.register_buffer("frame_high", torch.full((self.frame_size,), torch.inf))
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
 
     elites: Tensor
+    frame_low: Tensor
+    frame_high: Tensor
 
     def fit_normalisers(self, batch: Batch) -> None:
-        """Take the data's statistics."""
+        """Take the data's statistics, and its range: no prediction leaves it, so that long rollouts cannot run away."""
+        newest = batch.observations[..., -self.frame_size :]
+        self.frame_low.copy_(newest.amin(0))
+        self.frame_high.copy_(newest.amax(0))
         self.inputs.fit(torch.cat([batch.observations, batch.actions], -1))
         self.changes.fit(self._targets(batch))
 
@@ -101,7 +111,7 @@ class DynamicsEnsemble(nn.Module):
             mean, log_std, logit = self._split(elite(self.inputs(torch.cat([observations, actions], -1))))
         frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
         change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean
-        frame = observations[..., -self.frame_size :] + change[..., :-1]
+        frame = (observations[..., -self.frame_size :] + change[..., :-1]).clamp(self.frame_low, self.frame_high)
         return torch.cat([observations[..., self.frame_size :], frame], -1), change[..., -1], torch.sigmoid(logit)
 
     def _heads(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

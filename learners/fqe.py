@@ -21,7 +21,7 @@ from learners.transitions import Transitions
 class FqeConfig:
     """Sizes and training of the evaluators."""
 
-    steps: int = 20_000
+    steps: int = 3_000
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""

@@ -22,6 +22,10 @@ class GateConfig:
     """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused"""
 
 
+PAPER = GateConfig(confidence_z=0.0, max_kl=float("inf"))
+"""Section 3.2: the difference alone decides, H = 20."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """One query of the gate about one ensemble member."""

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from learners.amq import amq, draw_noise
 from learners.batches import TensorData
+from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
+from learners.gate import PAPER as PAPER_GATE
 from learners.gate import Decision, GateConfig, decide
+from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
 from learners.surrogate import clipped_surrogate, normalise_advantages
@@ -20,13 +23,13 @@ from learners.transitions import Transitions
 
 @dataclass(frozen=True)
 class UniO4Config:
-    """The whole offline stage. Defaults are the paper's for the robot (Table 5)."""
+    """The whole offline stage. Defaults suit two cores and minutes; see PAPER."""
 
     members: int = 4
     """policies in the ensemble"""
     disagreement_weight: float = 0.1
     """alpha of eq. 25"""
-    improvement_steps: int = 10_000
+    improvement_steps: int = 1_000
     """gradient steps of each policy"""
     gate_period: int = 100
     """improvement steps between two queries of the gate"""
@@ -47,6 +50,9 @@ class UniO4Config:
     gate: GateConfig = field(default_factory=GateConfig)
     """when a new policy may replace the old one"""
 
+
+PAPER = UniO4Config(improvement_steps=10_000, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE)
+"""Table 5."""
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called as progress(part, done, total, figures) while a part of the procedure runs."""

@@ -112,8 +112,7 @@ def usable_rows(episode: Episode) -> UsableRows:
     was not measured there: its reward is off by 0.03 at most, but without the fall a learner would be off by a whole future.
     """
     no_history = ~episode.observations.any(axis=(1, 2))
-    glitch = np.asarray(~np.isfinite(episode.reward_terms).all(axis=1))
-    glitch[:-1] |= ~episode.velocity_valid[1:]
+    glitch = ~episode.reward_measured
     lost = glitch & ~episode.terminated
     keep = ~(no_history | lost)
     size = episode.final_observation.size

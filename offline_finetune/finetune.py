@@ -15,10 +15,13 @@ from torch import Tensor
 from common.files import write_json
 from common.statistics import cluster_ci95
 from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.dynamics import DynamicsConfig
 from learners.fqe import FqeConfig, fitted_q_evaluation
+from learners.gate import GateConfig
+from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
-from learners.uni_o4 import Improvement, Progress, UniO4, UniO4Config
+from learners.uni_o4 import PAPER, Improvement, Progress, UniO4, UniO4Config
 from offline_finetune.dataset import DatasetReport, RobotDataset, build_dataset
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact, write_artifact
@@ -36,6 +39,21 @@ class FinetuneConfig:
     """the independent evaluation"""
     max_amq_starts: int = 1000
     """held-out start states for the final AM-Q"""
+
+
+PRESETS = {
+    "smoke": FinetuneConfig(
+        uni_o4=UniO4Config(
+            members=2, improvement_steps=40, gate_period=20, batch_size=64,
+            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32)),
+            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
+            gate=GateConfig(horizon=5, starts=64),
+        ),
+        fqe=FqeConfig(steps=50, batch_size=64, members=4, hidden=(32, 32)),
+    ),
+    "demo": FinetuneConfig(),
+    "paper": FinetuneConfig(uni_o4=PAPER, fqe=FqeConfig(steps=50_000)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -51,5 +51,5 @@ def _episode_part(episode: Episode, value: Value, reward_scale: float, gamma: fl
         observations, torch.from_numpy(episode.actions), torch.from_numpy(episode.log_prob),
         torch.from_numpy(episode.action_mean), advantages[:, 0], returns[:, 0],
     )  # fmt: skip
-    usable = torch.from_numpy(episode.velocity_valid)
+    usable = torch.from_numpy(episode.reward_measured)
     return tuple(column[usable] for column in columns)

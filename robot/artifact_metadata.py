@@ -20,6 +20,7 @@ GOLDEN_PAIRS = 8
 MAX_KP, MAX_KD = 100.0, 10.0  # N m / rad and N m s / rad; the Go1 walks with 20 and 0.5
 _MAX_JSON_CHARACTERS = 1_000_000
 _MAX_TEXT = 200
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class ArtifactError(QuadloopError):
@@ -218,6 +219,6 @@ def _text(key: str, value: Any) -> str:
 
 
 def _number(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < np.finfo(np.float32).max:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_FLOAT32:
         raise ArtifactError(f"'{key}' is not a finite number in the metadata")
     return float(value)

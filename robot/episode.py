@@ -39,8 +39,10 @@ class EpisodeAttributes:
 
 @dataclass
 class Episode:
-    """T control steps. Row t: the policy saw observations[t], did actions[t], and rewards[t] was measured one step later.
+    """T control steps. Row t: in this state the policy saw observations[t] and did actions[t]; rewards[t] was measured one step later.
 
+    State, velocity and command of row t are those at the moment of observations[t]. A reward that lacks a measurement has NaN among
+    its reward_terms and is too small by at most 0.03: see `reward_measured`.
     A field that the source did not record is NaN-filled (floats) and named in `missing`.
     """
 
@@ -75,3 +77,8 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def reward_measured(self) -> BoolArray:
+        """Whether (T,) everything in the row's reward was measured; where not, the reward says nothing."""
+        return np.asarray(np.isfinite(self.reward_terms).all(axis=1))

@@ -1,8 +1,9 @@
 """The episode log: one HDF5 file an episode, written row by row while the robot runs and readable whatever kills the writer.
 
 While it is written the file is `NAME.hdf5.part` and holds one dataset `steps`, a row a control step with every field by name,
-appended under SWMR (single writer, multiple readers) and flushed every second row; what was flushed survives kill -9. `close` turns the rows into
-`NAME.hdf5`, which holds one checksummed dataset a field and the episode's attributes, whole or not at all, and removes the `.part`.
+appended under SWMR (single writer, multiple readers) and flushed every second row; what was flushed survives kill -9. `close`
+turns the rows into `NAME.hdf5`, which holds one checksummed dataset a field and the episode's attributes, whole or not at all,
+and removes the `.part`.
 
 Why two shapes: appending to 25 datasets and flushing them takes 0.23 ms a row, to one dataset of rows 0.05 ms
 (measured: HDF5 2.0, two rows a flush, 2-core machine), and the control loop has 20 ms for everything. Flushing is

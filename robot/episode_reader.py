@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from robot.episode import END_UNKNOWN, SCHEMA_VERSION, Episode, EpisodeAttributes
 from robot.episode_fields import FIELDS, FINAL_OBSERVATION, ROW, EpisodeField, EpisodeLogError, check_episode, check_length
+from robot.hdf5_image import open_image
 
 FORMAT = "quadloop episode log"  # attribute `format`
 STEPS = "steps"  # the one dataset of an unfinished log: rows of all fields
@@ -31,12 +32,8 @@ def read_episode(path: Path) -> Episode:
     `final_observation` and is dropped: every row returned is a whole transition. The last one left is `truncated` and the episode
     `ended` "unknown". A last row that is `terminated` needs no successor and stays.
     """
-    with damage_named(path):
-        if path.stat().st_size > MAX_BYTES:
-            raise EpisodeLogError(f"the file is larger than {MAX_BYTES // 2**20} MB; no episode is")
-        # SWMR reading also opens what a killed process left behind.
-        with h5py.File(path, "r", libver="latest", swmr=True) as file:
-            return _unfinished(file) if STEPS in file else _finished(file)
+    with damage_named(path), open_image(path, MAX_BYTES) as file:
+        return _unfinished(file) if STEPS in file else _finished(file)
 
 
 @contextmanager

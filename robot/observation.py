@@ -119,9 +119,11 @@ def tilt_rad(gravity_b: FloatArray) -> FloatArray:
 
 def rotate_to_body(quaternion_wxyz: FloatArray, vector_w: FloatArray) -> FloatArray:
     """World vectors (..., 3) in the body frame, R^T v, for body-to-world quaternions (..., 4)."""
-    w, xyz = quaternion_wxyz[..., :1], -quaternion_wxyz[..., 1:]
-    cross = 2 * np.cross(xyz, vector_w)
-    return np.asarray(vector_w + w * cross + np.cross(xyz, cross))
+    w, x, y, z = np.moveaxis(quaternion_wxyz, -1, 0)
+    vx, vy, vz = np.moveaxis(vector_w, -1, 0)
+    # v + w c + u x c with u = -(x, y, z) and c = 2 u x v, written out: np.cross costs ten times as much for one robot.
+    cx, cy, cz = 2 * (z * vy - y * vz), 2 * (x * vz - z * vx), 2 * (y * vx - x * vy)
+    return np.stack([vx + w * cx + z * cy - y * cz, vy + w * cy + x * cz - z * cx, vz + w * cz + y * cx - x * cy], axis=-1)
 
 
 def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.CONTROL_DT) -> FloatArray:

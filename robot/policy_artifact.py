@@ -6,6 +6,7 @@ refuses by name whatever does not fit, before anything moves: see artifact_metad
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,9 @@ class PolicyArtifact:
         shape = observation_history.shape
         single = shape in self._shapes
         if not single and shape[1:] not in self._shapes:
-            raise ArtifactError(f"the policy takes histories of shape {' or '.join(map(str, self._shapes))}, alone or in a batch, not {shape}")
+            raise ArtifactError(
+                f"the policy takes histories of shape {' or '.join(map(str, self._shapes))}, alone or in a batch, not {shape}"
+            )
         batch = np.ascontiguousarray(observation_history, dtype=np.float32).reshape(1 if single else shape[0], self._size)
         with _errors_on_one_line("the policy failed to run"):
             mean, std = self._run(OUTPUTS, {INPUT: batch})
@@ -117,12 +120,11 @@ def load_artifact(path: Path) -> PolicyArtifact:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ArtifactError(f"the file is larger than {MAX_BYTES // 2**20} MB; no policy is")
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise ArtifactError(f"cannot be read ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise ArtifactError(f"the file is larger than {MAX_BYTES // 2**20} MB; no policy is")
-    return content
 
 
 def _checked(path: Path, content: bytes) -> PolicyArtifact:
@@ -196,7 +198,9 @@ def _check_golden(policy: PolicyArtifact, golden: GoldenPairs) -> None:
     for mean, std in answers:
         difference = np.abs([mean - golden.action_mean, std - golden.action_std]).max()
         if not difference <= GOLDEN_TOLERANCE:  # written so that NaN is refused
-            raise ArtifactError(f"the golden pairs differ by {difference:.3g} (at most {GOLDEN_TOLERANCE:g}); the weights are not those exported")
+            raise ArtifactError(
+                f"the golden pairs differ by {difference:.3g} (at most {GOLDEN_TOLERANCE:g}); the weights are not those exported"
+            )
 
 
 def _check_distribution(mean: Float32Array, std: Float32Array) -> None:

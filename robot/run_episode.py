@@ -169,7 +169,7 @@ class _Episode:
         damped = after.tick.mode is Mode.DAMPING
         events = period.tick.events | (after.tick.events if damped else SafetyEvent(0))
         if self._writer is not None:
-            self._writer.append(_row(period, after, reward, terms, events))
+            self._writer.append(_row(period, reward, terms, events))
         self._last_action = period.tick.act.action
         self.steps += 1
         self._return += reward
@@ -201,8 +201,8 @@ def _reward(period: _Period, after: _Period, last_action: Float32Array) -> tuple
     return float(total_reward(counted)), values
 
 
-def _row(period: _Period, after: _Period, reward: float, terms: Float64Array, events: SafetyEvent) -> EpisodeStep:
-    """Observation, action, state and command of `period`; reward and velocity of `after`, one step later.
+def _row(period: _Period, reward: float, terms: Float64Array, events: SafetyEvent) -> EpisodeStep:
+    """Observation, action, state, velocity and command of `period`; the reward was measured one step later.
 
     terminated and truncated follow from why the episode ended and are set by EpisodeWriter.close.
     """
@@ -223,10 +223,10 @@ def _row(period: _Period, after: _Period, reward: float, terms: Float64Array, ev
         gyro_b=state.gyro_b,
         accelerometer_b=state.accelerometer_b,
         foot_force=state.foot_force,
-        base_lin_vel_b=after.velocity.lin_vel_b,
-        base_ang_vel_b=after.velocity.ang_vel_b,
-        velocity_valid=after.velocity.valid,
-        velocity_age_s=after.velocity.age_s,
+        base_lin_vel_b=period.velocity.lin_vel_b,
+        base_ang_vel_b=period.velocity.ang_vel_b,
+        velocity_valid=period.velocity.valid,
+        velocity_age_s=period.velocity.age_s,
         command=period.command,
         joint_pos_target=period.sent.joint_pos_target,
         stamp_s=state.stamp_s,

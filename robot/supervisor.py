@@ -20,7 +20,7 @@ from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
 from robot.observation import projected_gravity
-from robot.safety import STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
+from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
 
 Float64Array = NDArray[np.float64]
 
@@ -75,10 +75,8 @@ TRANSITIONS: dict[Mode, frozenset[Mode]] = {
     Mode.DAMPING: frozenset(),
 }
 
-# N m s / rad, ten times the walking gain: a standing Go1 sinks to the ground in about a second instead of dropping.
+# N m s / rad, chosen: ten times the walking gain, so that a standing robot sinks instead of dropping; not yet tried on a Go1.
 DAMPING_KD = 5.0
-# Deviation from 1 of a usable quaternion's length; float32 sensors stay within 1e-6.
-QUATERNION_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from learners.advantages import generalised_advantages
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from learners.onnx_graph import export_policy
 from learners.policy import GaussianPolicy, gaussian_log_prob
 from learners.ppo import Ppo, PpoBatch, PpoConfig
 from learners.value import Value
 from robot import go1
 from robot.observation import GO1_LAYOUT
+from robot.policy_artifact import ArtifactError, PolicyArtifact, write_artifact
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from twin.terrain import FLAT, Terrain
+
+EXPORT_TOLERANCE = 1e-5  # of an action; float32 rounding of a 512-wide layer is ten times smaller
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Simulator pretraining. Defaults are the paper's: 7 million steps on flat ground, no randomisation."""
+    """Simulator pretraining on flat ground without randomisation, as in the paper. Defaults suit two cores and a few minutes."""
 
-    steps: int = 7_000_000
+    steps: int = 3_000_000
     """control steps in all, over all robots"""
     rollout: int = 24
     """control steps of each robot between two updates"""
@@ -31,14 +40,59 @@ class PretrainConfig:
     """hidden layers of the value"""
     initial_std: float = 1.0
     """exploration at the start"""
+    deployed_std: float = 0.45
+    """the exported policy explores at most this much: about what the released logs were collected with"""
+    checkpoint_every: int = 20
+    """updates between two checkpoints"""
     ppo: PpoConfig = field(
         default_factory=lambda: PpoConfig(
-            clip_ratio=0.2, epochs=4, minibatches=4, policy_lr=1e-3, value_lr=1e-3, entropy_weight=0.005, desired_kl=0.01, bf16=True
+            clip_ratio=0.2, epochs=4, minibatches=4, policy_lr=1e-3, value_lr=1e-3, entropy_weight=0.002, desired_kl=0.01, bf16=True
         )
     )
     """the learner"""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """the task"""
+
+
+PRESETS = {
+    "smoke": PretrainConfig(steps=12_288, environment=EnvironmentConfig(num_robots=128)),
+    "demo": PretrainConfig(),
+    "paper": PretrainConfig(steps=7_000_000),
+}
+
+Report = Callable[[str, int, int, dict[str, float]], None]
+"""Called as report("pretrain", steps, total, figures) after every update."""
+
+
+def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revision: str = "") -> PolicyArtifact:
+    """Train until `config.steps`; goes on from `out`/checkpoint.pt if there is one. Writes policy.onnx (stage "pretrained")."""
+    trainer = Pretrainer(config, seed)
+    try:
+        trainer.resume(out / "checkpoint.pt")
+        while trainer.steps < config.steps:
+            report("pretrain", min(trainer.steps, config.steps), config.steps, trainer.iterate())
+            if trainer.updates % config.checkpoint_every == 0:
+                trainer.save(out / "checkpoint.pt")
+        trainer.save(out / "checkpoint.pt")
+    finally:
+        trainer.close()
+    return export(trainer.policy, out / "policy.onnx", config.deployed_std, revision)
+
+
+def export(policy: GaussianPolicy, path: Path, max_std: float, revision: str = "") -> PolicyArtifact:
+    """Write the policy as an artifact with its std capped, and check the artifact against the torch policy on random histories.
+
+    ArtifactError if they differ by more than 1e-5.
+    """
+    with torch.no_grad():
+        policy.log_std.clamp_(max=math.log(max_std))
+        artifact = write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision, force=True)
+        histories = torch.randn(64, GO1_LAYOUT.size, generator=torch.Generator().manual_seed(0))
+        expected = policy(histories).numpy()
+    difference = float(np.abs(artifact.act(histories.numpy())[0] - expected).max())
+    if not difference <= EXPORT_TOLERANCE:
+        raise ArtifactError(f"{path} differs from the policy it was made of by {difference:.2g}; please report this")
+    return artifact
 
 
 @dataclass
@@ -68,6 +122,7 @@ class Pretrainer:
         self.value = Value(GO1_LAYOUT.size, config.value_hidden)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.steps = 0
+        self.updates = 0
 
     def iterate(self) -> dict[str, float]:
         """One rollout and one update; returns named figures of both."""
@@ -82,6 +137,7 @@ class Pretrainer:
         figures = self.ppo.update(batch, self.generator)
         self.environment.widen_commands(terms["track_lin_vel"])
         self.steps += rollout.rewards.numel()
+        self.updates += 1
         return terms | figures | {
             "reward": float(rollout.rewards.mean()) / go1.CONTROL_DT,
             "range_share": self.environment.range_share,
@@ -89,6 +145,33 @@ class Pretrainer:
             "std": float(torch.exp(self.policy.log_std.detach()).mean()),
             "learning_rate": float(self.ppo.policy_optimizer.param_groups[0]["lr"]),
         }
+
+    def save(self, path: Path) -> None:
+        """Write what `resume` needs. The robots themselves are not kept: they start new episodes."""
+        save_checkpoint(
+            path,
+            {
+                "policy": self.policy.state_dict(), "value": self.value.state_dict(),
+                "policy_optimizer": self.ppo.policy_optimizer.state_dict(), "value_optimizer": self.ppo.value_optimizer.state_dict(),
+                "generator": self.generator.get_state(), "steps": self.steps, "updates": self.updates,
+                "range_share": self.environment.range_share,
+            },
+        )  # fmt: skip
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, if there is one."""
+        if not path.exists():
+            return
+        state = load_checkpoint(path)
+        try:
+            self.policy.load_state_dict(state["policy"])
+            self.value.load_state_dict(state["value"])
+            self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
+            self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
+            self.generator.set_state(state["generator"])
+            self.steps, self.updates, self.environment.range_share = state["steps"], state["updates"], state["range_share"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path} does not fit this config: {str(error).splitlines()[0]}") from error
 
     def close(self) -> None:
         """Stop the engine's threads."""

@@ -18,6 +18,8 @@ from twin.terrain import Terrain
 
 Float64Array = NDArray[np.float64]
 
+MAX_SPEED = 5.0  # m/s and rad/s, beyond anything a Go1 does
+
 
 class Policy(Protocol):
     """Anything that maps observation histories (N, 290) float32 to action mean (N, 12) and std (12,) or (N, 12)."""
@@ -131,9 +133,10 @@ def _walk(policy: Policy, walkers: Walkers, steps: int) -> Trials:
     return Trials(returns, lengths, ~up, speed_sum / divisor, error_sum / divisor, speed_sum * go1.CONTROL_DT)
 
 
-def straight_command(vx: float, vy: float = 0.0, yaw_rate: float = 0.0) -> Float64Array:
-    """Unscaled trot command (15,) for m/s, m/s, rad/s, checked to be finite and within what a Go1 can be asked for."""
-    command = trot_command(vx, vy, yaw_rate)
-    if not np.isfinite(command).all() or np.abs([vx, vy, yaw_rate]).max() > 5.0:
-        raise QuadloopError(f"the command ({vx}, {vy}, {yaw_rate}) is not finite or beyond 5 m/s or rad/s")
-    return command
+def straight_command(*speeds: float) -> Float64Array:
+    """Unscaled trot command (15,) for vx (m/s), then vy (m/s) and yaw rate (rad/s) if given; QuadloopError if a Go1 cannot be asked for it."""
+    if not 1 <= len(speeds) <= 3:
+        raise QuadloopError(f"a command is one to three numbers (vx, vy, yaw rate), not {len(speeds)}")
+    if not all(abs(speed) <= MAX_SPEED for speed in speeds):
+        raise QuadloopError(f"the command {speeds} holds a value that is not a number or beyond {MAX_SPEED:g} m/s or rad/s")
+    return trot_command(*speeds)

@@ -1,0 +1,42 @@
+# make install   everything, into .venv/
+# make demo      the whole loop on the simulated robot, into runs/demo/
+# make check     style, types, and who may import whom
+# make test      check, then the tests
+# make clean     delete what install and the tools made; runs/ stays
+
+PYTHON ?= python3
+BIN := .venv/bin
+ROOMS := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+
+.PHONY: install graphics demo check test clean
+
+install: .venv/installed graphics
+
+# torch goes alone and first: asked for by its exact version, it comes as the build without CUDA where an index offers one.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[sim,learn,viz,d4rl,ros,dev]'
+	touch $@
+
+# Pictures need the system's EGL; without it everything else works.
+graphics:
+	@if command -v apt-get > /dev/null && ! dpkg -s libegl1 libgl1-mesa-dri > /dev/null 2>&1; then \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri > /dev/null; } \
+		|| echo 'No pictures: as root, run apt-get install libegl1 libgl1-mesa-dri'; \
+	fi
+
+demo: install
+	$(BIN)/quadloop loop --preset demo --out runs/demo
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(ROOMS) quadloop.py
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

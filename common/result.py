@@ -1,0 +1,70 @@
+"""A verb's result: a table for people or one JSON object for machines, on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+_RESULTS: ContextVar[TextIO | None] = ContextVar("results", default=None)
+
+
+@contextlib.contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Send what anyone prints to standard error, except what `emit` prints: some libraries talk on standard output."""
+    token = _RESULTS.set(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _RESULTS.reset(token)
+
+
+def emit(result: Mapping[str, Any], as_json: bool) -> None:
+    """Print `result`, nested mappings of plain values, paths and numpy values: as JSON on one line, or a table of dotted names.
+
+    JSON knows no NaN and no infinity: both become null.
+    """
+    stream = _RESULTS.get() or sys.stdout
+    plain = _plain(result)
+    if as_json:
+        print(json.dumps(plain, allow_nan=False), file=stream, flush=True)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _rows(plain):
+        table.add_row(name, value)
+    Console(file=stream, markup=False, highlight=False).print(table)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rows(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)

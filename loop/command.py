@@ -1,0 +1,71 @@
+"""`quadloop loop`: pretrain, collect, fine-tune offline, fine-tune online, measure; stage by stage, resumable."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from common.command_line import RunArguments, Settings, parse
+from common.files import write_json
+from common.reporter import Reporter
+from common.result import emit
+from common.run_directory import RunDirectory
+from loop.config import PRESETS, LoopConfig
+from loop.report import table_rows, write_report
+from loop.stages import STAGES, Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopArguments(RunArguments):
+    """The whole loop on the twin; ends with a report in OUT/report/index.html."""
+
+    seed: int = 0
+    """draws everything that is random in training"""
+    config: Settings[LoopConfig] = field(default_factory=LoopConfig)
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("loop", LoopArguments, arguments, PRESETS)
+    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
+        seconds = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
+        measured = directory.stage_result("measure")
+        assert measured is not None
+        stages = measured["result"]
+    result = {"stages": stages, "seconds": seconds, "report": str(wanted.out / "report" / "index.html")}
+    write_json(wanted.out / "result.json", result)
+    for note in write_report(wanted.out, wanted.config, stages, seconds):
+        print(note, file=sys.stderr)
+    if wanted.json:
+        emit(result, as_json=True)
+    else:
+        _print_table(stages, result["report"])
+    return 0
+
+
+def _run_stages(directory: RunDirectory[LoopConfig], context: Context) -> dict[str, float]:
+    """Run what is not done yet; returns the duration of each stage, s."""
+    seconds: dict[str, float] = {}
+    for name, stage in STAGES.items():
+        done = directory.stage_result(name)
+        if done is None:
+            began = time.monotonic()
+            result = stage(context)
+            done = {"result": result, "seconds": time.monotonic() - began}
+            directory.mark_stage_done(name, done)
+        seconds[name] = done["seconds"]
+    return seconds
+
+
+def _print_table(stages: dict[str, dict[str, Any]], report: str) -> None:
+    header, *rows = table_rows(stages)
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    print(f"report: {report}")

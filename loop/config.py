@@ -1,0 +1,81 @@
+"""The whole loop in numbers, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
+from offline_finetune.finetune import FinetuneConfig
+from online_finetune.online import PRESETS as ONLINE_PRESETS
+from online_finetune.online import OnlineConfig
+from sim_pretrain.pretrain import PRESETS as PRETRAIN_PRESETS
+from sim_pretrain.pretrain import PretrainConfig
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Episodes of the pretrained policy on the floor that it was not trained for."""
+
+    steps: int = 100_000
+    """control steps in all"""
+    episode_steps: int = 1000
+    """longest episode, control steps"""
+    sessions: int = 10
+    """sittings that the episodes are spread over; whole sessions are held out for evaluation"""
+    vx_low: float = 0.0
+    """slowest commanded speed, m/s"""
+    vx_high: float = 1.3
+    """fastest commanded speed, m/s"""
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How every stage's policy is measured."""
+
+    commands: tuple[float, ...] = (0.8, 1.5)
+    """forward speeds, m/s"""
+    trials: int = 50
+    """robots a command"""
+    steps: int = 1000
+    """control steps of a trial"""
+    seed: int = 12345
+    """draws how the robots start; the same for every stage and run"""
+    video_steps: int = 400
+    """control steps of a video; 0 makes none"""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Pretraining, collection, offline fine-tuning, online fine-tuning, and the measurement of each."""
+
+    terrain: str = "mattress"
+    """where the robot is to walk: flat, mattress, or a YAML file"""
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """simulator pretraining on flat ground"""
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    """data for the offline stage"""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """offline stage"""
+    online: OnlineConfig = field(default_factory=OnlineConfig)
+    """online stage"""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """the table"""
+
+
+PRESETS = {
+    "smoke": LoopConfig(
+        pretrain=PRETRAIN_PRESETS["smoke"],
+        collect=CollectConfig(steps=1200, episode_steps=200, sessions=3),
+        finetune=FINETUNE_PRESETS["smoke"],
+        online=ONLINE_PRESETS["smoke"],
+        measure=MeasureConfig(trials=4, steps=100, video_steps=20),
+    ),
+    "demo": LoopConfig(),
+    "paper": LoopConfig(
+        pretrain=PRETRAIN_PRESETS["paper"],
+        collect=CollectConfig(steps=180_000, sessions=20),
+        finetune=FINETUNE_PRESETS["paper"],
+        online=ONLINE_PRESETS["paper"],
+        measure=MeasureConfig(trials=100),
+    ),
+}

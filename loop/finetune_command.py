@@ -1,0 +1,67 @@
+"""`quadloop finetune`: a better policy from robot logs, with the evidence, and both policies side by side on the twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.command_line import RunArguments, Settings, parse
+from common.files import write_json
+from common.reporter import Reporter
+from common.result import emit
+from common.revision import git_revision
+from common.run_directory import RunDirectory
+from offline_finetune.finetune import PRESETS, FinetuneConfig, finetune
+from offline_finetune.report import write_report
+from robot.policy_artifact import load_artifact
+from twin.evaluate import evaluate, straight_command
+from twin.terrain import find_terrain
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneArguments(RunArguments):
+    """Fine-tune a policy from episode logs without the robot; writes policy.onnx, evidence.json and report/index.html."""
+
+    policy: Path
+    """the policy artifact that the improvement starts from"""
+    logs: Path
+    """directory of episode logs"""
+    seed: int = 0
+    """draws everything that is random, and which sessions are held out"""
+    terrain: str = "mattress"
+    """floor of the twin on which the old and the new policy are compared"""
+    trials: int = 20
+    """trials of that comparison"""
+    config: Settings[FinetuneConfig] = field(default_factory=FinetuneConfig)
+
+
+COMPARED_COMMANDS = (0.5, 0.8)  # m/s
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
+    load_artifact(wanted.policy)  # before anything is written
+    find_terrain(wanted.terrain)
+    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
+        result = finetune(wanted.policy, wanted.logs, wanted.out, wanted.config, wanted.seed, report, git_revision())
+    evidence = result.evidence | {"twin": _compare(wanted, result.policy)}
+    write_json(wanted.out / "evidence.json", evidence)
+    page = write_report(wanted.out, evidence)
+    shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
+    emit(shown, wanted.json)
+    return 0
+
+
+def _compare(wanted: FinetuneArguments, new: Path) -> dict[str, Any]:
+    """Old and new policy on the twin, the same starts for both."""
+    terrain = find_terrain(wanted.terrain)
+    comparison: dict[str, Any] = {"terrain": terrain.name}
+    for name, path in (("old", wanted.policy), ("new", new)):
+        artifact = load_artifact(path)
+        comparison[name] = {
+            f"{vx:g}": evaluate(artifact, terrain, straight_command(vx), wanted.trials, wanted.seed, layout=artifact.metadata.layout).summary(1000)
+            for vx in COMPARED_COMMANDS
+        }
+    return comparison

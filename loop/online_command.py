@@ -1,0 +1,53 @@
+"""`quadloop online`: a policy that goes on improving while the robot walks; here, on the twin."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.command_line import RunArguments, Settings, parse
+from common.reporter import Reporter
+from common.result import emit
+from common.revision import git_revision
+from common.run_directory import RunDirectory
+from loop.robots import twin_station
+from online_finetune.online import PRESETS, OnlineConfig, OnlineFinetuner, load_value
+from robot.policy_artifact import load_artifact
+from twin.terrain import find_terrain
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineArguments(RunArguments):
+    """Fine-tune a policy by PPO on its own episodes; writes policy.onnx after every update."""
+
+    policy: Path
+    """the policy artifact to start from, usually of the offline stage"""
+    value: Path
+    """value.pt of the offline stage"""
+    terrain: str = "mattress"
+    """what the twin walks on: flat, mattress, or a YAML file"""
+    seed: int = 0
+    """draws everything that is random"""
+    config: Settings[OnlineConfig] = field(default_factory=OnlineConfig)
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("online", OnlineArguments, arguments, PRESETS)
+    load_artifact(wanted.policy)  # before anything is written
+    load_value(wanted.value)
+    terrain = find_terrain(wanted.terrain)
+    began = time.monotonic()
+    with (
+        RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory,
+        Reporter(directory.metrics) as report,
+        twin_station(terrain, wanted.seed) as station,
+    ):
+        tuner = OnlineFinetuner(station, wanted.policy, wanted.value, wanted.out, wanted.config, wanted.seed, git_revision())
+        artifact = tuner.run(report)
+    emit(
+        {"policy": artifact.path, "policy_sha256": artifact.sha256, "steps": tuner.steps, "falls": tuner.falls, "seconds": time.monotonic() - began},
+        wanted.json,
+    )
+    return 0

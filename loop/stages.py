@@ -1,0 +1,103 @@
+"""The loop's stages, each a function from a context to a result of JSON values; the arrows between them are files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.reporter import Reporter
+from common.revision import git_revision
+from loop.config import LoopConfig
+from loop.robots import twin_station
+from offline_finetune.finetune import finetune
+from online_finetune.online import OnlineFinetuner
+from robot.policy_artifact import load_artifact
+from robot.station import Collector, ForwardCommands
+from sim_pretrain.pretrain import pretrain
+from twin.evaluate import evaluate, straight_command
+from twin.terrain import find_terrain
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage is given."""
+
+    out: Path
+    config: LoopConfig
+    seed: int
+    report: Reporter
+
+
+def run_pretrain(context: Context) -> dict[str, Any]:
+    """A walker from simulation on flat ground -> pretrained/policy.onnx."""
+    artifact = pretrain(context.config.pretrain, context.seed, context.out / "pretrained", context.report, git_revision())
+    return {"policy": str(artifact.path)}
+
+
+def run_collect(context: Context) -> dict[str, Any]:
+    """Episodes of the pretrained policy on the loop's terrain -> logs/."""
+    config = context.config.collect
+    policy = load_artifact(context.out / "pretrained" / "policy.onnx")
+    rng = np.random.default_rng(context.seed + 1)
+    commands = ForwardCommands(config.vx_low, config.vx_high)
+    logs = context.out / "logs"
+    steps = falls = episodes = 0
+    with twin_station(find_terrain(context.config.terrain), context.seed + 1) as station:
+        while steps < config.steps:
+            session = f"session_{min(config.sessions - 1, steps * config.sessions // config.steps):02d}"
+            collector = Collector(station, policy, rng, session)
+            plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
+            summary = collector.collect(logs / session / f"episode_{episodes:04d}.hdf5", plan)
+            steps, falls, episodes = steps + summary.steps, falls + summary.fell, episodes + 1
+            if summary.ended != "time_limit":
+                station.set_upright()
+            context.report("collect", steps, config.steps, {})
+    return {"episodes": episodes, "steps": steps, "falls": falls}
+
+
+def run_offline(context: Context) -> dict[str, Any]:
+    """Uni-O4 on those episodes -> offline/policy.onnx, offline/evidence.json."""
+    result = finetune(
+        context.out / "pretrained" / "policy.onnx", context.out / "logs", context.out / "offline",
+        context.config.finetune, context.seed, context.report, git_revision(),
+    )  # fmt: skip
+    gate = result.evidence["gate"]
+    return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": result.evidence["estimates"]}
+
+
+def run_online(context: Context) -> dict[str, Any]:
+    """PPO on the robot's own episodes -> online/policy.onnx."""
+    offline = context.out / "offline"
+    with twin_station(find_terrain(context.config.terrain), context.seed + 2) as station:
+        tuner = OnlineFinetuner(
+            station, offline / "policy.onnx", offline / "value.pt", context.out / "online", context.config.online, context.seed, git_revision()
+        )
+        artifact = tuner.run(context.report)
+    return {"policy": str(artifact.path), "steps": tuner.steps, "falls": tuner.falls}
+
+
+def run_measure(context: Context) -> dict[str, Any]:
+    """Every stage's policy under every command on the loop's terrain, with the same starts for all."""
+    config, terrain = context.config.measure, find_terrain(context.config.terrain)
+    results: dict[str, Any] = {}
+    for stage in POLICY_STAGES:
+        artifact = load_artifact(context.out / stage / "policy.onnx")
+        results[stage] = {}
+        for vx in config.commands:
+            trials = evaluate(artifact, terrain, straight_command(vx), config.trials, config.seed, config.steps, artifact.metadata.layout)
+            results[stage][f"{vx:g}"] = trials.summary(config.steps) | {"policy_sha256": artifact.sha256, "seed": config.seed}
+    return results
+
+
+POLICY_STAGES = ("pretrained", "offline", "online")
+STAGES: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "pretrain": run_pretrain,
+    "collect": run_collect,
+    "offline": run_offline,
+    "online": run_online,
+    "measure": run_measure,
+}

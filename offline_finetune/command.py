@@ -1,0 +1,45 @@
+"""`quadloop import`: the released logs and policies of Uni-O4 as episode logs and policy artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from common.command_line import parse
+from common.result import emit
+from offline_finetune.released_file import ReleasedFileError
+from offline_finetune.released_logs import import_logs
+from offline_finetune.released_policies import import_policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportArguments:
+    """Turn a released policy (.npz) into a policy artifact, or a directory of released logs into episode logs."""
+
+    source: tyro.conf.Positional[Path]
+    """a .npz file, or a directory of .hdf5 files"""
+    out: Path
+    """the artifact (.onnx), or a directory for the episode logs"""
+    force: bool = False
+    """overwrite what is there"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("import", ImportArguments, arguments)
+    emit(_import(wanted), wanted.json)
+    return 0
+
+
+def _import(wanted: ImportArguments) -> dict[str, Any]:
+    if wanted.source.is_dir():
+        return asdict(import_logs(wanted.source, wanted.out, wanted.force))
+    if wanted.source.suffix != ".npz":
+        raise ReleasedFileError(f"{wanted.source} is neither a released policy (.npz) nor a directory of released logs")
+    artifact = import_policy(wanted.source, wanted.out, wanted.force)
+    return {"policy": artifact.path, "policy_sha256": artifact.sha256, "stage": artifact.metadata.stage}

@@ -1,0 +1,85 @@
+"""The command table: `quadloop <verb>`. Each verb lives in its own room and is imported only when it is wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from common.errors import QuadloopError
+from common.extras import missing_extra
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Verb(NamedTuple):
+    """What a verb does, and the function `run(arguments: list[str]) -> int` (its exit status) as "module:function"."""
+
+    help: str
+    target: str
+
+
+VERBS = {
+    "loop": Verb("run the whole loop on the twin: pretrain, collect, fine-tune offline and online, report", "loop.command:run"),
+    "pretrain": Verb("train a walking policy in simulation", "sim_pretrain.command:run"),
+    "finetune": Verb("improve a policy from robot logs, without the robot", "loop.finetune_command:run"),
+    "online": Verb("improve a policy while it walks", "loop.online_command:run"),
+    "evaluate": Verb("measure how well a policy follows a command", "twin.command:run"),
+    "import": Verb("turn the released Uni-O4 logs and policies into ours", "offline_finetune.command:run"),
+    "doctor": Verb("say what is installed and what is missing for each stage", "common.doctor:run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit status. Every expected failure is one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else EXIT_USAGE
+    if arguments[0] not in VERBS:
+        return _fail(f"there is no verb '{arguments[0]}'{_nearest(arguments[0])}; quadloop --help lists them", EXIT_USAGE)
+    try:
+        return _run(VERBS[arguments[0]], arguments[1:])
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if (known := missing_extra(error)) is None:
+            raise
+        return _fail(str(known), EXIT_FAILURE)
+    except QuadloopError as error:
+        return _fail(str(error), error.exit_status)
+
+
+def usage() -> str:
+    """The verbs, one a line."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:{width}}  {verb.help}" for name, verb in VERBS.items())
+    return f"usage: quadloop VERB [OPTIONS]\n\n{verbs}\n\nquadloop VERB --help explains a verb."
+
+
+def _run(verb: Verb, arguments: list[str]) -> int:
+    from common.result import only_results_on_stdout
+
+    module, function = verb.target.split(":")
+    run = getattr(importlib.import_module(module), function)
+    with only_results_on_stdout() if "--json" in arguments else contextlib.nullcontext():
+        return int(run(arguments))
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"quadloop: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, VERBS, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

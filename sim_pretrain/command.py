@@ -1,0 +1,31 @@
+"""`quadloop pretrain`: a walking policy from simulation alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from common.command_line import RunArguments, Settings, parse
+from common.reporter import Reporter
+from common.result import emit
+from common.run_directory import RunDirectory
+from sim_pretrain.pretrain import PRESETS, PretrainConfig, pretrain
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainArguments(RunArguments):
+    """Train a walking policy in simulation by PPO; writes policy.onnx."""
+
+    seed: int = 0
+    """draws everything that is random"""
+    config: Settings[PretrainConfig] = field(default_factory=PretrainConfig)
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("pretrain", PretrainArguments, arguments, PRESETS)
+    began = time.monotonic()
+    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
+        artifact = pretrain(wanted.config, wanted.seed, wanted.out, report)
+    emit({"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}, wanted.json)
+    return 0

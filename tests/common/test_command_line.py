@@ -1,0 +1,132 @@
+"""A verb's arguments: default, preset, file, flags, each over the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from common.command_line import RunArguments, Settings, parse
+from common.errors import ConfigError, UsageError
+from common.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Learner:
+    clip_ratio: float = 0.1
+    """eps"""
+    hidden: tuple[int, ...] = (8, 8)
+    """layers"""
+    fast: bool = True
+    """hurry"""
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 100
+    """how many"""
+    seed: int = 0
+    """of all chance"""
+    ppo: Learner = field(default_factory=Learner)
+    """the learner"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(RunArguments):
+    """Walk about."""
+
+    config: Settings[Config] = field(default_factory=Config)
+    """what is run"""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """No config at all."""
+
+    speed: float
+    """m/s"""
+    json: bool = False
+    """for machines"""
+
+
+PRESETS = {"smoke": Config(steps=1), "paper": Config(steps=7, ppo=Learner(0.25))}
+
+
+def walk(line: str) -> Arguments:
+    return parse("walk", Arguments, line.split(), PRESETS)
+
+
+def test_defaults() -> None:
+    assert walk("--out runs/x") == Arguments(out=Path("runs/x"), config=Config())
+
+
+def test_dotted_flags() -> None:
+    parsed = walk("--out x --steps 3 --seed 9 --ppo.clip-ratio 0.5 --ppo.hidden 4 2 1 --ppo.no-fast --force --json")
+    assert parsed == Arguments(out=Path("x"), force=True, json=True, config=Config(3, 9, Learner(0.5, (4, 2, 1), False)))
+
+
+def test_preset_then_file_then_flags(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("seed: 5\nppo: {fast: false, hidden: [3]}\n")
+    parsed = walk(f"--ppo.hidden 4 --config {file} --out x --preset paper")
+    assert parsed.config == Config(7, 5, Learner(0.25, (4,), False))
+
+
+def test_the_config_of_a_finished_run_is_a_config_file(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25)))
+    assert walk(f"--out x --config {tmp_path / 'config.yaml'}").config == Config(steps=4, ppo=Learner(0.25))
+
+
+def test_resume_takes_the_config_of_the_run(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25)))
+    assert walk(f"--out {tmp_path} --resume").config == Config(steps=4, ppo=Learner(0.25))
+    assert walk(f"--out {tmp_path} --resume --steps 5").config.steps == 5
+    assert walk(f"--out {tmp_path} --resume --preset smoke").config == PRESETS["smoke"]
+    assert walk(f"--out {tmp_path / 'new'} --resume").config == Config()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "Missing from quadloop walk: --out PATH directory of the run (required); see quadloop walk --help"),
+        ("--out x --stepz 3", "Unrecognized options: --stepz, 3; did you mean --steps?; see quadloop walk --help"),
+        (
+            "--out x --ppo.clip_ration 3",
+            "Unrecognized options: --ppo.clip_ration, 3; did you mean --ppo.clip-ratio?; see quadloop walk --help",
+        ),
+        ("--out x y", "Unrecognized options: y; see quadloop walk --help"),
+        ("--out x --steps 1.5", "Error parsing --steps: invalid literal for int() with base 10: '1.5'; see quadloop walk --help"),
+        ("--out x --preset smok", "invalid choice 'smok' for argument '--preset'. Expected one of ("),
+        ("--out x --ppo.clip-ratio nan", "--ppo.clip-ratio must be a finite number, not nan"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        walk(line)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_does_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("step: 3")
+    with pytest.raises(ConfigError, match=r"e\.yaml: unknown key 'step'; did you mean 'steps'\?"):
+        walk(f"--out x --config {tmp_path / 'e.yaml'}")
+
+
+def test_help_shows_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        walk("--help")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: quadloop walk" in shown
+    for text in ("Walk about.", "--config FILE", "--preset {none,smoke,paper}", "--out PATH", "--resume", "--ppo.clip-ratio", "eps"):
+        assert text in shown
+
+
+def test_a_verb_without_a_config() -> None:
+    assert parse("go", Plain, ["--speed", "0.5"]) == Plain(0.5)
+    with pytest.raises(UsageError, match="Unrecognized options: --config"):
+        parse("go", Plain, ["--speed", "1", "--config", "x"])
+    with pytest.raises(UsageError, match="--speed must be a finite number, not inf"):
+        parse("go", Plain, ["--speed", "inf"])

@@ -1,0 +1,108 @@
+"""A run's directory: nothing is overwritten unasked, and an interrupted run goes on where it was."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.run_directory import RunDirectory, RunDirectoryError
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 10
+    lr: float = 0.5
+
+
+def test_a_new_run_says_what_and_by_which_code(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "a" / "b", Config(steps=3)) as run:
+        run.metrics.write("train", 1, {"loss": 2.0})
+    assert (run.path / "config.yaml").read_text() == "steps: 3\nlr: 0.5\n"
+    assert (run.path / "revision").read_text().strip()
+    assert (run.path / "metrics.csv").read_text() == "stage,step,loss\ntrain,1,2.0\n"
+
+
+def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config())
+    with pytest.raises(RunDirectoryError, match=f"{tmp_path} holds a run; .*--resume.*--force"):
+        RunDirectory(tmp_path, Config())
+
+
+@pytest.mark.parametrize("asked", [{}, {"resume": True}, {"force": True}])
+def test_a_directory_that_no_run_made_is_never_touched(tmp_path: Path, asked: dict[str, bool]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunDirectoryError, match="holds files that no run made"):
+        RunDirectory(tmp_path, Config(), **asked)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(RunDirectoryError, match="is a file"):
+        RunDirectory(tmp_path / "out", Config(), force=True)
+
+
+def test_force_starts_anew(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, Config(steps=3)) as run:
+        run.mark_stage_done("critics", {})
+        run.metrics.write("train", 1, {"loss": 2.0})
+    (tmp_path / "critics.pt").write_bytes(b"of the run before")
+    run = RunDirectory(tmp_path, Config(steps=4), force=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "revision"]
+    assert (tmp_path / "config.yaml").read_text() == "steps: 4\nlr: 0.5\n"
+    assert run.stage_result("critics") is None
+
+
+def test_force_does_not_follow_links(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("")
+    RunDirectory(tmp_path / "run", Config())
+    (tmp_path / "run" / "link").symlink_to(elsewhere)
+    RunDirectory(tmp_path / "run", Config(), force=True)
+    assert (elsewhere / "kept").exists()
+    assert not (tmp_path / "run" / "link").exists()
+
+
+def test_resume_goes_on(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, Config())
+    assert run.stage_result("critics") is None
+    run.mark_stage_done("critics", {"loss": 0.1})
+    run.mark_stage_done("empty", {})
+    again = RunDirectory(tmp_path, Config(), resume=True)
+    assert again.stage_result("critics") == {"loss": 0.1}
+    assert again.stage_result("empty") == {}
+    assert again.stage_result("dynamics") is None
+
+
+def test_resume_of_nothing_starts(tmp_path: Path) -> None:
+    RunDirectory(tmp_path / "new", Config(), resume=True)
+    assert (tmp_path / "new" / "config.yaml").exists()
+
+
+def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config(lr=0.5))
+    with pytest.raises(RunDirectoryError, match=r"holds a run of another config \(lr is 0.5, not 0.25\)"):
+        RunDirectory(tmp_path, Config(lr=0.25), resume=True)
+
+
+def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "revision").write_text("unknown\n")
+    (tmp_path / ".config.yaml.123.tmp").write_text("ste")
+    RunDirectory(tmp_path, Config())
+    assert (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", "\x00"])
+def test_a_damaged_stage_is_named(tmp_path: Path, content: str) -> None:
+    run = RunDirectory(tmp_path, Config())
+    run.mark_stage_done("critics", {})
+    (tmp_path / "stages" / "critics.json").write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"critics\.json is damaged; delete it"):
+        run.stage_result("critics")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "A b", ".hidden"])
+def test_stage_names_are_file_names(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="no name for a stage"):
+        RunDirectory(tmp_path, Config()).mark_stage_done(name, {})

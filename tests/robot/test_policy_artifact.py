@@ -1,0 +1,438 @@
+"""A policy artifact: what is written loads and acts; whatever does not fit this robot is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from common.files import FileExistsAlreadyError, sha256_of_file
+from robot import go1
+from robot.observation import GO1_LAYOUT, SLOT_17_TIMING, ObservationLayout, go1_layout
+from robot.policy_artifact import ArtifactError, PolicyArtifact, layout_json, load_artifact, write_artifact
+
+PARENT = "0123456789abcdef" * 4
+
+
+def make_graph(
+    weight: np.ndarray | None = None, std: np.ndarray | None = None, observation_size: int = 290, std_of_batch: bool = False
+) -> onnx.ModelProto:
+    """mean = observation @ weight + 1, std as given; or, `std_of_batch`, std = exp(mean), (batch, 12)."""
+    if weight is None:
+        weight = np.zeros((observation_size, 12), dtype=np.float32)
+        weight[range(12), range(12)] = 0.5  # the first twelve values of the oldest frame, halved
+    weights = {"weight": weight, "bias": np.ones(12, dtype=np.float32), "std": np.full(12, 0.5, np.float32) if std is None else std}
+    nodes = [
+        helper.make_node("Gemm", ["observation_history", "weight", "bias"], ["action_mean"], name="head"),
+        helper.make_node("Exp", ["action_mean"], ["action_std"]) if std_of_batch else helper.make_node("Identity", ["std"], ["action_std"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "policy",
+        [helper.make_tensor_value_info("observation_history", TensorProto.FLOAT, ["batch", observation_size])],
+        [
+            helper.make_tensor_value_info("action_mean", TensorProto.FLOAT, ["batch", 12]),
+            helper.make_tensor_value_info("action_std", TensorProto.FLOAT, ["batch", 12] if std_of_batch else [12]),
+        ],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write(path: Path, model: onnx.ModelProto | None = None, **options: Any) -> PolicyArtifact:
+    return write_artifact(path, (model or make_graph()).SerializeToString(), "pretrained", PARENT, **options)
+
+
+@pytest.fixture(scope="module")
+def good_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("good") / "policy.onnx"
+    write(path, git_revision="abc123")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def good(tmp_path: Path, good_bytes: bytes) -> Path:
+    (tmp_path / "policy.onnx").write_bytes(good_bytes)
+    return tmp_path / "policy.onnx"
+
+
+def change_metadata(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    model = onnx.load(path)
+    metadata = json.loads(model.metadata_props[0].value)
+    change(metadata)
+    model.metadata_props[0].value = json.dumps(metadata)
+    onnx.save(model, path)
+
+
+def change_model(path: Path, change: Callable[[onnx.ModelProto], Any]) -> None:
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def refusal(path: Path) -> str:
+    """The one line that refuses `path`, without the path that it must begin with."""
+    with pytest.raises(ArtifactError) as caught:
+        load_artifact(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+# --- what is written loads and acts
+
+
+def test_round_trip(good: Path) -> None:
+    artifact = load_artifact(good)
+    metadata = artifact.metadata
+    assert artifact.path == good
+    assert artifact.sha256 == sha256_of_file(good)
+    assert (metadata.schema_version, metadata.robot, metadata.stage) == (1, "unitree_go1", "pretrained")
+    assert (metadata.kp, metadata.kd, metadata.control_dt_s, metadata.action_clip) == (20.0, 0.5, 0.02, 10.0)
+    assert metadata.joint_names == go1.JOINT_NAMES
+    assert metadata.default_joint_pos[:3] == (0.1, 0.8, -1.5)
+    assert metadata.action_scale[:3] == (0.125, 0.25, 0.25)
+    assert metadata.layout == GO1_LAYOUT
+    assert (metadata.parent_sha256, metadata.git_revision) == (PARENT, "abc123")
+
+
+def test_written_and_loaded_are_the_same(tmp_path: Path) -> None:
+    written = write(tmp_path / "policy.onnx")
+    loaded = load_artifact(tmp_path / "policy.onnx")
+    assert written.metadata == loaded.metadata
+    assert written.sha256 == loaded.sha256
+
+
+def test_a_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    hashes = [write(tmp_path / f"{number}.onnx", seed=seed).sha256 for number, seed in enumerate((3, 3, 4))]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_other_meaning_of_slot_17_and_no_parent(tmp_path: Path) -> None:
+    layout = go1_layout(SLOT_17_TIMING)
+    write_artifact(tmp_path / "p.onnx", make_graph().SerializeToString(), "imported", None, layout=layout)
+    metadata = load_artifact(tmp_path / "p.onnx").metadata
+    assert metadata.layout == layout
+    assert metadata.parent_sha256 is None
+
+
+def test_golden_pairs_are_plausible_and_in_the_file(good: Path) -> None:
+    golden = json.loads(onnx.load(good).metadata_props[0].value)["golden"]
+    histories = np.array(golden["observation_history"])
+    assert histories.shape == (8, 290)
+    np.testing.assert_allclose(np.linalg.norm(histories[:, :3], axis=1), 1.0, atol=1e-6)  # unit gravity
+    assert np.abs(histories).max() < 10.0
+    assert np.array(golden["action_mean"]).shape == np.array(golden["action_std"]).shape == (8, 12)
+
+
+def test_act_by_hand_in_all_four_shapes(good: Path) -> None:
+    artifact = load_artifact(good)
+    history = np.zeros((5, 58), dtype=np.float32)
+    history[0, :3] = (1.0, 2.0, -4.0)
+    expected = [1.5, 2.0, -1.0, *[1.0] * 9]  # half the first values, plus one
+    for single in (history, history.reshape(290)):
+        mean, std = artifact.act(single)
+        assert mean.dtype == std.dtype == np.float32
+        assert mean.tolist() == expected
+        assert std.tolist() == [0.5] * 12
+    for batch in (np.stack([history, history * 0]), np.stack([history, history * 0]).reshape(2, 290)):
+        mean, std = artifact.act(batch)
+        assert mean.tolist() == [expected, [1.0] * 12]
+        assert std.tolist() == [0.5] * 12
+
+
+def test_a_std_that_depends_on_the_observation(tmp_path: Path) -> None:
+    artifact = write(tmp_path / "p.onnx", make_graph(std_of_batch=True))
+    _, std = artifact.act(np.zeros(290, dtype=np.float32))
+    assert std.shape == (12,)
+    np.testing.assert_allclose(std, 2.718282, rtol=1e-6)  # exp(1)
+    assert artifact.act(np.zeros((7, 5, 58), dtype=np.float32))[1].shape == (7, 12)
+
+
+def test_a_batch_of_five_flat_histories_is_no_single_history(good: Path) -> None:
+    assert load_artifact(good).act(np.zeros((5, 290), dtype=np.float32))[0].shape == (5, 12)
+
+
+@pytest.mark.parametrize("shape", [(), (58,), (289,), (10, 29), (2, 10, 29), (1, 2, 5, 58)])
+def test_act_refuses_other_shapes(good: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArtifactError, match="histories of shape"):
+        load_artifact(good).act(np.zeros(shape, dtype=np.float32))
+
+
+def test_layout_json_is_what_the_artifact_carries(good: Path) -> None:
+    assert json.loads(layout_json(GO1_LAYOUT)) == json.loads(onnx.load(good).metadata_props[0].value)["layout"]
+
+
+# --- writing
+
+
+def test_an_existing_file_is_kept_unless_forced(good: Path) -> None:
+    before = good.read_bytes()
+    with pytest.raises(FileExistsAlreadyError):
+        write(good)
+    assert good.read_bytes() == before
+    assert write(good, seed=1, force=True).sha256 == sha256_of_file(good)
+
+
+def test_a_graph_that_would_not_load_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"p\.onnx: the action std must be positive"):
+        write(tmp_path / "p.onnx", make_graph(std=np.zeros(12, dtype=np.float32)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_contract_replaces_the_old_one(good: Path, tmp_path: Path) -> None:
+    again = write_artifact(tmp_path / "again.onnx", good.read_bytes(), "offline", sha256_of_file(good))
+    assert again.metadata.stage == "offline"
+    assert again.metadata.parent_sha256 == sha256_of_file(good)
+
+
+def test_a_layout_of_another_robot_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="observation layout"):
+        write(tmp_path / "p.onnx", layout=ObservationLayout(GO1_LAYOUT.terms, history=4))
+
+
+# --- files that are no policies
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "none.onnx")
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    assert "directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am a policy", b"\x89HDF\r\n\x1a\n" + bytes(100), b"\x08\x08" * 10])
+def test_not_an_onnx_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "p.onnx").write_bytes(content)
+    assert "not an ONNX file" in refusal(tmp_path / "p.onnx")
+
+
+def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:
+    with (tmp_path / "p.onnx").open("wb") as file:
+        file.truncate(64 * 2**20 + 1)
+    assert "larger than 64 MB" in refusal(tmp_path / "p.onnx")
+
+
+def test_an_onnx_file_of_somebody_else(tmp_path: Path) -> None:
+    onnx.save(make_graph(), tmp_path / "p.onnx")
+    assert "0 'quadloop' metadata entries" in refusal(tmp_path / "p.onnx")
+
+
+def test_cut_and_flipped_files_are_refused_or_load(good: Path, tmp_path: Path) -> None:
+    content, random = good.read_bytes(), np.random.default_rng(0)
+    for trial in range(60):
+        damaged = bytearray(content)
+        if trial % 2:
+            del damaged[random.integers(len(content)) :]
+        else:
+            damaged[random.integers(len(content))] ^= int(random.integers(1, 256))
+        (tmp_path / "damaged.onnx").write_bytes(damaged)
+        try:
+            load_artifact(tmp_path / "damaged.onnx")
+        except ArtifactError as error:
+            assert "\n" not in str(error)
+
+
+# --- metadata
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1, 2]", '"text"', "null", '{"schema_version": NaN}', "[" * 100_000, '{"schema_version": ' + "9" * 10_000 + "}"],
+)
+def test_metadata_that_are_no_json_object(good: Path, text: str) -> None:
+    change_model(good, lambda model: setattr(model.metadata_props[0], "value", text))
+    assert "metadata" in refusal(good)
+
+
+def test_metadata_of_an_absurd_length(good: Path) -> None:
+    change_model(good, lambda model: setattr(model.metadata_props[0], "value", " " * 1_000_001))
+    assert "at most 1,000,000 are read" in refusal(good)
+
+
+def test_two_contracts_in_one_file(good: Path) -> None:
+    change_model(good, lambda model: model.metadata_props.add(key="quadloop", value="{}"))
+    assert "2 'quadloop' metadata entries" in refusal(good)
+
+
+KEYS = (
+    "schema_version", "robot", "joint_names", "default_joint_pos", "action_scale", "kp", "kd", "control_dt_s", "layout",
+    "action_clip", "stage", "parent_sha256", "git_revision", "golden",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(good: Path, key: str) -> None:
+    change_metadata(good, lambda metadata: metadata.pop(key))
+    assert f"lack '{key}'" in refusal(good)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", [True, [[]], {}, -1, 1e300, [None] * 12])
+def test_a_value_of_the_wrong_type_is_refused(good: Path, key: str, value: Any) -> None:
+    change_metadata(good, lambda metadata: metadata.update({key: value}))
+    assert refusal(good)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("schema_version", 2, "newer than the 1 that this quadloop reads; update quadloop"),
+        ("schema_version", 0, "schema version 0 is unknown"),
+        ("robot", "unitree_a1", "robot is 'unitree_a1' instead of 'unitree_go1'"),
+        ("joint_names", go1.SDK_JOINT_NAMES, "joint_names is 'FR_hip_joint' at position 0 instead of 'FL_hip_joint'"),
+        ("joint_names", go1.JOINT_NAMES[:11], "joint_names is 11 values instead of 12 values"),
+        ("default_joint_pos", [0.1, 0.8, -1.5] * 4, "default_joint_pos is 0.1 at position 3 instead of -0.1"),
+        ("action_scale", [0.25] * 12, "action_scale is 0.25 at position 0 instead of 0.125"),
+        ("action_clip", 1.0, "action_clip is 1.0 instead of 10.0"),
+        ("control_dt_s", 0.01, "control_dt_s is 0.01 instead of 0.02"),
+        ("kp", 0.0, "kp is 0.0"),
+        ("kp", 100.1, "kp is 100.1"),
+        ("kp", -20.0, "kp is -20.0"),
+        ("kp", float("inf"), "Infinity is no number"),
+        ("kd", float("nan"), "NaN is no number"),
+        ("kd", -0.1, "kd is -0.1"),
+        ("kd", 10.5, "kd is 10.5"),
+        ("parent_sha256", "abc", "parent_sha256"),
+        ("stage", "two\nlines", "'stage' is not a short text"),
+    ],
+)
+def test_what_does_not_fit_this_robot_is_named(good: Path, key: str, value: Any, named: str) -> None:
+    change_metadata(good, lambda metadata: metadata.update({key: value}))
+    assert named in refusal(good)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layout: layout.update(history=4),
+        lambda layout: layout["terms"][17].update(scale=1.0),  # joint velocities unscaled
+        lambda layout: layout["terms"].reverse(),
+        lambda layout: layout["terms"][15].update(name="command/another_meaning"),
+        lambda layout: layout["terms"].pop(),
+        lambda layout: layout["terms"][0].update(size=2**30),
+    ],
+)
+def test_another_layout(good: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    change_metadata(good, lambda metadata: change(metadata["layout"]))
+    assert "observation layout" in refusal(good)
+
+
+def test_golden_pairs_of_other_weights_are_refused_with_the_difference(good: Path) -> None:
+    def more(metadata: dict[str, Any]) -> None:
+        metadata["golden"]["action_mean"][5][3] += 0.25
+
+    change_metadata(good, more)
+    assert "golden pairs differ by 0.25 (at most 1e-05)" in refusal(good)
+
+
+def test_golden_pairs_within_the_tolerance_pass(good: Path) -> None:
+    def a_little_more(metadata: dict[str, Any]) -> None:
+        metadata["golden"]["action_std"][0][0] += 5e-6
+
+    change_metadata(good, a_little_more)
+    load_artifact(good)
+
+
+def test_golden_pairs_of_another_size(good: Path) -> None:
+    change_metadata(good, lambda metadata: metadata["golden"]["action_mean"].pop())
+    assert "golden 'action_mean' is not 8 x 12 numbers" in refusal(good)
+
+
+# --- the graph
+
+
+def set_weights(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+    index = [tensor.name for tensor in model.graph.initializer].index(name)
+    model.graph.initializer[index].CopyFrom(numpy_helper.from_array(values, name))
+
+
+def make_external(tensor: onnx.TensorProto) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def add_subgraph_with_external_weights(model: onnx.ModelProto) -> None:
+    inner = numpy_helper.from_array(np.ones(12, dtype=np.float32), "inner")
+    make_external(inner)
+    constant = helper.make_node("Constant", [], ["out"], value=inner)
+    branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("out", TensorProto.FLOAT, [12])])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "condition"))
+    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+
+
+def add_loop(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([helper.make_node("Identity", ["c"], ["d"])], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["unused"], body=body))
+
+
+def bad_weights(name: str, value: float) -> Callable[[onnx.ModelProto], None]:
+    shape = (290, 12) if name == "weight" else (12,)
+    return lambda model: set_weights(model, name, np.full(shape, value, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda model: make_external(model.graph.initializer[0]), "'weight' lie in an external file"),
+        (add_subgraph_with_external_weights, "'inner' lie in an external file"),
+        (lambda model: setattr(model.graph.node[0], "domain", "com.evil"), "custom domain 'com.evil'"),
+        (lambda model: model.functions.add(name="f", domain="com.evil"), "local functions"),
+        (add_loop, "Loop, which may run for ever"),
+        (lambda model: setattr(model.graph.node[1], "op_type", "RandomNormalLike"), "leaves sampling to its user"),
+        (lambda model: setattr(model.graph.node[0], "op_type", "NoSuchOperator"), "onnxruntime refuses the graph"),
+        (bad_weights("weight", np.nan), "'weight' are not finite"),
+        (bad_weights("bias", -np.inf), "'bias' are not finite"),
+        (bad_weights("bias", 2.0), "golden pairs differ by 1 "),
+        (bad_weights("weight", 3e38), "action mean is not finite"),
+        (bad_weights("std", 0.0), "std must be positive; the smallest is 0"),
+        (bad_weights("std", -0.5), "std must be positive; the smallest is -0.5"),
+        (lambda model: model.graph.node[0].attribute.add(name="alpha", type=onnx.AttributeProto.FLOAT, f=np.nan), "'alpha' is not finite"),
+        (lambda model: model.graph.initializer[0].dims.__setitem__(0, 10**9), "'weight' are damaged"),
+        (lambda model: setattr(model.graph.initializer[0], "data_type", TensorProto.STRING), "only plain floats"),
+        (lambda model: setattr(model.graph.input[0], "name", "obs"), "inputs are 'obs', not 'observation_history'"),
+        (lambda model: model.graph.input.append(model.graph.output[0]), "inputs are 'observation_history', 'action_mean'"),
+        (lambda model: setattr(model.graph.output[0], "name", "mean"), "outputs are 'mean', 'action_std'"),
+        (lambda model: model.graph.output.pop(), "outputs are 'action_mean', not"),
+        (
+            lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", TensorProto.DOUBLE),
+            "'observation_history' is not float32",
+        ),
+        (lambda model: setattr(model.graph.output[1].type.tensor_type, "elem_type", TensorProto.FLOAT16), "'action_std' is not float32"),
+        (
+            lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 58),
+            "has shape (batch, 58), not (batch, 290)",
+        ),
+        (lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1), "has shape (1, 290), not (batch, 290)"),
+        (lambda model: setattr(model.graph.output[1].type.tensor_type.shape.dim[0], "dim_value", 1), "'action_std' has shape (1), not"),
+    ],
+)
+def test_a_graph_that_may_not_run_is_named(good: Path, change: Callable[[onnx.ModelProto], Any], named: str) -> None:
+    change_model(good, change)
+    assert named in refusal(good)
+
+
+def test_a_network_of_another_observation_size_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"shape \(batch, 58\), not \(batch, 290\)"):
+        write(tmp_path / "p.onnx", make_graph(observation_size=58))
+
+
+def test_a_std_that_is_not_finite(tmp_path: Path) -> None:
+    weight = np.zeros((290, 12), dtype=np.float32)
+    weight[2] = -1000.0  # times gravity, about -1: exp of 1001 overflows
+    with pytest.raises(ArtifactError, match="action std is not finite"):
+        write(tmp_path / "p.onnx", make_graph(weight, std_of_batch=True))
+
+
+def test_a_graph_that_lies_about_its_output_shape(good: Path) -> None:
+    change_model(good, lambda model: set_weights(model, "std", np.full((1, 12), 0.5, dtype=np.float32)))
+    assert refusal(good)

@@ -1,0 +1,276 @@
+import time
+
+import numpy as np
+import pytest
+
+from common.errors import ConfigError
+from robot import go1
+from robot.control_loop import ControlLoop
+from robot.driver import BaseVelocity, DriverError
+from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
+from robot.episode_log import EpisodeWriter, read_episode
+from robot.observation import trot_command
+from robot.pace import AsFastAsPossible, RealTime
+from robot.run_episode import EpisodePlan, run_episode
+from robot.still_driver import StillDriver, StillPolicy, StillVelocity
+from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
+
+ON_ITS_SIDE = np.array([0.7071067811865476, 0.7071067811865476, 0.0, 0.0])
+ATTRIBUTES = EpisodeAttributes(
+    robot=go1.NAME, policy_sha256="", control_dt_s=0.02, layout_json="{}", config_json="{}", session="rehearsal", source="still"
+)
+
+
+class OnesPolicy(StillPolicy):
+    """Asks for one unit of every action; raises at its `breaks_at`-th action."""
+
+    def __init__(self, breaks_at=None):
+        super().__init__()
+        self._mean = np.ones(12, dtype=np.float32)
+        self._acts, self._breaks_at = 0, breaks_at
+
+    def act(self, observation_history, /):
+        self._acts += 1
+        if self._acts == self._breaks_at:
+            raise ZeroDivisionError("the network fell over")
+        return super().act(observation_history)
+
+
+class ScriptedVelocity:
+    """Forward speeds, one a reading, from the first reading on, then zero; None is no measurement."""
+
+    def __init__(self, speeds):
+        self._speeds = iter(speeds)
+
+    def read(self, state):
+        speed = next(self._speeds, 0.0)
+        lin_vel_b = np.full(3, np.nan) if speed is None else np.array([speed, 0.0, 0.0])
+        return BaseVelocity(lin_vel_b, np.zeros(3), "script", 0.01, speed is not None)
+
+
+class Rig:
+    def __init__(self, tmp_path, policy=None, rng=None):
+        self.driver = StillDriver()
+        self.driver.connect()
+        self.loop = ControlLoop(policy or StillPolicy(), Supervisor(20.0, 0.5), rng)
+        self.path = tmp_path / "episode.hdf5"
+
+    def run(self, steps, command_at=lambda step: trot_command(), velocity=None, should_stop=lambda: False, pace=None):
+        plan = EpisodePlan(steps, command_at, should_stop)
+        with EpisodeWriter(self.path, ATTRIBUTES, force=True) as writer:
+            return run_episode(self.driver, velocity or StillVelocity(), self.loop, pace or AsFastAsPossible(), plan, writer)
+
+    def at(self, when, action):
+        """A command source that also does `action` at control step `when`, before the robot's state is read."""
+
+        def command_at(step):
+            if step == when:
+                action()
+            return trot_command()
+
+        return command_at
+
+
+@pytest.fixture
+def rig(tmp_path):
+    return Rig(tmp_path)
+
+
+def test_a_still_robot_told_to_stand_earns_the_full_reward(rig):
+    summary = rig.run(10)
+    assert summary.steps == 10 and summary.ended == END_TIME_LIMIT and not summary.fell
+    assert summary.episode_return == pytest.approx(0.3)
+    assert summary.distance_m == 0.0 and summary.events == SafetyEvent(0)
+    assert summary.overruns == 0 and summary.invalid_velocity == 0
+    assert rig.loop.mode is Mode.READY
+
+
+def test_a_still_robot_told_to_walk_earns_what_the_equation_says(rig):
+    # 0.02 exp(-0.5^2 / 0.25) + 0.01 = 0.02 x 0.367879 + 0.01
+    summary = rig.run(1, lambda step: trot_command(vx=0.5))
+    assert summary.episode_return == pytest.approx(0.01735759, abs=1e-8)
+
+
+def test_the_first_action_is_a_change_from_zero(tmp_path):
+    # 12 joints change by 1: 0.03 exp(-2e-3 x 12 / 0.02) = 0.03 x 0.301194, then 0.03
+    rig = Rig(tmp_path, OnesPolicy())
+    rig.run(2)
+    np.testing.assert_allclose(read_episode(rig.path).rewards, [0.00903583, 0.03], atol=1e-7)
+
+
+def test_reward_velocity_and_distance_of_a_row_come_from_the_state_after_its_action(rig):
+    # 76 readings while standing up, then one a control step and one after the last
+    velocity = ScriptedVelocity([9.0] * 76 + [9.0, 0.0, 0.5, 0.0])
+    summary = rig.run(3, velocity=velocity)
+    episode = read_episode(rig.path)
+    np.testing.assert_allclose(episode.base_lin_vel_b[:, 0], [0.0, 0.5, 0.0])
+    np.testing.assert_allclose(episode.rewards, [0.03, 0.01735759, 0.03], atol=1e-7)
+    assert summary.distance_m == pytest.approx(0.01)
+
+
+def test_a_row_without_a_velocity_is_marked_and_its_velocity_terms_are_unknown(rig):
+    summary = rig.run(3, velocity=ScriptedVelocity([0.0] * 76 + [0.0, 0.0, None, 0.0]))
+    episode = read_episode(rig.path)
+    assert episode.velocity_valid.tolist() == [True, False, True]
+    assert np.isnan(episode.reward_terms[1, :3]).all() and not np.isnan(episode.reward_terms[1, 3:]).any()
+    np.testing.assert_allclose(episode.rewards, [0.03, 0.0, 0.03], atol=1e-7)
+    assert summary.invalid_velocity == 1 and np.isfinite(summary.distance_m)
+
+
+def test_the_rows_of_an_episode(tmp_path):
+    rig = Rig(tmp_path, OnesPolicy())
+    rig.run(3, lambda step: trot_command(vx=0.1 * step))
+    episode = read_episode(rig.path)
+    assert len(episode) == 3 and episode.attributes.ended == END_TIME_LIMIT
+    assert episode.truncated.tolist() == [False, False, True] and not episode.terminated.any()
+    np.testing.assert_allclose(episode.command[:, 0], [0.0, 0.1, 0.2], atol=1e-7)
+    np.testing.assert_array_equal(episode.actions, np.ones((3, 12)))
+    np.testing.assert_array_equal(episode.action_mean, np.ones((3, 12)))
+    np.testing.assert_allclose(episode.log_prob, np.full(3, 16.603758), atol=1e-5)
+    np.testing.assert_allclose(episode.joint_pos_target[:, :3], [[0.225, 1.05, -1.25]] * 3, atol=1e-6)
+    np.testing.assert_allclose(episode.joint_pos[:, :3], [[0.1, 0.8, -1.5], [0.225, 1.05, -1.25], [0.225, 1.05, -1.25]], atol=1e-6)
+    np.testing.assert_allclose(np.diff(episode.stamp_s), [0.02, 0.02])
+    assert (episode.loop_latency_s > 0.0).all() and not episode.overrun.any() and not episode.safety_events.any()
+    assert not episode.observations[0, :4].any()
+    np.testing.assert_array_equal(episode.observations[2, 3], episode.observations[1, 4])
+    np.testing.assert_array_equal(episode.final_observation[:4], episode.observations[2, 1:])
+    np.testing.assert_array_equal(episode.final_observation[4, 42:54], np.ones(12))
+    # the gait after three steps of 0.06: sin(2 pi 0.18) = 0.904827
+    np.testing.assert_allclose(episode.final_observation[4, 54:], [-0.904827, 0.904827, 0.904827, -0.904827], atol=1e-6)
+
+
+def test_a_fall_terminates_the_step_that_led_to_it(rig):
+    summary = rig.run(10, rig.at(4, lambda: setattr(rig.driver, "quaternion_wxyz", ON_ITS_SIDE)))
+    episode = read_episode(rig.path)
+    assert summary.fell and summary.steps == len(episode) == 4 and summary.events == SafetyEvent.TILT
+    assert episode.attributes.ended == END_FALL
+    assert episode.terminated.tolist() == [False, False, False, True] and not episode.truncated.any()
+    assert episode.safety_events.tolist() == [0, 0, 0, SafetyEvent.TILT]
+    np.testing.assert_allclose(episode.final_observation[4, :3], [0.0, -1.0, 0.0], atol=1e-6)
+    assert rig.loop.mode is Mode.DAMPING and (rig.driver.sent.kd == DAMPING_KD).all()
+
+
+def test_a_fall_on_the_very_last_step_is_a_fall_and_no_time_limit(rig):
+    def upset():
+        rig.driver.quaternion_wxyz = ON_ITS_SIDE
+
+    asked = iter([False] * 3)
+
+    def never_but_upset_at_the_end():
+        if next(asked, True):
+            upset()
+        return False
+
+    summary = rig.run(3, should_stop=never_but_upset_at_the_end)
+    assert summary.steps == 3 and summary.fell
+
+
+def test_an_emergency_stop_ends_as_a_safety_stop(rig):
+    summary = rig.run(10, rig.at(2, rig.loop.request_estop))
+    assert (summary.steps, summary.ended) == (2, END_SAFETY)
+    assert read_episode(rig.path).terminated.tolist() == [False, True]
+    with pytest.raises(ModeError, match="ESTOP"):
+        rig.run(10)
+
+
+def test_a_joint_reading_of_no_number_ends_as_a_safety_stop_with_a_readable_log(rig):
+    summary = rig.run(10, rig.at(2, lambda: setattr(rig.driver, "joint_pos", np.full(12, np.nan))))
+    episode = read_episode(rig.path)
+    assert (summary.steps, summary.ended, summary.events) == (2, END_SAFETY, SafetyEvent.NON_FINITE_STATE)
+    np.testing.assert_array_equal(episode.final_observation, episode.observations[-1])
+    assert np.isfinite(rig.driver.sent.joint_pos_target).all()
+
+
+def test_the_operators_stop_truncates_and_leaves_the_robot_standing(rig):
+    answers = iter([False, False, False, True])
+    summary = rig.run(10, should_stop=lambda: next(answers))
+    episode = read_episode(rig.path)
+    assert (summary.steps, summary.ended) == (3, END_OPERATOR)
+    assert episode.truncated.tolist() == [False, False, True] and not episode.terminated.any()
+    assert rig.loop.mode is Mode.READY
+
+
+def test_a_stop_before_the_first_step_makes_no_log(rig):
+    summary = rig.run(10, should_stop=lambda: True)
+    assert (summary.steps, summary.ended) == (0, END_OPERATOR)
+    assert rig.loop.mode is Mode.READY and not rig.path.exists()
+
+
+def test_episodes_follow_each_other_alike(tmp_path):
+    rig = Rig(tmp_path, OnesPolicy())
+    rig.run(5)
+    first = read_episode(rig.path)
+    rig.run(5)
+    second = read_episode(rig.path)
+    np.testing.assert_array_equal(first.observations[:, :, 3:], second.observations[:, :, 3:])
+    np.testing.assert_array_equal(first.rewards, second.rewards)
+
+
+def test_an_exception_in_the_policy_damps_the_robot_keeps_the_part_and_goes_on(tmp_path):
+    rig = Rig(tmp_path, OnesPolicy(breaks_at=5))
+    with pytest.raises(ZeroDivisionError, match="the network fell over"):
+        rig.run(10)
+    assert (rig.driver.sent.kp == 0.0).all() and (rig.driver.sent.kd == DAMPING_KD).all()
+    np.testing.assert_allclose(rig.driver.sent.joint_pos_target[:3], [0.225, 1.05, -1.25])
+    assert rig.loop.mode is Mode.DAMPING and rig.loop.supervisor.cause == SafetyEvent.FAULT
+    assert not rig.path.exists() and rig.path.with_name("episode.hdf5.part").exists()
+
+
+def test_an_interrupt_from_the_keyboard_damps_the_robot(rig):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(10, rig.at(3, interrupt))
+    assert (rig.driver.sent.kd == DAMPING_KD).all()
+
+
+def test_a_lost_driver_is_reported_as_itself(rig):
+    with pytest.raises(DriverError, match="not connected"):
+        rig.run(10, rig.at(3, rig.driver.close))
+    assert rig.loop.mode is Mode.DAMPING
+
+
+def test_a_robot_that_lies_on_its_side_does_not_begin(rig):
+    rig.driver.quaternion_wxyz = ON_ITS_SIDE
+    with pytest.raises(ModeError, match=r"could not stand up \(TILT\)"):
+        rig.run(10)
+    assert (rig.driver.sent.kd == DAMPING_KD).all()
+
+
+def test_a_frozen_robot_is_damped_in_simulated_time(rig):
+    stamps = iter([0.02 * i for i in range(80)] + [1.6] * 100)
+    rig.driver = StillDriver(clock=lambda: next(stamps))
+    rig.driver.connect()
+    summary = rig.run(50)
+    assert summary.ended == END_SAFETY and SafetyEvent.STALE_STATE in summary.events
+
+
+def test_an_episode_needs_a_step():
+    with pytest.raises(ConfigError, match="at least 1 step"):
+        EpisodePlan(0, lambda step: trot_command())
+
+
+def test_an_episode_without_a_log(rig):
+    plan = EpisodePlan(3, lambda step: trot_command())
+    assert run_episode(rig.driver, StillVelocity(), rig.loop, AsFastAsPossible(), plan, None).steps == 3
+
+
+def test_in_real_time_the_steps_keep_the_clocks_pace(rig):
+    rig.driver = StillDriver(clock=time.monotonic)
+    rig.driver.connect()
+    begun = time.monotonic()
+    rig.run(20, pace=RealTime(0.02))
+    stamps = read_episode(rig.path).stamp_s
+    assert stamps[-1] - stamps[0] == pytest.approx(0.38, abs=0.03)
+    assert time.monotonic() - begun > 3.0  # it stood up before and after in its own time
+
+
+def test_a_missed_beat_is_reported_and_left_out():
+    pace = RealTime(0.06)
+    assert not pace.wait_next()
+    begun = time.monotonic()
+    time.sleep(0.08)
+    assert pace.wait_next()
+    assert time.monotonic() - begun == pytest.approx(0.12, abs=0.03)
+    assert not pace.wait_next()
