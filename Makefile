@@ -27,7 +27,7 @@ graphics:
 	fi
 
 demo: install
-	$(BIN)/quadloop loop --preset demo --out runs/demo
+	$(BIN)/quadloop loop --preset demo --out runs/demo --resume
 
 check: install
 	$(BIN)/ruff check .

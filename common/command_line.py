@@ -116,9 +116,13 @@ def _finite(arguments: T) -> T:
 
 
 def _one_line(box: str) -> str:
-    """What tyro says in a box of several paragraphs: the first one, and the first flag that it suggests."""
-    words = [line.strip(" │") for line in box.splitlines() if line.startswith("│")]
-    paragraphs = re.split(r" ?─{3,} ?", " ".join(words))
+    """What tyro says in a box of several paragraphs: the first one, and the first flag that it suggests.
+
+    Where the terminal does not speak UTF-8, the box is a title over rules of hyphens.
+    """
+    lines = box.splitlines()
+    inside = [line for line in lines if line.startswith("│")] or lines[2:]
+    paragraphs = re.split(r" ?[─-]{3,} ?", " ".join(line.strip(" │") for line in inside))
     hint = next((re.search(r"--[\w.-]+", text) for text in paragraphs[1:] if re.match("Perhaps|Arguments similar", text)), None)
     message = re.sub(r" +", " ", paragraphs[0]).strip(" .")
     return f"{message}; did you mean {hint.group()}?" if hint else message

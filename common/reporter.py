@@ -26,6 +26,7 @@ class Reporter:
         if self._progress is None or self._progress.task != part:
             self._end_part()
             self._progress = Progress(part, total, self._unit, done)
+            self._metrics.drop_after(part, done - 1)  # what an interrupted run measured from here on is measured again
         self._progress.reach(done)
         if figures:
             self._metrics.write(part, done, figures)

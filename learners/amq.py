@@ -63,5 +63,6 @@ def _act(policies: GaussianPolicy, states: Tensor, noise: Tensor) -> Tensor:
 def _advance(model: DynamicsEnsemble, states: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     elites, count, rows, size = states.shape
     per_elite = noise[:, None].expand(elites, count, rows, noise.shape[-1]).reshape(elites, count * rows, -1)
-    following, _, terminates = model.predict(states.reshape(elites, count * rows, size), actions.reshape(elites, count * rows, -1), per_elite)
+    flat_states, flat_actions = (values.reshape(elites, count * rows, -1) for values in (states, actions))
+    following, _, terminates = model.predict(flat_states, flat_actions, per_elite)
     return following.reshape(elites, count, rows, size), terminates.reshape(elites, count, rows)

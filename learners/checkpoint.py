@@ -25,14 +25,20 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; CheckpointError if it is missing, too large or holds anything but tensors and plain values."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch raises many kinds for foreign or damaged files
-        raise CheckpointError(f"{path} is not a checkpoint of quadloop: {str(error).splitlines()[0]}") from error
+    content = _load(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a checkpoint of quadloop: it holds no dictionary")
     return content
+
+
+def _load(path: Path) -> Any:
+    try:
+        size = path.stat().st_size
+        if size <= _MAX_BYTES:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except Exception as error:  # torch raises many kinds for foreign or damaged files
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{path} is not a checkpoint of quadloop: {reason}") from error
+    raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")

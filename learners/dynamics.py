@@ -16,7 +16,7 @@ from learners.networks import MLP, Normaliser
 class DynamicsConfig:
     """The models' sizes and training. Defaults suit two cores and minutes; see PAPER."""
 
-    steps: int = 4_000
+    steps: int = 3_000
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""
@@ -24,11 +24,11 @@ class DynamicsConfig:
     """models trained"""
     elites: int = 2
     """models used: the best on data that was not trained on"""
-    hidden: tuple[int, ...] = (400, 400, 400)
+    hidden: tuple[int, ...] = (256, 256, 256)
     """hidden layers"""
     learning_rate: float = 3e-4
     """Adam's"""
-    bf16: bool = False
+    bf16: bool = True
     """matrix products in bfloat16"""
 
 

@@ -16,7 +16,7 @@ from learners.value import Value
 class IqlConfig:
     """Critics' sizes and training. Defaults suit two cores and minutes; see PAPER."""
 
-    steps: int = 10_000
+    steps: int = 5_000
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""
@@ -32,13 +32,17 @@ class IqlConfig:
     """tau of eq. 2"""
     gamma: float = 0.99
     """discount a control step"""
+    n_step: int = 16
+    """recorded steps whose rewards are summed before V is asked; 1 is eq. 3 to the letter"""
     polyak: float = 0.005
     """share of Q that the target network takes over a step"""
-    bf16: bool = False
+    bf16: bool = True
     """matrix products in bfloat16"""
 
 
-PAPER = IqlConfig(steps=500_000, batch_size=512, q_hidden=(1024, 1024), v_hidden=(256, 256, 256), learning_rate=1e-4)
+PAPER = IqlConfig(
+    steps=500_000, batch_size=512, q_hidden=(1024, 1024), v_hidden=(256, 256, 256), layer_norm=False, learning_rate=1e-4, n_step=1
+)
 """Table 5; the number of steps is the released code's for the robot."""
 
 
@@ -48,9 +52,9 @@ def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
     return (weight * difference.square()).mean()
 
 
-def td_target(rewards: Tensor, next_values: Tensor, terminated: Tensor, gamma: float) -> Tensor:
-    """r + gamma (1 - terminated) V(s'), (B,)."""
-    return rewards + gamma * (1 - terminated) * next_values
+def td_target(rewards: Tensor, next_values: Tensor, terminated: Tensor, discount: Tensor | float) -> Tensor:
+    """r + discount (1 - terminated) V(s'), (B,); the discount is gamma^k where r sums k steps."""
+    return rewards + discount * (1 - terminated) * next_values
 
 
 def q_loss(q_values: Tensor, target: Tensor) -> Tensor:
@@ -99,7 +103,7 @@ class IqlCritics:
             values = self.v(batch.observations).float()
             q_values = self.q(batch.observations, batch.actions).float()
         value_loss = expectile_loss(target_q - values, self.config.expectile)
-        critic_loss = q_loss(q_values, td_target(batch.rewards, next_values, batch.terminated, self.config.gamma))
+        critic_loss = q_loss(q_values, td_target(batch.rewards, next_values, batch.terminated, self.config.gamma**batch.steps))
         self.optimizer.zero_grad(set_to_none=True)
         (value_loss + critic_loss).backward()
         self.optimizer.step()

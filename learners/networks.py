@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,15 @@ class MLP(nn.Module):
     (B, in) or (M, B, in) -> (M, B, out). Weights are (*members, in, out), initialised as torch.nn.Linear's default.
     """
 
+    __call__: Callable[..., Tensor]  # torch leaves it Any
+
     def __init__(
-        self, sizes: Sequence[int], members: tuple[int, ...] = (), activation: str = "elu", layer_norm: bool = False, output_gain: float = 1.0
+        self,
+        sizes: Sequence[int],
+        members: tuple[int, ...] = (),
+        activation: str = "elu",
+        layer_norm: bool = False,
+        output_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
@@ -28,7 +36,7 @@ class MLP(nn.Module):
         self.activation = activation
         self.layer_norm = layer_norm
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
             last = index == len(sizes) - 2
             bound = (output_gain if last else 1.0) / math.sqrt(inputs)
             self.weights.append(nn.Parameter(torch.empty(*members, inputs, outputs).uniform_(-bound, bound)))
@@ -43,7 +51,8 @@ class MLP(nn.Module):
             if self.layer_norm:
                 hidden = functional.layer_norm(hidden, hidden.shape[-1:])
             hidden = activation(hidden)
-        return hidden @ self.weights[-1] + self.biases[-1]
+        outputs: Tensor = hidden @ self.weights[-1] + self.biases[-1]
+        return outputs
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Detached (weight (in, out), bias (out)) of each layer of a single network, for export."""
@@ -57,6 +66,7 @@ class Normaliser(nn.Module):
 
     mean: Tensor
     std: Tensor
+    __call__: Callable[..., Tensor]  # torch leaves it Any
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from learners.policy import GaussianPolicy
 OPSET = 17
 IR_VERSION = 9
 _OPERATORS = {"elu": "Elu", "relu": "Relu"}
+_FOREIGN = "the graph is not a plain multilayer perceptron with a state-independent std"
 
 Layer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
@@ -56,15 +57,19 @@ def policy_graph(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], ac
 
 def policy_of_graph(graph: bytes) -> GaussianPolicy:
     """The torch policy of a graph that `policy_graph` made; ValueError for any other graph."""
-    model = onnx.load_model_from_string(graph)
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    gemms = [node for node in model.graph.node if node.op_type == "Gemm"]
-    kinds = {node.op_type for node in model.graph.node} - {"Gemm", "Exp"}
-    activation = next((name for name, operator in _OPERATORS.items() if {operator} == kinds), None)
-    names = {f"{kind}_{index}" for index in range(len(gemms)) for kind in ("weight", "bias")} | {"log_std"}
-    if activation is None or not gemms or set(arrays) != names:
-        raise ValueError("the graph is not a plain multilayer perceptron with a state-independent std")
-    return policy_of_layers([(arrays[f"weight_{index}"], arrays[f"bias_{index}"]) for index in range(len(gemms))], arrays["log_std"], activation)
+    try:
+        found = onnx.load_model_from_string(graph).graph
+        arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in found.initializer}
+        layers = [(arrays[f"weight_{index}"], arrays[f"bias_{index}"]) for index in range(len(arrays) // 2)]
+        operators = {node.op_type for node in found.node}
+        activation = next((name for name, operator in _OPERATORS.items() if operator in operators), "elu")
+        remade = onnx.load_model_from_string(policy_graph(layers, arrays["log_std"], activation)).graph
+        policy = policy_of_layers(layers, arrays["log_std"], activation)
+    except Exception as error:  # protobuf, onnx and numpy raise many kinds for foreign or damaged graphs
+        raise ValueError(_FOREIGN) from error
+    if found != remade:
+        raise ValueError(_FOREIGN)
+    return policy
 
 
 def policy_of_layers(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], activation: str = "elu") -> GaussianPolicy:

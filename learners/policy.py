@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class GaussianPolicy(nn.Module):
 
     Shapes follow MLP: observations (B, O) or (M, B, O); means (*members, B, A); log_std (A,) or (M, 1, A).
     """
+
+    __call__: Callable[..., Tensor]  # torch leaves it Any
 
     def __init__(
         self, observation_size: int, action_size: int, hidden: Sequence[int] = (512, 256, 128), members: tuple[int, ...] = (),

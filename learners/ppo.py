@@ -68,16 +68,15 @@ class Ppo:
 
     def update(self, batch: PpoBatch, generator: torch.Generator) -> dict[str, float]:
         """Several epochs of minibatches over `batch`; returns means of the losses and the last KL from the acting policy."""
-        totals = {"surrogate": 0.0, "value_loss": 0.0, "kl": 0.0}
-        steps = 0
+        surrogates, value_losses, kl = [], [], 0.0
         for picks in self._minibatches(len(batch.actions), generator):
             surrogate, kl = self._policy_step(batch, picks)
-            value_loss = self._value_step(batch.observations[picks], batch.returns[picks])
-            totals = {"surrogate": totals["surrogate"] + surrogate, "value_loss": totals["value_loss"] + value_loss, "kl": kl}
-            steps += 1
+            surrogates.append(surrogate)
+            value_losses.append(self._value_step(batch.observations[picks], batch.returns[picks]))
             if self.config.max_kl is not None and kl > self.config.max_kl:
                 break
-        return {"surrogate": totals["surrogate"] / steps, "value_loss": totals["value_loss"] / steps, "kl": totals["kl"], "steps": float(steps)}
+        steps = len(surrogates)
+        return {"surrogate": sum(surrogates) / steps, "value_loss": sum(value_losses) / steps, "kl": kl, "steps": float(steps)}
 
     def _minibatches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         for _ in range(self.config.epochs):
@@ -88,11 +87,12 @@ class Ppo:
             mean = self.policy(batch.observations[picks])
         mean = mean.float()
         log_std = self.policy.log_std
+        kl = float(gaussian_kl(batch.mean[picks], batch.log_std, mean.detach(), log_std.detach()).mean())
         log_prob = gaussian_log_prob(batch.actions[picks], mean, log_std)
-        surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], normalise_advantages(batch.advantages[picks]), self.config.clip_ratio)
+        advantages = normalise_advantages(batch.advantages[picks])
+        surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], advantages, self.config.clip_ratio)
         loss = -surrogate - self.config.entropy_weight * self.policy.entropy()
         self._step(self.policy_optimizer, self.policy, loss)
-        kl = float(gaussian_kl(batch.mean[picks], batch.log_std, mean.detach(), log_std.detach()).mean())
         if self.config.desired_kl is not None:
             self._adapt_learning_rate(kl, self.config.desired_kl)
         return float(surrogate.detach()), kl

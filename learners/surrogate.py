@@ -18,6 +18,6 @@ def clipped_surrogate(log_prob: Tensor, behavior_log_prob: Tensor, advantages: T
 
 
 def normalise_advantages(advantages: Tensor) -> Tensor:
-    """(A - mean) / (std + 1e-8) over the last axis."""
+    """(A - mean) / (std + 1e-8) over the last axis, std of the population: a single step has the advantage 0, not NaN."""
     centred = advantages - advantages.mean(-1, keepdim=True)
-    return centred / (advantages.std(-1, keepdim=True) + 1e-8)
+    return centred / (advantages.std(-1, correction=0, keepdim=True) + 1e-8)

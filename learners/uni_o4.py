@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learners.amq import amq, draw_noise
-from learners.batches import TensorData
+from learners.batches import NStepData, TensorData
 from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
@@ -85,6 +86,7 @@ class UniO4:
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
         self.data = TensorData(train, config.reward_scale)
+        self.stretches = NStepData(train, config.iql.n_step, config.iql.gamma, config.reward_scale)
         self.start = start
         observation_size, action_size = train.observations.shape[1], train.actions.shape[1]
         self.critics = IqlCritics(self.data.all.observations, action_size, config.iql)
@@ -94,7 +96,7 @@ class UniO4:
     def fit_critics(self, progress: Progress) -> None:
         """Eqs. 2 and 3."""
         for step in range(1, self.config.iql.steps + 1):
-            losses = self.critics.update(self.data.draw(self.config.iql.batch_size, self.generator))
+            losses = self.critics.update(self.stretches.draw(self.config.iql.batch_size, self.generator))
             if step % 100 == 0 or step == self.config.iql.steps:
                 progress("critics", step, self.config.iql.steps, {name: float(value) for name, value in losses.items()})
 
@@ -141,7 +143,7 @@ class UniO4:
         mean = target(observations)
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
-        diversity = disagreement(target, observations, mean, noise)
+        diversity = disagreement(target.log_std, mean, noise)
         optimizer.zero_grad(set_to_none=True)
         (-(surrogate + config.disagreement_weight * diversity).sum()).backward()
         optimizer.step()
@@ -171,23 +173,21 @@ class UniO4:
         return int(self.estimate([member(behavior, index) for index in range(self.config.members)]).mean(-1).argmax())
 
 
-def disagreement(policies: GaussianPolicy, observations: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
-    """Eq. 25's D(pi_i || max_j pi_j / Z) without its constant log Z: E_{a ~ pi_i}[log pi_i(a) - max_j log pi_j(a)], (M,), at most 0.
+def disagreement(log_std: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+    """Eq. 25's KL(pi_i || f), f = max_j pi_j / Z, of every member (M,): 0 where all are alike, log M where none overlap.
 
-    Zero where each member is the likeliest source of its own actions. Member i's gradient flows through its own sampled actions
-    and its own density; the other members are constants to it. mean (M, B, A) is that of observations (M, B, O); noise (M, B, A).
+    From means (M, B, A), log_std (M, 1, A) and one action of each member in each state, a_i = mean_i + std_i noise_i:
+    E_{a ~ pi_i}[log pi_i(a) - log max_j pi_j(a)] + log Z, with Z = M E_{a ~ mixture}[max_j pi_j(a) / sum_j pi_j(a)].
+    Z is not constant and must not be left out: without it members that begin to differ are drawn together again.
     """
-    actions = mean + torch.exp(policies.log_std) * noise
-    own = gaussian_log_prob(actions, mean, policies.log_std)
     count = len(mean)
-    with torch.no_grad():
-        frozen = [member(policies, index) for index in range(count)]
-        means = torch.stack([single(observations) for single in frozen])  # (other, M, B, A)
-        log_stds = torch.stack([single.log_std for single in frozen])[:, None, None]
-    others = gaussian_log_prob(actions[None], means, log_stds)
-    mask = torch.eye(count, dtype=torch.bool)[..., None]
-    best_other = others.masked_fill(mask, -torch.inf).amax(0)
-    return (own - torch.maximum(own, best_other)).mean(-1)
+    actions = mean + torch.exp(log_std) * noise
+    log_probs = gaussian_log_prob(actions[None], mean[:, None], log_std[:, None])  # (density of j, action of i, B)
+    best = log_probs.amax(0)
+    overlap = best - (torch.logsumexp(log_probs, 0) - math.log(count))
+    log_z = torch.logsumexp(overlap, 0) - math.log(count)
+    own = log_probs.diagonal().movedim(-1, 0)
+    return (own - best + log_z).mean(-1)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from learners.networks import MLP, Normaliser
@@ -9,6 +11,8 @@ from learners.networks import MLP, Normaliser
 
 class Value(nn.Module):
     """State value V(s): (B, O) -> (B,), on normalised observations."""
+
+    __call__: Callable[..., Tensor]  # torch leaves it Any
 
     def __init__(self, observation_size: int, hidden: tuple[int, ...] = (256, 256, 256), activation: str = "elu") -> None:
         super().__init__()

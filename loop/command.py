@@ -32,11 +32,10 @@ class LoopArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
-    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
-        seconds = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
-        measured = directory.stage_result("measure")
-        assert measured is not None
-        stages = measured["result"]
+    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    with run_directory as directory, Reporter(directory.metrics) as report:
+        done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
+    stages, seconds = done["measure"]["result"], {name: stage["seconds"] for name, stage in done.items()}
     result = {"stages": stages, "seconds": seconds, "report": str(wanted.out / "report" / "index.html")}
     write_json(wanted.out / "result.json", result)
     for note in write_report(wanted.out, wanted.config, stages, seconds):
@@ -48,18 +47,17 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _run_stages(directory: RunDirectory[LoopConfig], context: Context) -> dict[str, float]:
-    """Run what is not done yet; returns the duration of each stage, s."""
-    seconds: dict[str, float] = {}
-    for name, stage in STAGES.items():
-        done = directory.stage_result(name)
-        if done is None:
-            began = time.monotonic()
-            result = stage(context)
-            done = {"result": result, "seconds": time.monotonic() - began}
-            directory.mark_stage_done(name, done)
-        seconds[name] = done["seconds"]
-    return seconds
+def _run_stages(directory: RunDirectory[LoopConfig], context: Context) -> dict[str, dict[str, Any]]:
+    """Run what is not done yet; returns the `result` of each stage and how many `seconds` it took."""
+    return {name: directory.stage_result(name) or _run_stage(directory, context, name) for name in STAGES}
+
+
+def _run_stage(directory: RunDirectory[LoopConfig], context: Context, name: str) -> dict[str, Any]:
+    began = time.monotonic()
+    result = STAGES[name](context)
+    done = {"result": result, "seconds": time.monotonic() - began}
+    directory.mark_stage_done(name, done)
+    return done
 
 
 def _print_table(stages: dict[str, dict[str, Any]], report: str) -> None:

@@ -37,6 +37,7 @@ class FinetuneArguments(RunArguments):
 
 
 COMPARED_COMMANDS = (0.5, 0.8)  # m/s
+TRIAL_STEPS = 1000  # control steps, 20 s
 
 
 def run(arguments: list[str]) -> int:
@@ -44,7 +45,8 @@ def run(arguments: list[str]) -> int:
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
     load_artifact(wanted.policy)  # before anything is written
     find_terrain(wanted.terrain)
-    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
+    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    with run_directory as directory, Reporter(directory.metrics) as report:
         result = finetune(wanted.policy, wanted.logs, wanted.out, wanted.config, wanted.seed, report, git_revision())
     evidence = result.evidence | {"twin": _compare(wanted, result.policy)}
     write_json(wanted.out / "evidence.json", evidence)
@@ -60,8 +62,8 @@ def _compare(wanted: FinetuneArguments, new: Path) -> dict[str, Any]:
     comparison: dict[str, Any] = {"terrain": terrain.name}
     for name, path in (("old", wanted.policy), ("new", new)):
         artifact = load_artifact(path)
-        comparison[name] = {
-            f"{vx:g}": evaluate(artifact, terrain, straight_command(vx), wanted.trials, wanted.seed, layout=artifact.metadata.layout).summary(1000)
-            for vx in COMPARED_COMMANDS
-        }
+        comparison[name] = {}
+        for vx in COMPARED_COMMANDS:
+            trials = evaluate(artifact, terrain, straight_command(vx), wanted.trials, wanted.seed, TRIAL_STEPS, artifact.metadata.layout)
+            comparison[name][f"{vx:g}"] = trials.summary(TRIAL_STEPS)
     return comparison

@@ -46,8 +46,6 @@ def run(arguments: list[str]) -> int:
     ):
         tuner = OnlineFinetuner(station, wanted.policy, wanted.value, wanted.out, wanted.config, wanted.seed, git_revision())
         artifact = tuner.run(report)
-    emit(
-        {"policy": artifact.path, "policy_sha256": artifact.sha256, "steps": tuner.steps, "falls": tuner.falls, "seconds": time.monotonic() - began},
-        wanted.json,
-    )
+    figures = {"steps": tuner.steps, "falls": tuner.falls, "seconds": time.monotonic() - began}
+    emit({"policy": artifact.path, "policy_sha256": artifact.sha256} | figures, wanted.json)
     return 0

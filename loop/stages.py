@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ def run_collect(context: Context) -> dict[str, Any]:
     rng = np.random.default_rng(context.seed + 1)
     commands = ForwardCommands(config.vx_low, config.vx_high)
     logs = context.out / "logs"
+    shutil.rmtree(logs, ignore_errors=True)  # of a collection that was interrupted
     steps = falls = episodes = 0
     with twin_station(find_terrain(context.config.terrain), context.seed + 1) as station:
         while steps < config.steps:
@@ -65,17 +67,15 @@ def run_offline(context: Context) -> dict[str, Any]:
         context.out / "pretrained" / "policy.onnx", context.out / "logs", context.out / "offline",
         context.config.finetune, context.seed, context.report, git_revision(),
     )  # fmt: skip
-    gate = result.evidence["gate"]
-    return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": result.evidence["estimates"]}
+    gate, estimates = result.evidence["gate"], result.evidence["estimates"]
+    return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": estimates}
 
 
 def run_online(context: Context) -> dict[str, Any]:
     """PPO on the robot's own episodes -> online/policy.onnx."""
-    offline = context.out / "offline"
+    offline, out, config = context.out / "offline", context.out / "online", context.config.online
     with twin_station(find_terrain(context.config.terrain), context.seed + 2) as station:
-        tuner = OnlineFinetuner(
-            station, offline / "policy.onnx", offline / "value.pt", context.out / "online", context.config.online, context.seed, git_revision()
-        )
+        tuner = OnlineFinetuner(station, offline / "policy.onnx", offline / "value.pt", out, config, context.seed, git_revision())
         artifact = tuner.run(context.report)
     return {"policy": str(artifact.path), "steps": tuner.steps, "falls": tuner.falls}
 

@@ -65,7 +65,9 @@ class FinetuneResult:
     evidence: dict[str, Any]
 
 
-def finetune(policy_path: Path, logs: Path, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = "") -> FinetuneResult:
+def finetune(
+    policy_path: Path, logs: Path, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = ""
+) -> FinetuneResult:
     """Uni-O4 from the artifact `policy_path` on the episode logs below `logs`.
 
     Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. Fitted critics and
@@ -126,8 +128,9 @@ def _estimates(
     starts = torch.from_numpy(dataset.holdout.observations[picks])
     both = learner.estimate([old, new], starts)
     per_step = both.numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
+    amq = _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
     fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed).values
-    return {"amq": _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]]), "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
+    return {"amq": amq, "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
 
 
 def _paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.int64]) -> dict[str, Any]:

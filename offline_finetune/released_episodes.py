@@ -78,7 +78,7 @@ def walking_stretches(gravity_b: Float64Array) -> list[Stretch]:
 def dropped_rows(stretches: list[Stretch], rows: int) -> Counter[str]:
     """How many of a recording's rows are in no stretch, by reason."""
     kept = sum(stretch.end - stretch.start for stretch in stretches)
-    unfinished = int(rows == 1 or bool(stretches) and not stretches[-1].fell)
+    unfinished = int(rows == 1 or (bool(stretches) and not stretches[-1].fell))
     return +Counter({NO_SUCCESSOR: unfinished, AFTER_FALL: rows - kept - unfinished})
 
 

@@ -20,7 +20,13 @@ class ForeignEpisodeError(QuadloopError):
 
 
 def on_policy_batch(
-    episodes: Sequence[Episode], policy_sha256: str, policy: GaussianPolicy, value: Value, reward_scale: float, gamma: float, gae_lambda: float
+    episodes: Sequence[Episode],
+    policy_sha256: str,
+    policy: GaussianPolicy,
+    value: Value,
+    reward_scale: float,
+    gamma: float,
+    gae_lambda: float,
 ) -> PpoBatch:
     """The usable steps of all episodes, with advantages by GAE within each; ForeignEpisodeError for episodes of another policy.
 

@@ -60,7 +60,9 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 class OnlineFinetuner:
     """The loop of collecting and learning. `checkpoint.pt` in `out` lets a stopped run go on at its last update."""
 
-    def __init__(self, station: Station, policy_path: Path, value_path: Path, out: Path, config: OnlineConfig, seed: int, revision: str = "") -> None:
+    def __init__(
+        self, station: Station, policy_path: Path, value_path: Path, out: Path, config: OnlineConfig, seed: int, revision: str = ""
+    ) -> None:
         self.config, self.out, self.revision = config, out, revision
         self.parent = load_artifact(policy_path)
         self.policy = policy_of_graph(policy_path.read_bytes())
@@ -68,11 +70,11 @@ class OnlineFinetuner:
             self.policy.log_std.clamp_(max=float(np.log(config.exploration_std)))
         self.value, self.reward_scale = load_value(value_path)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
-        self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.updates, self.falls = 0, 0, 0
         self.vx_high = config.vx_start
         self._resume()
+        self.rng = np.random.default_rng((seed, self.updates))  # a resumed run does not meet the first one's luck again
         self.artifact = self._export()
         self.collector = Collector(station, self.artifact, self.rng, session=out.name)
 
@@ -129,7 +131,8 @@ class OnlineFinetuner:
 
     def _export(self) -> PolicyArtifact:
         graph = export_policy(self.policy)
-        return write_artifact(self.out / "policy.onnx", graph, "online", self.parent.sha256, self.parent.metadata.layout, self.revision, force=True)
+        layout = self.parent.metadata.layout
+        return write_artifact(self.out / "policy.onnx", graph, "online", self.parent.sha256, layout, self.revision, force=True)
 
     def _save(self) -> None:
         save_checkpoint(

@@ -25,7 +25,8 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("pretrain", PretrainArguments, arguments, PRESETS)
     began = time.monotonic()
-    with RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory, Reporter(directory.metrics) as report:
+    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    with run_directory as directory, Reporter(directory.metrics) as report:
         artifact = pretrain(wanted.config, wanted.seed, wanted.out, report)
     emit({"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}, wanted.json)
     return 0

@@ -77,10 +77,10 @@ class WalkingEnvironment:
 
     def step(self, action: NDArray[np.float32]) -> StepResult:
         """Apply actions (N, 12), reward them, reset the ended robots, and observe."""
-        action = np.clip(action, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float64)
-        before = self.walkers.act(action)
-        tracking, penalties = self._reward_terms(before, action)
-        self.walkers.last_action = action
+        clipped = np.clip(action, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float64)
+        before = self.walkers.act(clipped)
+        tracking, penalties = self._reward_terms(before, clipped)
+        self.walkers.last_action = clipped
         self.steps += 1
         terminated = safety.has_fallen(self.walkers.state.gravity_b) | (self.walkers.state.base_pos_w[:, 2] < self.config.min_height)
         truncated = ~terminated & (self.steps * go1.CONTROL_DT >= self.config.episode_s)

@@ -70,7 +70,8 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
     try:
         trainer.resume(out / "checkpoint.pt")
         while trainer.steps < config.steps:
-            report("pretrain", min(trainer.steps, config.steps), config.steps, trainer.iterate())
+            figures = trainer.iterate()
+            report("pretrain", min(trainer.steps, config.steps), config.steps, figures)
             if trainer.updates % config.checkpoint_every == 0:
                 trainer.save(out / "checkpoint.pt")
         trainer.save(out / "checkpoint.pt")
@@ -131,20 +132,21 @@ class Pretrainer:
             rollout.rewards, rollout.values, rollout.next_values, rollout.terminated, rollout.truncated,
             self.config.ppo.gamma, self.config.ppo.gae_lambda,
         )  # fmt: skip
-        flat = [part.flatten(0, 1) for part in (rollout.observations, rollout.actions, rollout.log_prob, rollout.means, advantages, returns)]
-        observations, actions, log_prob, means, flat_advantages, flat_returns = flat
+        columns = (rollout.observations, rollout.actions, rollout.log_prob, rollout.means, advantages, returns)
+        observations, actions, log_prob, means, flat_advantages, flat_returns = (column.flatten(0, 1) for column in columns)
         batch = PpoBatch(observations, actions, log_prob, means, self.policy.log_std.detach().clone(), flat_advantages, flat_returns)
         figures = self.ppo.update(batch, self.generator)
         self.environment.widen_commands(terms["track_lin_vel"])
         self.steps += rollout.rewards.numel()
         self.updates += 1
-        return terms | figures | {
+        state = {
             "reward": float(rollout.rewards.mean()) / go1.CONTROL_DT,
             "range_share": self.environment.range_share,
             "falls": float(rollout.terminated.sum()) / rollout.terminated.numel(),
             "std": float(torch.exp(self.policy.log_std.detach()).mean()),
             "learning_rate": float(self.ppo.policy_optimizer.param_groups[0]["lr"]),
         }
+        return terms | figures | state
 
     def save(self, path: Path) -> None:
         """Write what `resume` needs. The robots themselves are not kept: they start new episodes."""
@@ -209,7 +211,8 @@ class Pretrainer:
 
     def _values(self, observations: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.ppo.bf16):
-            return self.value(observations).float()
+            values: Tensor = self.value(observations)
+        return values.float()
 
 
 def _empty_rollout(steps: int, count: int) -> _Rollout:

@@ -49,8 +49,8 @@ def tracking_terms(state: BatchState, commands: Float64Array) -> dict[str, Float
 
 
 def penalty_terms(
-    state: BatchState, before: BatchState, commands: Float64Array, gait_index: Float64Array, action: Float64Array, last_action: Float64Array,
-    weights: PenaltyWeights,
+    state: BatchState, before: BatchState, commands: Float64Array, gait_index: Float64Array, action: Float64Array,
+    last_action: Float64Array, weights: PenaltyWeights,
 ) -> dict[str, Float64Array]:  # fmt: skip
     """Weighted penalties (N,), all non-negative, named as in PenaltyWeights."""
     joint_acc = (state.joint_vel - before.joint_vel) / go1.CONTROL_DT

@@ -1,9 +1,13 @@
 """What tests of all rooms share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from robot.policy_artifact import PolicyArtifact, write_artifact
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,3 +25,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set QUADLOOP_DATA")
     return folder
+
+
+@pytest.fixture
+def write_policy(tmp_path: Path) -> Callable[..., PolicyArtifact]:
+    """Writes a small artifact that answers every observation with the same mean action, zero by default."""
+    from learners.onnx_graph import policy_graph
+
+    def write(name: str = "policy", mean: float = 0.0, std: float = 0.3, stage: str = "pretrained") -> PolicyArtifact:
+        layers = [(np.zeros((8, 290)), np.zeros(8)), (np.zeros((12, 8)), np.broadcast_to(mean, 12))]
+        return write_artifact(tmp_path / f"{name}.onnx", policy_graph(layers, np.full(12, np.log(std))), stage, None)
+
+    return write

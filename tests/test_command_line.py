@@ -1,5 +1,6 @@
 """`quadloop` as a person runs it: a process, its two streams and its exit status."""
 
+import importlib
 import json
 import signal
 import subprocess
@@ -93,9 +94,7 @@ def test_help_of_a_verb() -> None:
 def test_every_verb_can_be_imported() -> None:
     for verb in quadloop.VERBS.values():
         module, function = verb.target.split(":")
-        subprocess.run(
-            [sys.executable, "-c", f"from {module} import {function}"], check=True, timeout=60, cwd=Path(quadloop.__file__).parent
-        )
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_the_table_imports_nothing_heavy() -> None:

@@ -81,7 +81,7 @@ class BatchTwin:
         self._targets = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, go1.DECIMATION, 1))
         self._state[:, _QPOS] = standing_qpos()
 
-    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = InitialSpread()) -> None:  # noqa: B008 - frozen
+    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = InitialSpread()) -> None:
         """Set the robots selected by the mask (N,) upright at the origin, each a little different."""
         count = int(where.sum())
         if count == 0:
@@ -119,9 +119,9 @@ class BatchTwin:
         qpos, qvel, sensors = self._state[:, _QPOS].copy(), self._state[:, _QVEL].copy(), self._sensors[:, -1].copy()
         return BatchState(
             joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, _TORQUE], base_pos_w=qpos[:, :3],
-            quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6], accelerometer_b=sensors[:, _ACCELEROMETER],
-            foot_force=sensors[:, _FOOT_FORCE], foot_pos_w=sensors[:, _FOOT_POS].reshape(-1, _LEGS, 3),
-            foot_vel_w=sensors[:, _FOOT_VEL].reshape(-1, _LEGS, 3),
+            quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6],
+            accelerometer_b=sensors[:, _ACCELEROMETER], foot_force=sensors[:, _FOOT_FORCE],
+            foot_pos_w=sensors[:, _FOOT_POS].reshape(-1, _LEGS, 3), foot_vel_w=sensors[:, _FOOT_VEL].reshape(-1, _LEGS, 3),
         )  # fmt: skip
 
     @property

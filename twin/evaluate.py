@@ -85,7 +85,7 @@ class Walkers:
         """Apply actions (N, 12) for one control period and advance the gait clock; returns the state before the action."""
         before = self.state
         self.state, _ = self.twin.step(go1.joint_pos_target_of(action))
-        self.gait_index = advance_gait(self.gait_index, self.commands)
+        self.gait_index[:] = advance_gait(self.gait_index, self.commands)
         return before
 
     def reward(self, before: BatchState, action: NDArray[np.floating[Any]]) -> Float64Array:
@@ -99,7 +99,13 @@ class Walkers:
 
 
 def evaluate(
-    policy: Policy, terrain: Terrain, command: Float64Array, trials: int, seed: int, steps: int = 1000, layout: ObservationLayout = GO1_LAYOUT
+    policy: Policy,
+    terrain: Terrain,
+    command: Float64Array,
+    trials: int,
+    seed: int,
+    steps: int = 1000,
+    layout: ObservationLayout = GO1_LAYOUT,
 ) -> Trials:
     """Walk `trials` robots with the mean action under one unscaled command (15,) for `steps` control steps or until they fall."""
     if trials < 1 or steps < 1:
@@ -134,7 +140,7 @@ def _walk(policy: Policy, walkers: Walkers, steps: int) -> Trials:
 
 
 def straight_command(*speeds: float) -> Float64Array:
-    """Unscaled trot command (15,) for vx (m/s), then vy (m/s) and yaw rate (rad/s) if given; QuadloopError if a Go1 cannot be asked for it."""
+    """Unscaled trot command (15,) for vx (m/s), then vy (m/s) and yaw rate (rad/s) if given; QuadloopError beyond MAX_SPEED."""
     if not 1 <= len(speeds) <= 3:
         raise QuadloopError(f"a command is one to three numbers (vx, vy, yaw rate), not {len(speeds)}")
     if not all(abs(speed) <= MAX_SPEED for speed in speeds):

@@ -55,8 +55,8 @@ def _add_floor(spec: mujoco.MjSpec, terrain: Terrain) -> None:
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "grid"
     spec.worldbody.add_light(pos=(0, 0, 4), dir=(0, 0, -1), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
     spec.worldbody.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 0.05), material="grid", priority=1,
-        contype=_FLOOR_TYPE, conaffinity=0, friction=(terrain.friction, 0.005, 0.0001), solref=terrain.solref, solimp=(*terrain.solimp, 0.5, 2.0),
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 0.05), material="grid", contype=_FLOOR_TYPE, conaffinity=0, priority=1,
+        solref=terrain.solref, solimp=(*terrain.solimp, 0.5, 2.0), friction=(terrain.friction, 0.005, 0.0001),
     )  # fmt: skip
 
 
@@ -106,7 +106,8 @@ def _polynomial(linear: float) -> tuple[float, ...]:
 
 
 def _add_rod(body: mujoco.MjsBody, name: str, length: float, radius: float) -> None:
-    rod = body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=(0, 0, 0, 0, 0, -length), size=(radius, 0, 0), rgba=_LEG_COLOUR)
+    ends = (0, 0, 0, 0, 0, -length)
+    rod = body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=ends, size=(radius, 0, 0), rgba=_LEG_COLOUR)
     rod.contype, rod.conaffinity = 0, _ROBOT_AFFINITY
 
 
@@ -124,8 +125,9 @@ def _add_motor(spec: mujoco.MjSpec, joint: str, index: int) -> None:
 
 
 def _add_sensors(spec: mujoco.MjSpec) -> None:
+    torque, actuator = mujoco.mjtSensor.mjSENS_ACTUATORFRC, mujoco.mjtObj.mjOBJ_ACTUATOR
     for joint in go1.JOINT_NAMES:
-        spec.add_sensor(name=f"{joint}_torque", type=mujoco.mjtSensor.mjSENS_ACTUATORFRC, objtype=mujoco.mjtObj.mjOBJ_ACTUATOR, objname=joint)
+        spec.add_sensor(name=f"{joint}_torque", type=torque, objtype=actuator, objname=joint)
     spec.add_sensor(name="accelerometer", type=mujoco.mjtSensor.mjSENS_ACCELEROMETER, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="imu")
     for site in FOOT_SITES:
         spec.add_sensor(name=f"{site}_force", type=mujoco.mjtSensor.mjSENS_TOUCH, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=site)

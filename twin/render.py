@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def _draw(poses: Path, path: Path, contact: list[float]) -> None:
     data = mujoco.MjData(model)
     partial = path.with_name(f".{path.name}.mp4")
     fps = round(1 / (go1.CONTROL_DT * FRAME_EVERY))
-    with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer, imageio.get_writer(partial, fps=fps, macro_block_size=16) as writer:
+    with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer, cast(Any, imageio.get_writer(partial, fps=fps, macro_block_size=16)) as writer:
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0  # most of the cost where there is no graphics card
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         for qpos in np.load(poses):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from common.config import load_config
 from common.errors import QuadloopError
 from robot import go1
 
@@ -27,7 +26,7 @@ class Terrain:
     def __post_init__(self) -> None:
         time_constant, damping_ratio = self.solref
         if not (0.0 < time_constant <= 1.0 and 0.0 < damping_ratio <= 10.0):
-            raise TerrainError(f"terrain '{self.name}': solref {self.solref} must be a time constant in (0, 1] s and a damping ratio in (0, 10]")
+            raise TerrainError(f"terrain '{self.name}': solref {self.solref} is no time constant in (0, 1] s, damping ratio in (0, 10]")
         d_min, d_max, width = self.solimp
         if not (0.0 < d_min <= d_max < 1.0 and 0.0 < width <= 1.0):
             raise TerrainError(f"terrain '{self.name}': solimp {self.solimp} must hold 0 < d_min <= d_max < 1 and a width in (0, 1] m")
@@ -41,36 +40,15 @@ FLAT = Terrain("flat")
 MATTRESS = Terrain("mattress", solref=(0.15, 1.0), solimp=(0.9, 0.95, 0.1))
 TERRAINS = {terrain.name: terrain for terrain in (FLAT, MATTRESS)}
 
-_MAX_FILE_BYTES = 65_536
-
 
 def find_terrain(name: str) -> Terrain:
-    """The terrain called `name`, or the one described by the YAML file of that name; TerrainError if neither."""
+    """The terrain called `name`, or the one that the YAML file of that name describes by Terrain's fields.
+
+    TerrainError if it is neither, ConfigError for a file that does not fit.
+    """
     if name in TERRAINS:
         return TERRAINS[name]
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise TerrainError(f"unknown terrain '{name}'; choose one of {', '.join(TERRAINS)} or a YAML file")
-    return _terrain_of_file(path)
-
-
-def _terrain_of_file(path: Path) -> Terrain:
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise TerrainError(f"{path} is larger than {_MAX_FILE_BYTES} bytes; a terrain is a few lines of YAML")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TerrainError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    known = asdict(FLAT)
-    if not isinstance(values, dict) or not set(values) <= set(known):
-        raise TerrainError(f"{path} must be a mapping with some of the keys {', '.join(known)}")
-    try:
-        merged = {"name": path.stem} | values
-        for key, length in (("solref", 2), ("solimp", 3)):
-            if key in merged:
-                merged[key] = tuple(float(value) for value in merged[key])
-                if len(merged[key]) != length:
-                    raise TerrainError(f"{path}: '{key}' needs {length} numbers")
-        return Terrain(**merged)
-    except (TypeError, ValueError) as error:
-        raise TerrainError(f"{path}: {error}") from error
+    return load_config(Terrain(path.stem), path)

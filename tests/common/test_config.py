@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_many_aliases_of_aliases_cost_nothing(tmp_path: Path) -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
-    lines = [f"&{new} [*{old}, *{old}]" for old, new in zip(letters, letters[1:], strict=False)]
+    lines = [f"&{new} [*{old}, *{old}]" for old, new in itertools.pairwise(letters)]
     bomb = "name:\n- &a [x, x]\n" + "".join(f"- {line}\n" for line in lines)
     with pytest.raises(ConfigError, match="name must be text") as caught:
         load(tmp_path, bomb)

@@ -1,6 +1,7 @@
 """The table of metrics, and the same numbers for TensorBoard."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ def test_a_new_name_gets_a_column(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_text() == "stage,step,loss,kl\ncritics,10,0.5,\nimprovement,1,,0.25\nimprovement,2,4.0,\n"
 
 
-def test_a_resumed_stage_forgets_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_stage_forgets_what_came_after_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Metrics(tmp_path)
     for step in (10, 20, 30):
         first.write("a", step, {"x": float(step)})
         first.write("b", step, {"x": float(-step)})
     first.close()
+    later = time.time() + 1.0  # TensorBoard orders the event files of a folder by the second in which they were begun
+    monkeypatch.setattr(time, "time", lambda: later)
     second = Metrics(tmp_path)
     second.drop_after("a", 20)
     second.write("a", 30, {"x": 7.0})

@@ -31,7 +31,8 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     emit(RESULT, as_json=False)
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert [[name, value.strip()] for name, value in rows] == [
-        ["policy", "runs/p.onnx"], ["return.mean", "0.5"], ["return.ci95", "-, 1"], ["falls", "3"], ["shape", "1, 2"], ["note", "-"], ["walks", "True"],
+        ["policy", "runs/p.onnx"], ["return.mean", "0.5"], ["return.ci95", "-, 1"], ["falls", "3"], ["shape", "1, 2"],
+        ["note", "-"], ["walks", "True"],
     ]  # fmt: skip
 
 

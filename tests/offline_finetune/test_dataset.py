@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_episode
+from tests.offline_finetune.made_data import made_episode
 
 from offline_finetune.dataset import DatasetError, build_dataset, held_out_sessions, usable_rows
 from robot.episode_log import EpisodeLogError, write_episode
@@ -46,7 +46,7 @@ def test_a_step_without_a_history_is_dropped() -> None:
 
 def test_a_step_whose_reward_needs_an_invalid_velocity_is_dropped_and_its_neighbours_stay() -> None:
     episode = made_episode(5)
-    episode.velocity_valid[2] = False  # measures the reward of step 1
+    episode.reward_terms[1, 0] = np.nan
     rows = usable_rows(episode)
     assert rows.observations[:, 0].tolist() == [1, 3, 4, 5]
     assert rows.next_observations[:, 0].tolist() == [2, 4, 5, 6]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import standing_states, tilted
+from tests.offline_finetune.made_data import standing_states, tilted
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -192,10 +192,10 @@ def test_episode_logs_are_not_overwritten_unless_asked(write_released: Write, tm
 
 @pytest.mark.parametrize(("recorded", "policy"), [("20230808-205726", "sim_000200"), ("20230808-211516", "sim_000300")])
 def test_the_deterministic_recordings_reproduce_every_action(real_data: Path, tmp_path: Path, recorded: str, policy: str) -> None:
-    shutil.copytree(real_data / "logs" / recorded, tmp_path / "logs" / recorded)
+    shutil.copytree(real_data / "go1_mattress" / "logs" / recorded, tmp_path / "logs" / recorded)
     import_logs(tmp_path / "logs", tmp_path / "out")
     episode = read_episode(tmp_path / "out" / recorded / f"{recorded}.hdf5")
-    artifact = import_policy(real_data / "policies" / f"{policy}.npz", tmp_path / "policy.onnx")
+    artifact = import_policy(real_data / "go1_mattress" / "policies" / f"{policy}.npz", tmp_path / "policy.onnx")
     mean, _ = artifact.act(episode.observations)
     errors = ((np.clip(mean, -10, 10) - episode.actions) ** 2).mean(axis=1)
     assert len(errors) > 3000
@@ -205,5 +205,5 @@ def test_the_deterministic_recordings_reproduce_every_action(real_data: Path, tm
 
 
 def test_all_released_rows_are_accounted_for(real_data: Path, tmp_path: Path) -> None:
-    report = import_logs(real_data / "logs", tmp_path / "out")
+    report = import_logs(real_data / "go1_mattress" / "logs", tmp_path / "out")
     assert report == ImportReport(episodes=105, steps=115_520, falls=91, dropped={"after_fall": 1061, "no_successor": 14})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import zero_policy
+from tests.offline_finetune.made_data import zero_policy
 
 from common.files import FileExistsAlreadyError, sha256_of_file
 from offline_finetune.released_file import ReleasedFileError
@@ -110,6 +110,6 @@ def test_a_huge_file_is_refused_unopened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sim_000200", "sim_000300"])
 def test_the_released_policies_load(real_data: Path, name: str) -> None:
-    layers, std = read_released_policy(real_data / "policies" / f"{name}.npz")
+    layers, std = read_released_policy(real_data / "go1_mattress" / "policies" / f"{name}.npz")
     assert [weight.shape for weight, _ in layers] == [(512, 290), (256, 512), (128, 256), (12, 128)]
     assert 0.4 < std.min() < std.max() < 0.8

@@ -98,12 +98,12 @@ def test_the_first_action_is_a_change_from_zero(tmp_path):
     np.testing.assert_allclose(read_episode(rig.path).rewards, [0.00903583, 0.03], atol=1e-7)
 
 
-def test_reward_velocity_and_distance_of_a_row_come_from_the_state_after_its_action(rig):
+def test_reward_and_distance_of_a_row_come_from_the_state_after_its_action_its_velocity_from_the_one_before(rig):
     # 76 readings while standing up, then one a control step and one after the last
     velocity = ScriptedVelocity([9.0] * 76 + [9.0, 0.0, 0.5, 0.0])
     summary = rig.run(3, velocity=velocity)
     episode = read_episode(rig.path)
-    np.testing.assert_allclose(episode.base_lin_vel_b[:, 0], [0.0, 0.5, 0.0])
+    np.testing.assert_allclose(episode.base_lin_vel_b[:, 0], [9.0, 0.0, 0.5])
     np.testing.assert_allclose(episode.rewards, [0.03, 0.01735759, 0.03], atol=1e-7)
     assert summary.distance_m == pytest.approx(0.01)
 
@@ -111,7 +111,8 @@ def test_reward_velocity_and_distance_of_a_row_come_from_the_state_after_its_act
 def test_a_row_without_a_velocity_is_marked_and_its_velocity_terms_are_unknown(rig):
     summary = rig.run(3, velocity=ScriptedVelocity([0.0] * 76 + [0.0, 0.0, None, 0.0]))
     episode = read_episode(rig.path)
-    assert episode.velocity_valid.tolist() == [True, False, True]
+    assert episode.velocity_valid.tolist() == [True, True, False]
+    assert episode.reward_measured.tolist() == [True, False, True]
     assert np.isnan(episode.reward_terms[1, :3]).all() and not np.isnan(episode.reward_terms[1, 3:]).any()
     np.testing.assert_allclose(episode.rewards, [0.03, 0.0, 0.03], atol=1e-7)
     assert summary.invalid_velocity == 1 and np.isfinite(summary.distance_m)

@@ -1,0 +1,147 @@
+"""The evidence of a fine-tuning as a page for whoever has to decide whether the new policy goes onto the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
+from offline_finetune.dataset import NO_HISTORY, VELOCITY_GLITCH
+
+ESTIMATORS = {"amq": "AM-Q: rollouts in the learned model", "fqe": "fitted-Q evaluation: recorded steps alone"}
+REASONS = {
+    NO_HISTORY: "the policy acted before it had seen anything",
+    VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
+}
+BETTER, WORSE, UNCLEAR = "better", "worse", "cannot tell"
+FEW_SESSIONS = 6  # fewer that all point one way by chance, odds of 2 to 2^sessions, are no 95 % evidence
+
+Evidence = Mapping[str, Any]
+
+
+def write_report(out: Path, evidence: Evidence) -> Path:
+    """Write `out`/report/index.html and its pictures from what `quadloop finetune` puts into evidence.json; returns the page."""
+    report = out / "report"
+    note = draw(report / "gate.png", 1, 2, lambda axes: _paint_gate(axes, evidence["gate"]["decisions"]))
+    parts = [
+        paragraph(verdict(evidence), "verdict"),
+        *_estimates(evidence),
+        *_twin(evidence["twin"]),
+        *_gate(evidence),
+        picture("gate.png", "the gate's decisions") if note is None else paragraph(note, "note"),
+        *_data(evidence["data"]),
+        *_identity(evidence),
+    ]
+    return write_page(report / "index.html", "Is the new policy better?", parts)
+
+
+def verdict(evidence: Evidence) -> str:
+    """One sentence that sums up both estimates."""
+    if evidence["gate"]["accepted_steps"] == 0:
+        return "Nothing has changed: the gate accepted no change, so the new policy is the old one."
+    said = {judgement(estimate, evidence["data"]) for estimate in evidence["estimates"].values()}
+    if said == {BETTER, WORSE}:
+        return "The two estimates contradict each other: do not trust either. Record more sessions before you use the new policy."
+    if len(said) == 2:
+        return f"One estimate says that the new policy is {(said - {UNCLEAR}).pop()}, the other cannot tell."
+    if said == {UNCLEAR}:
+        return "Neither estimate can tell whether the new policy is better: record more sessions."
+    return f"Both estimates say that the new policy is {said.pop()}."
+
+
+def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """What one estimate says of the new policy: an interval without zero decides, but one session alone has no interval."""
+    low, high = estimate["ci95"]
+    if len(data["holdout_sessions"]) < 2:
+        return UNCLEAR
+    return BETTER if low > 0 else WORSE if high < 0 else UNCLEAR
+
+
+def paint_gate_differences(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
+    """The gate's paired differences with 95 % intervals over the improvement steps, accepted green and rejected red."""
+    for chosen, style in _by_outcome(decisions):
+        errors = [1.96 * decision["standard_error"] for decision in chosen]
+        axis.errorbar(_column(chosen, "step"), _column(chosen, "difference"), errors, fmt="o", **style)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.set_title("AM-Q of candidate minus incumbent, 95 %")
+    _finish(axis, decisions)
+
+
+def _paint_gate(axes: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
+    paint_gate_differences(axes[0, 0], decisions)
+    for chosen, style in _by_outcome(decisions):
+        axes[0, 1].plot(_column(chosen, "step"), _column(chosen, "kl"), "o", **style)
+    axes[0, 1].set_title("distance from the old policy: KL (nats)")
+    _finish(axes[0, 1], decisions)
+
+
+def _by_outcome(decisions: Sequence[Mapping[str, Any]]) -> list[tuple[list[Mapping[str, Any]], dict[str, str]]]:
+    accepted = [decision for decision in decisions if decision["accepted"]]
+    rejected = [decision for decision in decisions if not decision["accepted"]]
+    split = ((accepted, {"label": "accepted", "color": "tab:green"}), (rejected, {"label": "rejected", "color": "tab:red"}))
+    return [(chosen, style) for chosen, style in split if chosen]
+
+
+def _column(decisions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [decision[name] for decision in decisions]
+
+
+def _finish(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
+    axis.set_xlabel("improvement steps")
+    if decisions:
+        axis.legend()
+
+
+def _estimates(evidence: Evidence) -> list[str]:
+    sessions = len(evidence["data"]["holdout_sessions"])
+    rows = [["estimate", "old", "new", "difference, 95 %", "the new policy is"]]
+    for name, estimate in evidence["estimates"].items():
+        low, high = estimate["ci95"]
+        difference = f"{estimate['difference']:+.3g} [{low:+.3g}, {high:+.3g}]"
+        label = f"{ESTIMATORS[name]} ({estimate['unit']})"
+        rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
+    parts = [heading("What the held-out sessions say"), table(rows)]
+    if sessions < FEW_SESSIONS:
+        parts.append(paragraph(f"Sessions held out: {sessions}. So few may agree by chance; the intervals are too narrow.", "note"))
+    return parts
+
+
+def _twin(twin: Mapping[str, Any]) -> list[str]:
+    rows = [["command", "policy", "return", "forward speed (m/s)", "speed error (m/s)", "falls"]]
+    for command in twin["old"]:
+        for name in ("old", "new"):
+            figures = twin[name][command]
+            measured = (with_interval(figures[column]) for column in ("return", "forward_speed", "forward_speed_error"))
+            rows.append([f"{command} m/s", name, *measured, f"{figures['falls']} of {figures['trials']}"])
+    note = "A simulated floor is not the robot's: this table warns of a policy that falls over, it does not prove a better one."
+    return [heading(f"On the simulated robot, terrain {twin['terrain']}"), table(rows), paragraph(note)]
+
+
+def _gate(evidence: Evidence) -> list[str]:
+    gate = evidence["gate"]
+    text = (
+        f"Of {gate['accepted'] + gate['rejected']} candidates the gate accepted {gate['accepted']}. "
+        f"The new policy is {gate['accepted_steps']} improvement steps and a KL of {evidence['kl_from_parent']:.3f} nats from the old one."
+    )
+    return [heading("How it came about"), paragraph(text)]
+
+
+def _data(data: Mapping[str, Any]) -> list[str]:
+    dropped = [[f"dropped: {REASONS.get(reason, reason)}", f"{count:,}"] for reason, count in data["dropped"].items()]
+    rows = [
+        ["data", "count"],
+        ["episodes", f"{data['episodes']:,}"],
+        ["control steps", f"{data['steps']:,}"],
+        [f"learnt from, {len(data['sessions']) - len(data['holdout_sessions'])} sessions", f"{data['train_steps']:,}"],
+        [f"held out for the estimates, {', '.join(data['holdout_sessions']) or 'none'}", f"{data['holdout_steps']:,}"],
+        *dropped,
+        ["falls", f"{data['falls']:,}"],
+        ["of these without a measured velocity, kept all the same", f"{data['falls_without_velocity']:,}"],
+    ]
+    return [heading("The logs"), table(rows)]
+
+
+def _identity(evidence: Evidence) -> list[str]:
+    rows = [["policy", "sha256"], ["old", evidence["parent_sha256"]], ["new", evidence["policy_sha256"]]]
+    return [heading("Which policies"), table(rows), paragraph(f"Made in {evidence['seconds']:.0f} s.")]

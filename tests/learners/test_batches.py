@@ -1,0 +1,69 @@
+"""Transitions that fit together, and batches of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from learners.batches import TensorData
+from learners.transitions import Transitions
+
+
+@pytest.fixture
+def transitions():
+    """Three steps: an episode of two that ends in a fall, and one of a single step that ran out of time."""
+    return Transitions(
+        observations=np.array([[0, 1], [2, 3], [4, 5]], np.float32),
+        actions=np.array([[10], [11], [12]], np.float32),
+        rewards=np.array([1, 2, 3], np.float32),
+        next_observations=np.array([[2, 3], [6, 7], [8, 9]], np.float32),
+        terminated=np.array([False, True, False]),
+        truncated=np.array([False, False, True]),
+        episode_starts=np.array([0, 2]),
+    )
+
+
+def test_a_data_set_counts_its_steps(transitions):
+    assert len(transitions) == len(TensorData(transitions)) == 3
+
+
+@pytest.mark.parametrize("name", ["observations", "rewards", "next_observations", "terminated", "truncated"])
+def test_a_column_of_another_length_is_refused_by_name(transitions, name):
+    with pytest.raises(ValueError, match=f"{name} has 2 rows, actions 3"):
+        dataclasses.replace(transitions, **{name: getattr(transitions, name)[:2]})
+
+
+def test_next_observations_of_another_shape_are_refused(transitions):
+    with pytest.raises(ValueError, match="differ in shape"):
+        dataclasses.replace(transitions, next_observations=np.zeros((3, 5), np.float32))
+
+
+def test_rows_keep_what_belongs_together_and_scale_the_rewards(transitions):
+    batch = TensorData(transitions, reward_scale=10.0).rows(torch.tensor([1, 2, 1]))
+    assert batch.observations.tolist() == [[2, 3], [4, 5], [2, 3]]
+    assert batch.actions.tolist() == [[11], [12], [11]]
+    assert batch.rewards.tolist() == [20, 30, 20]
+    assert batch.next_observations.tolist() == [[6, 7], [8, 9], [6, 7]]
+    assert batch.terminated.tolist() == [1.0, 0.0, 1.0]  # a time-out is no termination
+
+
+def test_picks_of_any_shape_give_rows_of_that_shape(transitions):
+    batch = TensorData(transitions).rows(torch.tensor([[0, 1], [2, 0]]))
+    assert batch.observations.shape == (2, 2, 2)
+    assert batch.rewards.tolist() == [[1, 2], [3, 1]]
+
+
+def test_observations_are_not_copied(transitions):
+    data = TensorData(transitions)
+    transitions.observations[0, 0] = 77
+    assert data.all.observations[0, 0] == 77
+
+
+def test_draws_are_rows_of_the_data_and_repeat_with_their_seed(transitions):
+    data = TensorData(transitions)
+    first, again = (data.draw(500, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first.actions, again.actions)
+    assert set(first.actions.flatten().tolist()) == {10, 11, 12}  # with replacement, every row turns up
+    torch.testing.assert_close(first.observations[:, 0], 2 * (first.actions[:, 0] - 10))  # rows stay whole
+    assert data.draw_observations((4, 7), torch.Generator()).shape == (4, 7, 2)

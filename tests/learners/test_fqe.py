@@ -1,0 +1,93 @@
+"""Fitted-Q evaluation: an MDP whose values are known, paired differences, and bootstrap weights by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from learners.fqe import FqeConfig, bootstrap_weights, fitted_q_evaluation, fqe_target
+from learners.onnx_graph import policy_of_layers
+from learners.transitions import Transitions
+
+CONFIG = FqeConfig(steps=150, batch_size=64, members=3, hidden=(24,), learning_rate=1e-2, gamma=0.5, polyak=0.2)
+
+
+def always(action, observation_size):
+    return policy_of_layers([(np.zeros((1, observation_size)), np.array([action]))], np.zeros(1))
+
+
+def test_the_target_by_hand():
+    # policy 0: 1 + 0.5*4, 1 (terminated); policy 1: 1 + 0.5*6, 1
+    target = fqe_target(torch.ones(2), torch.tensor([[4.0, 4.0], [6.0, 6.0]]), torch.tensor([0.0, 1.0]), 0.5)
+    assert target.tolist() == [[3.0, 1.0], [4.0, 1.0]]
+
+
+def test_bootstrap_weights_count_how_often_a_group_was_drawn():
+    groups = torch.tensor([7, 7, 3, 9])
+    weights = bootstrap_weights(groups, 20_000, torch.Generator().manual_seed(0))
+    assert weights.shape == (20_000, 4)
+    assert set(weights.unique().tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert torch.equal(weights[:, 0], weights[:, 1])  # one group, drawn together
+    assert (weights[:, 0] + weights[:, 2] + weights[:, 3] == 3).all()  # three groups, three draws
+    # each count is binomial(3, 1/3): mean 1, variance 3 * 1/3 * 2/3
+    torch.testing.assert_close(weights.mean(0), torch.ones(4), atol=0.03, rtol=0.0)
+    torch.testing.assert_close(weights.var(0), torch.full((4,), 2 / 3), atol=0.03, rtol=0.0)
+
+
+@pytest.fixture(scope="module")
+def chain():
+    """Three states, one-hot, gamma 0.5, actions -1 and +1 equally often; eight groups that hold every row once.
+
+    first: earns a, leads to second. second: earns a and ends. rest: earns 1 and stays for ever; its rows are cut by time-outs.
+    Always +1: 1 + 0.5*1 = 1.5, 1, 1/(1 - 0.5) = 2; mean 1.5. Always -1: -1.5, -1, 2; mean -1/6.
+    """
+    first, second, rest = np.eye(3, dtype=np.float32)
+    groups = 8
+    return Transitions(
+        observations=np.array([first, first, second, second, rest, rest] * groups),
+        actions=np.array([[-1], [1]] * 3 * groups, np.float32),
+        rewards=np.array([-1, 1, -1, 1, 1, 1] * groups, np.float32),
+        next_observations=np.array([second, second, second, second, rest, rest] * groups),
+        terminated=np.array([False, False, True, True, False, False] * groups),
+        truncated=np.array([False, False, False, False, True, True] * groups),
+        episode_starts=np.arange(0, 6 * groups, 2),
+    ), np.repeat(np.arange(groups), 6)
+
+
+def test_the_values_of_a_known_mdp_are_found(chain):
+    transitions, groups = chain
+    policies = [always(1.0, 3), always(-1.0, 3), always(1.0, 3)]
+    values = fitted_q_evaluation(transitions, groups, policies, CONFIG, seed=0).values
+    assert values.shape == (3, CONFIG.members)
+    torch.testing.assert_close(values[0], torch.full((3,), 1.5), atol=0.1, rtol=0.0)
+    torch.testing.assert_close(values[1], torch.full((3,), -1 / 6), atol=0.1, rtol=0.0)
+    assert torch.equal(values[0], values[2])  # the same policy: no difference in any replica
+
+
+def test_an_evaluation_repeats_with_its_seed(chain):
+    transitions, groups = chain
+    config = FqeConfig(steps=3, batch_size=16, members=2, hidden=(8,))
+
+    def evaluate():
+        torch.manual_seed(0)
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)], config, seed=5).values
+
+    assert torch.equal(evaluate(), evaluate())
+
+
+def test_replicas_see_the_groups_in_their_own_shares():
+    """Two groups, one step each that ends: one earns 0, the other 2. A replica that drew them k : 2 - k times says 2 - k."""
+    rows = 16
+    transitions = Transitions(
+        observations=np.array([[0.0], [1.0]] * (rows // 2), np.float32),
+        actions=np.zeros((rows, 1), np.float32),
+        rewards=np.array([0.0] * 8 + [2.0] * 8, np.float32),
+        next_observations=np.zeros((rows, 1), np.float32),
+        terminated=np.ones(rows, np.bool_),
+        truncated=np.zeros(rows, np.bool_),
+        episode_starts=np.arange(rows),
+    )
+    config = FqeConfig(steps=100, batch_size=64, members=8, hidden=(8,), learning_rate=2e-2)
+    values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], config, seed=0).values[0]
+    torch.testing.assert_close(values, values.round(), atol=0.15, rtol=0.0)
+    assert len(set(values.round().tolist())) > 1
+    assert set(values.round().abs().tolist()) <= {0.0, 1.0, 2.0}

@@ -1,0 +1,137 @@
+"""IQL's losses by hand, its target network, and an MDP whose values are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from learners.batches import Batch, TensorData
+from learners.iql import IqlConfig, IqlCritics, expectile_loss, q_loss, td_target
+from learners.transitions import Transitions
+
+
+def test_the_expectile_loss_by_hand():
+    # tau 0.7: (0.3*4 + 0.7*1 + 0.7*9) / 3 = 8.2 / 3
+    assert expectile_loss(torch.tensor([-2.0, 1.0, 3.0]), 0.7).item() == pytest.approx(2.7333333)
+
+
+def test_the_expectile_one_half_is_half_the_squared_error():
+    assert expectile_loss(torch.tensor([-2.0, 4.0]), 0.5).item() == pytest.approx(5.0)  # 0.5 (4 + 16) / 2
+
+
+def test_a_terminated_step_has_no_future():
+    target = td_target(torch.tensor([1.0, 1.0]), torch.tensor([10.0, 10.0]), torch.tensor([0.0, 1.0]), 0.9)
+    torch.testing.assert_close(target, torch.tensor([10.0, 1.0]))  # 1 + 0.9*10, 1
+
+
+def test_the_q_loss_is_the_mean_over_the_batch_and_the_sum_over_networks():
+    # network 0 misses by (1, 1): 1; network 1 by (3, 4): (9 + 16) / 2
+    assert q_loss(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0.0, 1.0])).item() == pytest.approx(13.5)
+
+
+def some_batch(size=16):
+    return Batch(torch.randn(size, 3), torch.randn(size, 2), torch.randn(size), torch.randn(size, 3), torch.zeros(size), torch.ones(size))
+
+
+def critics_for(batch, **settings):
+    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), **settings))
+
+
+def test_the_target_network_takes_over_its_share_of_each_step():
+    batch = some_batch()
+    critics = critics_for(batch, polyak=0.25, learning_rate=1e-2)
+    for _ in range(2):  # the second step starts from a target that is no longer Q
+        before = [parameter.clone() for parameter in critics.q_target.network.parameters()]
+        critics.update(batch)
+        triples = zip(before, critics.q_target.network.parameters(), critics.q.network.parameters(), strict=True)
+        for old, now, q in triples:
+            torch.testing.assert_close(now.detach(), (3 * old + q.detach()) / 4)
+            assert not torch.equal(now, old)
+
+
+def test_the_target_network_starts_as_q():
+    batch = some_batch()
+    critics = critics_for(batch)
+    assert torch.equal(critics.q(batch.observations, batch.actions), critics.q_target(batch.observations, batch.actions))
+
+
+def test_the_twins_differ_and_the_minimum_is_the_smaller():
+    batch = some_batch()
+    q = critics_for(batch).q
+    first, second = q(batch.observations, batch.actions)
+    assert not torch.equal(first, second)
+    smaller = [min(pair) for pair in zip(first.tolist(), second.tolist(), strict=True)]
+    assert q.minimum(batch.observations, batch.actions).tolist() == smaller
+
+
+def test_q_takes_any_leading_shape():
+    batch = some_batch(12)
+    q = critics_for(batch).q
+    flat = q(batch.observations, batch.actions)
+    shaped = q(batch.observations.reshape(3, 4, 3), batch.actions.reshape(3, 4, 2))
+    torch.testing.assert_close(shaped, flat.reshape(2, 3, 4))
+
+
+def test_advantages_are_the_smaller_q_minus_v_without_gradient():
+    batch = some_batch()
+    critics = critics_for(batch)
+    advantages = critics.advantages(batch.observations, batch.actions)
+    torch.testing.assert_close(advantages + critics.v(batch.observations), critics.q.minimum(batch.observations, batch.actions))
+    assert not advantages.requires_grad
+
+
+@pytest.fixture(scope="module")
+def corridor():
+    """Two states, one-hot, and two actions, each equally often in the data.
+
+    start: -1 earns 0 and ends; +1 earns 0.5 and leads to middle. middle: either action earns 1 and ends.
+    With gamma 0.9: Q(middle, .) = V(middle) = 1; Q(start, -1) = 0; Q(start, +1) = 0.5 + 0.9 * 1 = 1.4.
+    """
+    start, middle = [1.0, 0.0], [0.0, 1.0]
+    rows = 4
+    return Transitions(
+        observations=np.array([start, start, middle, middle] * rows, np.float32),
+        actions=np.array([[-1], [1], [-1], [1]] * rows, np.float32),
+        rewards=np.array([0.0, 0.5, 1.0, 1.0] * rows, np.float32),
+        next_observations=np.array([start, middle, middle, middle] * rows, np.float32),
+        terminated=np.array([True, False, True, True] * rows),
+        truncated=np.zeros(4 * rows, np.bool_),
+        episode_starts=np.array([0]),
+    )
+
+
+def test_the_values_of_a_known_mdp_are_found(corridor):
+    start_value = 1.26  # the 0.9-expectile of 0 and 1.4: 0.9 (1.4 - v) = 0.1 (v - 0)
+    data = TensorData(corridor)
+    critics = critics_for(data.all, expectile=0.9, gamma=0.9, polyak=0.1, learning_rate=1e-2)
+    for _ in range(250):
+        losses = critics.update(data.all)
+    four = data.rows(torch.arange(4))
+    with torch.no_grad():
+        q, v = critics.q(four.observations, four.actions), critics.v(four.observations)
+    torch.testing.assert_close(q, torch.tensor([0.0, 1.4, 1.0, 1.0]).expand(2, 4), atol=0.05, rtol=0.0)
+    torch.testing.assert_close(v, torch.tensor([start_value, start_value, 1.0, 1.0]), atol=0.05, rtol=0.0)
+    advantages = critics.advantages(four.observations, four.actions)
+    assert advantages[1] > 0.05 > -0.5 > advantages[0]
+    assert losses["q_loss"] < 1e-2
+    assert losses["value"].item() == pytest.approx((start_value + 1) / 2, abs=0.05)
+
+
+def test_a_step_that_only_ran_out_of_time_keeps_its_future():
+    """One state that goes on for ever with reward 1, every row truncated: V = 1 / (1 - 0.5) = 2."""
+    rows = 8
+    same = np.array([[0.0], [1.0]] * (rows // 2), np.float32)
+    data = TensorData(
+        Transitions(
+            observations=same,
+            actions=np.zeros((rows, 1), np.float32),
+            rewards=np.ones(rows, np.float32),
+            next_observations=same,
+            terminated=np.zeros(rows, np.bool_),
+            truncated=np.ones(rows, np.bool_),
+            episode_starts=np.arange(rows),
+        )
+    )
+    critics = critics_for(data.all, gamma=0.5, polyak=0.2, learning_rate=1e-2)
+    for _ in range(120):
+        critics.update(data.all)
+    torch.testing.assert_close(critics.v(data.all.observations).detach(), torch.full((rows,), 2.0), atol=0.05, rtol=0.0)

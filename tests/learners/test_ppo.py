@@ -1,0 +1,141 @@
+"""PPO: a bandit that it solves, and the knobs that bound an update."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learners.policy import GaussianPolicy, gaussian_kl
+from learners.ppo import Ppo, PpoBatch, PpoConfig
+from learners.value import Value
+
+OBSERVATIONS = torch.ones(256, 1)
+
+
+def learner(**settings):
+    policy = GaussianPolicy(1, 1, (8,), initial_std=0.5)
+    return Ppo(policy, Value(1, (8,)), PpoConfig(**settings))
+
+
+def bandit_batch(policy, generator, steps=256):
+    """One-step episodes with reward -(a - 1)^2."""
+    noise = torch.randn(steps, 1, generator=generator)
+    actions, log_prob, mean = policy.sample(OBSERVATIONS[:steps], noise)
+    rewards = -(actions[:, 0] - 1).square()
+    log_std = policy.log_std.detach().clone()
+    return PpoBatch(OBSERVATIONS[:steps], actions, log_prob, mean, log_std, rewards - rewards.mean(), rewards)
+
+
+def parameters(module):
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def unchanged(module, before):
+    return all(torch.equal(now, then) for now, then in zip(module.parameters(), before, strict=True))
+
+
+def test_a_bandit_is_solved():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(clip_ratio=0.2, epochs=4, minibatches=2, policy_lr=1e-2, value_lr=2e-2)
+    for _ in range(25):
+        figures = ppo.update(bandit_batch(ppo.policy, generator), generator)
+    mean, std = ppo.policy(OBSERVATIONS[:1]).item(), ppo.policy.log_std.exp().item()
+    assert mean == pytest.approx(1.0, abs=0.15)
+    assert std < 0.4  # less noise earns more
+    # the expected reward of the last policies is about -(1 - mean)^2 - std^2
+    assert ppo.value(OBSERVATIONS[:1]).item() == pytest.approx(-((1 - mean) ** 2) - std**2, abs=0.1)
+    assert figures["value_loss"] < 0.2
+    assert figures["steps"] == 8
+
+
+def test_bfloat16_products_give_nearly_the_same_update():
+    results = []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        ppo = learner(epochs=1, minibatches=2, bf16=bf16)
+        results.append(ppo.update(bandit_batch(ppo.policy, generator), generator))
+    plain, rounded = results
+    assert rounded["surrogate"] == pytest.approx(plain["surrogate"], abs=0.02)
+    assert rounded["value_loss"] == pytest.approx(plain["value_loss"], rel=0.02)
+
+
+def test_an_update_ends_once_the_policy_has_moved_too_far():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(max_kl=1e-7, policy_lr=1e-2)
+    figures = ppo.update(bandit_batch(ppo.policy, generator), generator)
+    assert figures["steps"] == 2  # the first step starts from the acting policy itself, the second sees how far it led
+    assert figures["kl"] > 1e-7
+
+
+def test_an_update_that_stays_near_runs_to_its_end():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(max_kl=1e9, epochs=3, minibatches=5)
+    assert ppo.update(bandit_batch(ppo.policy, generator), generator)["steps"] == 15
+
+
+def test_the_reported_kl_is_that_of_one_policy_mean_and_std_alike():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(epochs=1, minibatches=1, policy_lr=1e-2)
+    batch = bandit_batch(ppo.policy, generator)
+    assert ppo.update(batch, generator)["kl"] == 0.0  # measured where the only step starts: at the acting policy
+    after = gaussian_kl(batch.mean, batch.log_std, ppo.policy(OBSERVATIONS).detach(), ppo.policy.log_std.detach()).mean().item()
+    assert ppo.update(batch, generator)["kl"] == pytest.approx(after, rel=1e-4)
+
+
+@pytest.mark.parametrize(("desired_kl", "factor"), [(1e-9, 1 / 1.5), (1e3, 1.5), (None, 1.0)])
+def test_the_learning_rate_follows_the_kl(desired_kl, factor):
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(desired_kl=desired_kl, epochs=1, minibatches=2, policy_lr=1e-3)
+    ppo.update(bandit_batch(ppo.policy, generator), generator)  # only the second step sees a KL above zero
+    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * factor)
+    assert ppo.value_optimizer.param_groups[0]["lr"] == 2e-4
+
+
+@pytest.mark.parametrize(("desired_kl", "start", "bound"), [(1e-9, 1.2e-5, 1e-5), (1e3, 9e-3, 1e-2)])
+def test_the_learning_rate_stays_within_its_bounds(desired_kl, start, bound):
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(desired_kl=desired_kl, epochs=2, minibatches=4, policy_lr=start)
+    ppo.update(bandit_batch(ppo.policy, generator), generator)
+    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(bound)
+
+
+def test_without_advantages_the_policy_stays_and_the_value_learns():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(epochs=2, minibatches=2)
+    batch = bandit_batch(ppo.policy, generator)
+    level = replace(batch, advantages=torch.full((256,), 3.0))
+    policy, value = parameters(ppo.policy), parameters(ppo.value)
+    assert ppo.update(level, generator)["surrogate"] == 0.0
+    assert unchanged(ppo.policy, policy)
+    assert not unchanged(ppo.value, value)
+
+
+def test_an_entropy_weight_widens_the_policy():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(entropy_weight=1.0, epochs=1, minibatches=1, policy_lr=1e-2)
+    batch = bandit_batch(ppo.policy, generator)
+    level = replace(batch, advantages=torch.zeros(256))
+    before = ppo.policy.log_std.item()
+    ppo.update(level, generator)
+    assert ppo.policy.log_std.item() == pytest.approx(before + 1e-2, abs=1e-4)  # Adam's first step is the learning rate
+
+
+def test_a_last_minibatch_of_one_step_does_no_harm():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(epochs=2, minibatches=4)
+    figures = ppo.update(bandit_batch(ppo.policy, generator, steps=5), generator)  # 2, 2 and 1 step
+    assert all(torch.isfinite(parameter).all() for parameter in ppo.policy.parameters())
+    assert figures["steps"] == 6
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 4])
+def test_every_epoch_visits_every_step_once(minibatches):
+    ppo = learner(epochs=3, minibatches=minibatches, value_lr=0.0)
+    for parameter in ppo.value.parameters():
+        torch.nn.init.zeros_(parameter)
+    batch = bandit_batch(ppo.policy, torch.Generator().manual_seed(0), steps=4)
+    batch = replace(batch, returns=torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    figures = ppo.update(batch, torch.Generator().manual_seed(0))
+    assert figures["steps"] == 3 * minibatches
+    assert figures["value_loss"] == pytest.approx(7.5)  # V = 0: (1 + 4 + 9 + 16) / 4

@@ -1,0 +1,197 @@
+"""Uni-O4's offline procedure on a bandit with contexts: it improves what is true, and keeps only what the gate accepted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from learners.dynamics import DynamicsConfig
+from learners.gate import GateConfig
+from learners.iql import IqlConfig
+from learners.policy import GaussianPolicy, gaussian_kl
+from learners.transitions import Transitions
+from learners.uni_o4 import UniO4, UniO4Config
+
+CONFIG = UniO4Config(
+    members=1,
+    improvement_steps=80,
+    gate_period=10,
+    batch_size=128,
+    learning_rate=1e-2,
+    reward_scale=1.0,
+    iql=IqlConfig(steps=200, batch_size=128, q_hidden=(32,), v_hidden=(32,), learning_rate=1e-2, polyak=0.1),
+    dynamics=DynamicsConfig(steps=60, batch_size=64, members=2, elites=2, hidden=(16,), learning_rate=1e-2),
+    gate=GateConfig(horizon=2, starts=200, max_kl=10.0),
+)
+LEVEL = torch.linspace(-1, 1, 101)[:, None]
+
+
+def true_reward(policy):
+    """Of the reward -(a - 0.8 s)^2 over s in -1 .. 1: minus the squared miss of the mean, minus the variance."""
+    with torch.no_grad():
+        return float(-(policy(LEVEL) - 0.8 * LEVEL).square().mean() - policy.log_std.exp().square().sum())
+
+
+def bandit(steps, seed):
+    """Actions N(0, 0.5^2) whatever the context; every step ends its episode."""
+    random = np.random.default_rng(seed)
+    contexts = random.uniform(-1, 1, (steps, 1)).astype(np.float32)
+    actions = random.normal(0.0, 0.5, (steps, 1)).astype(np.float32)
+    return Transitions(
+        observations=contexts,
+        actions=actions,
+        rewards=-((actions - np.float32(0.8) * contexts) ** 2)[:, 0],
+        next_observations=contexts,
+        terminated=np.ones(steps, np.bool_),
+        truncated=np.zeros(steps, np.bool_),
+        episode_starts=np.arange(steps),
+    )
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(0)
+    policy = GaussianPolicy(1, 1, (16,), initial_std=0.5)
+    with torch.no_grad():
+        policy.actor.weights[-1].zero_()
+        policy.actor.biases[-1].zero_()
+    return policy
+
+
+class Heard:
+    """A progress that remembers."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, part, done, total, figures):
+        self.calls.append((part, done, total, figures))
+
+
+@pytest.fixture(scope="module")
+def fitted(start):
+    """A learner with critics and model, and what it reported while it fitted them."""
+    learner, heard = UniO4(bandit(2000, seed=0), start, history=1, config=CONFIG, seed=0), Heard()
+    learner.fit_critics(heard)
+    learner.fit_dynamics(bandit(300, seed=1), heard)
+    return learner, heard.calls, learner.generator.get_state()
+
+
+@pytest.fixture(scope="module")
+def improve(fitted):
+    """Runs the improvement of the fitted learner, from the same luck each time, with changed settings."""
+    learner, _, state = fitted
+
+    def run(progress=lambda *_: None, **changes):
+        learner.generator.set_state(state.clone())
+        learner.config = replace(CONFIG, **changes)
+        return learner.improve(progress)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def improved(improve):
+    """The improvement as configured, and what it reported."""
+    heard = Heard()
+    return improve(heard), heard.calls
+
+
+def same(policy, other):
+    return all(torch.equal(a, b) for a, b in zip(policy.parameters(), other.parameters(), strict=True))
+
+
+def test_fitting_reports_each_part_to_its_end(fitted):
+    _, calls, _ = fitted
+    assert [(part, done, total) for part, done, total, _ in calls] == [
+        ("critics", 100, 200),
+        ("critics", 200, 200),
+        ("dynamics", 60, 60),
+    ]
+    assert set(calls[0][3]) == {"value_loss", "q_loss", "value"}
+    assert set(calls[-1][3]) == {"loss"}
+
+
+def test_the_true_reward_improves(improved, start):
+    # at the start: -0.64 * E[s^2] - 0.25 = -0.64 * 0.34 - 0.25 = -0.4676
+    assert true_reward(start) == pytest.approx(-0.4676, abs=1e-3)
+    improvement, calls = improved
+    assert true_reward(improvement.policy) > -0.3
+    assert improvement.accepted_steps > 0
+    assert [call[:3] for call in calls] == [("improvement", step, 80) for step in range(10, 81, 10)]
+    assert [call[3]["accepted"] for call in calls] == [float(query.decision.accepted) for query in improvement.queries]
+
+
+def test_the_gates_estimates_agree_with_what_is_true(fitted, improved, start):
+    learner, _, _ = fitted
+    better = improved[0].policy
+    worse = GaussianPolicy(1, 1, (16,), initial_std=1.0)
+    worse.load_state_dict({**start.state_dict(), "log_std": worse.log_std})
+    old, new, bad = learner.estimate([start, better, worse]).mean(-1)
+    assert bad < old < new
+
+
+def test_estimates_of_the_same_policy_are_the_same(fitted, start):
+    learner, _, _ = fitted
+    first, second = learner.estimate([start, start])
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
+    assert learner.estimate([start], LEVEL).shape == (1, 100)  # 101 start states, a whole number for each of two elites
+
+
+def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(improve, start):
+    before = [parameter.clone() for parameter in start.parameters()]
+    improvement = improve(members=2, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=-1.0))
+    assert same(improvement.policy, start)
+    assert all(torch.equal(a, b) for a, b in zip(start.parameters(), before, strict=True))
+    assert improvement.accepted_steps == 0
+    assert len(improvement.queries) == 4  # two queries of two members
+    assert not any(query.decision.accepted for query in improvement.queries)
+
+
+def test_nothing_is_accepted_where_a_critic_is_broken(improve, fitted, start):
+    learner, _, _ = fitted
+    weight = learner.critics.q.network.weights[0]
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+    improvement = improve(improvement_steps=10)
+    with torch.no_grad():
+        weight.copy_(kept)
+    assert same(improvement.policy, start)
+
+
+def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
+    budget = replace(CONFIG.gate, max_kl=0.15)
+    improvement = improve(gate=budget)
+    last = max(query.step for query in improvement.queries)
+    accepted = [query for query in improvement.queries if query.decision.accepted]
+    assert 0 < improvement.accepted_steps == accepted[-1].step < last == 80
+    assert accepted[-1].decision.kl <= 0.15 < improvement.queries[-1].decision.kl
+    with torch.no_grad():
+        kl = gaussian_kl(improvement.policy(LEVEL), improvement.policy.log_std, start(LEVEL), start.log_std).mean()
+    assert kl < 0.2  # the budget, on other states
+    stopped_there = improve(gate=budget, improvement_steps=improvement.accepted_steps)
+    assert same(improvement.policy, stopped_there.policy)
+
+
+def test_the_improvement_ends_when_patience_does(improve):
+    improvement = improve(patience=2, gate=replace(CONFIG.gate, max_kl=-1.0))
+    assert [query.step for query in improvement.queries] == [10, 20]
+
+
+def test_an_ensemble_returns_the_member_that_it_names(improve):
+    improvement = improve(members=3, improvement_steps=20)
+    steps = [query.step for query in improvement.queries if query.member == improvement.chosen_member and query.decision.accepted]
+    assert improvement.accepted_steps == max(steps, default=0)
+    assert {query.member for query in improvement.queries} == {0, 1, 2}
+    assert improvement.policy.members == ()
+
+
+def test_an_improvement_repeats_with_its_seed(improve):
+    assert same(improve(improvement_steps=10).policy, improve(improvement_steps=10).policy)
+
+
+def test_the_reward_scale_reaches_the_critics(start):
+    learner = UniO4(bandit(50, seed=0), start, history=1, config=replace(CONFIG, reward_scale=10.0), seed=0)
+    torch.testing.assert_close(learner.data.all.rewards, 10 * torch.from_numpy(bandit(50, seed=0).rewards))

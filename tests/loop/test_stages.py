@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from common.files import sha256_of_file
+from loop.robots import twin_station
+from robot.driver import DriverError
+from robot.episode_log import list_episodes, read_episode
+from robot.policy_artifact import load_artifact
+from twin.terrain import FLAT
+
+
+def test_a_collection_has_the_steps_and_sessions_that_were_asked_for(collect):
+    out, result = collect(steps=180, sessions=3)
+    episodes = [read_episode(path) for path in list_episodes(out / "logs")]
+    assert result == {"episodes": 6, "steps": 180, "falls": 0}
+    assert [episode.attributes.session for episode in episodes] == [f"session_0{number}" for number in (0, 0, 1, 1, 2, 2)]
+    assert {episode.attributes.source for episode in episodes} == {"twin:flat"}
+    assert {episode.attributes.policy_sha256 for episode in episodes} == {load_artifact(out / "pretrained" / "policy.onnx").sha256}
+    assert np.concatenate([episode.command[:, 0] for episode in episodes]).min() >= 0.0
+
+
+def test_an_interrupted_collection_is_made_again(collect):
+    out, first = collect()
+    before = {path.name: sha256_of_file(path) for path in list_episodes(out / "logs")}
+    (out / "logs" / "session_00" / "episode_9999.hdf5.part").write_bytes(b"cut short")
+    _, second = collect()
+    assert second == first
+    assert {path.name for path in (out / "logs").rglob("*.hdf5*")} == set(before)
+
+
+def test_a_station_is_closed_behind_its_user():
+    with twin_station(FLAT, seed=0) as station:
+        assert station.source == "twin:flat"
+        assert station.driver.read().joint_pos.shape == (12,)
+    with pytest.raises(DriverError):
+        station.driver.read()

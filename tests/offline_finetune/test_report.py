@@ -1,0 +1,114 @@
+"""The page that says whether a new policy is better, on evidence made by hand."""
+
+import sys
+
+import pytest
+
+from offline_finetune.dataset import NO_HISTORY, VELOCITY_GLITCH
+from offline_finetune.report import judgement, verdict, write_report
+
+OLD, NEW = "a" * 64, "b" * 64
+SIX = tuple(f"session_{number}" for number in range(6))
+
+
+def estimate(low, high):
+    return {"old": 0.0101, "new": 0.0121, "difference": (low + high) / 2, "ci95": [low, high], "unit": "rewards"}
+
+
+def walk(mean, falls):
+    figure = {"mean": mean, "ci95": [mean - 0.25, mean + 0.25]}
+    return {"trials": 20, "steps": 1000, "return": figure, "forward_speed": figure, "forward_speed_error": figure, "falls": falls}
+
+
+def decision(step, accepted):
+    difference = 1.5 if accepted else -0.5
+    return {"step": step, "member": 0, "difference": difference, "standard_error": 0.2, "kl": step / 1000, "accepted": accepted}
+
+
+def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
+    return {
+        "policy": "policy.onnx", "policy_sha256": NEW, "parent_sha256": OLD, "kl_from_parent": 0.125, "seconds": 61.0,
+        "estimates": {"amq": estimate(*amq), "fqe": estimate(*fqe)},
+        "gate": {
+            "accepted": 1, "rejected": 1, "chosen_member": 0, "accepted_steps": accepted_steps,
+            "decisions": [decision(100, True), decision(200, False)],
+        },
+        "data": {
+            "sessions": ["session_a", *holdout], "holdout_sessions": list(holdout), "episodes": 30, "steps": 12_345, "train_steps": 10_000,
+            "holdout_steps": 2_000, "falls": 7, "falls_without_velocity": 1, "dropped": {NO_HISTORY: 5, VELOCITY_GLITCH: 339, "rain": 1},
+        },
+        "twin": {"terrain": "mattress", "old": {"0.5": walk(9.5, 8)}, "new": {"0.5": walk(12.5, 0)}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("amq", "fqe", "words"),
+    [
+        ((0.1, 0.3), (0.2, 0.4), "Both estimates say that the new policy is better"),
+        ((-0.3, -0.1), (-0.4, -0.2), "Both estimates say that the new policy is worse"),
+        ((-0.1, 0.3), (-0.2, 0.4), "Neither estimate can tell"),
+        ((0.1, 0.3), (-0.2, 0.4), "One estimate says that the new policy is better, the other cannot tell"),
+        ((-0.1, 0.3), (-0.4, -0.2), "One estimate says that the new policy is worse, the other cannot tell"),
+        ((0.1, 0.3), (-0.4, -0.2), "contradict each other"),
+    ],
+)
+def test_the_verdict_in_plain_words(amq, fqe, words):
+    assert words in verdict(evidence(amq, fqe))
+
+
+def test_a_gate_that_accepted_nothing_has_changed_nothing():
+    assert "Nothing has changed" in verdict(evidence(accepted_steps=0))
+
+
+def test_an_interval_of_one_session_is_none():
+    one = evidence(holdout=("session_0",))
+    assert judgement(one["estimates"]["amq"], one["data"]) == "cannot tell"
+    assert "Neither estimate can tell" in verdict(one)
+
+
+def test_few_sessions_are_called_few(tmp_path):
+    assert "Sessions held out: 2" in write_report(tmp_path, evidence(holdout=SIX[:2])).read_text()
+    assert "by chance" not in write_report(tmp_path, evidence()).read_text()
+
+
+def test_the_page_says_what_a_person_has_to_know(tmp_path):
+    page = write_report(tmp_path, evidence())
+    text = page.read_text()
+    assert page == tmp_path / "report" / "index.html"
+    for cells in (
+        ("0.0101", "0.0121", "+0.2 [+0.1, +0.3]", "better"),
+        ("0.5 m/s", "old", "9.50 [9.25, 9.75]", "9.50 [9.25, 9.75]", "9.50 [9.25, 9.75]", "8 of 20"),
+        ("0.5 m/s", "new", "12.50 [12.25, 12.75]", "12.50 [12.25, 12.75]", "12.50 [12.25, 12.75]", "0 of 20"),
+        ("episodes", "30"),
+        ("control steps", "12,345"),
+        ("learnt from, 1 sessions", "10,000"),
+        ("dropped: the policy acted before it had seen anything", "5"),
+        ("dropped: the velocity, and with it the reward, was not measured", "339"),
+        ("dropped: rain", "1"),
+        ("falls", "7"),
+        ("old", OLD),
+        ("new", NEW),
+    ):
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in text
+    assert "terrain mattress" in text
+    assert "Of 2 candidates the gate accepted 1." in text
+    assert "0.125 nats" in text
+
+
+def test_pictures_lie_beside_the_page(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert 'src="gate.png"' in write_report(tmp_path, evidence()).read_text()
+    assert (tmp_path / "report" / "gate.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gate_that_was_never_asked_can_be_drawn(tmp_path):
+    silent = evidence(accepted_steps=0)
+    silent["gate"] |= {"accepted": 0, "rejected": 0, "decisions": []}
+    assert "Of 0 candidates" in write_report(tmp_path, silent).read_text()
+
+
+def test_without_matplotlib_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = write_report(tmp_path, evidence()).read_text()
+    assert "no pictures: matplotlib is not installed" in text
+    assert "<img" not in text

@@ -1,0 +1,127 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import QuadloopError
+from learners.checkpoint import save_checkpoint
+from learners.ppo import PpoConfig
+from online_finetune.online import OnlineConfig, OnlineFinetuner, load_value
+from robot.episode_log import list_episodes, read_episode
+from robot.policy_artifact import load_artifact
+
+STANDING_UP = 77  # control periods, 1.5 s, before the policy acts
+TINY = OnlineConfig(
+    steps=80, steps_per_update=40, episode_steps=20, exploration_std=0.2, vx_low=0.2, vx_start=0.5, vx_high=1.0, vx_step=0.1,
+    ppo=PpoConfig(epochs=2, minibatches=2),
+)  # fmt: skip
+
+
+@pytest.fixture
+def make(tmp_path, write_policy, value_path, make_station):
+    parent = write_policy(stage="offline")
+
+    def finetuner(config=TINY, falls_at=None, falls=0):
+        return OnlineFinetuner(make_station(falls_at, falls), parent.path, value_path, tmp_path / "online", config, seed=0, revision="abc")
+
+    return finetuner
+
+
+def test_two_updates(make, tmp_path, write_policy):
+    tuner, reported = make(), []
+    artifact = tuner.run(lambda part, done, total, figures: reported.append((part, done, total, figures)))
+    assert [entry[:3] for entry in reported] == [("online", 40, 80), ("online", 80, 80)]
+    assert all(np.isfinite(list(figures.values())).all() for *_, figures in reported)
+    assert (tuner.steps, tuner.updates, tuner.falls) == (80, 2, 0)
+    loaded = load_artifact(tmp_path / "online" / "policy.onnx")
+    assert loaded.sha256 == artifact.sha256
+    assert loaded.metadata.stage == "online"
+    assert loaded.metadata.parent_sha256 == tuner.parent.sha256
+    assert loaded.metadata.git_revision == "abc"
+
+
+def test_every_episode_names_the_policy_that_made_it(make, tmp_path):
+    tuner = make()
+    first = tuner.artifact.sha256
+    tuner.iterate()
+    second = tuner.artifact.sha256
+    tuner.iterate()
+    assert len({first, second, tuner.artifact.sha256}) == 3
+    for update, sha256 in enumerate((first, second)):
+        paths = list_episodes(tmp_path / "online" / "episodes" / f"update_{update:04d}")
+        episodes = [read_episode(path) for path in paths]
+        assert [len(episode) for episode in episodes] == [20, 20]
+        assert {episode.attributes.policy_sha256 for episode in episodes} == {sha256}
+
+
+def test_exploration_starts_at_most_at_what_was_asked_for(make):
+    std = make().artifact.act(np.zeros(290, dtype=np.float32))[1]
+    assert std == pytest.approx(np.full(12, 0.2))  # the parent explores with 0.3
+
+
+def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
+    stopped = make()
+    stopped.iterate()
+    leftover = tmp_path / "online" / "episodes" / "update_0001" / "episode_007.hdf5.part"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"cut short")
+    resumed = make()
+    assert (resumed.steps, resumed.updates, resumed.falls, resumed.vx_high) == (40, 1, 0, stopped.vx_high)
+    assert resumed.artifact.sha256 == stopped.artifact.sha256
+    for ours, theirs in ((resumed.policy, stopped.policy), (resumed.value, stopped.value)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    resumed.run(lambda *_: None)
+    assert resumed.steps == 80
+    assert not leftover.exists()
+
+
+def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path):
+    make().iterate()
+    make().iterate()
+    first, second = (read_episode(tmp_path / "online" / "episodes" / f"update_000{update}" / "episode_000.hdf5") for update in (0, 1))
+    assert not np.allclose(first.actions - first.action_mean, second.actions - second.action_mean)
+
+
+def test_a_finished_run_gives_its_policy_again(make):
+    sha256 = make().run(lambda *_: None).sha256
+    assert make().run(lambda *_: pytest.fail("there is nothing left to do")).sha256 == sha256
+
+
+def test_faster_commands_after_an_update_without_a_fall(make):
+    tuner = make(replace(TINY, vx_high=0.65))
+    assert tuner.vx_high == 0.5
+    tuner.iterate()
+    assert tuner.vx_high == pytest.approx(0.6)
+    tuner.iterate()
+    assert tuner.vx_high == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize(("falls", "expected"), [(1, 0.8), (2, 0.7), (3, 0.7)])
+def test_slower_commands_after_two_falls(make, falls, expected):
+    tuner = make(falls_at=STANDING_UP + 8, falls=falls)
+    tuner.vx_high = 0.8
+    assert tuner.iterate()["falls"] == falls
+    assert tuner.vx_high == pytest.approx(expected)
+
+
+def test_commands_never_get_slower_than_at_the_start(make):
+    tuner = make(falls_at=STANDING_UP + 8, falls=2)
+    tuner.iterate()
+    assert tuner.vx_high == 0.5
+
+
+def test_commands_lie_between_the_slowest_and_the_fastest(make, tmp_path):
+    make(replace(TINY, episode_steps=4)).iterate()
+    speeds = np.concatenate([read_episode(path).command[:, 0] for path in list_episodes(tmp_path / "online" / "episodes")])
+    assert 0.2 <= speeds.min() < speeds.max() <= 0.5
+
+
+@pytest.mark.parametrize("content", [None, {}, {"value": {}, "sizes": [290, 16, 1], "reward_scale": 1.0}, {"sizes": 3}])
+def test_what_is_no_value_of_the_offline_stage_is_refused_on_one_line(tmp_path, content):
+    path = tmp_path / "other.pt"
+    if content is not None:
+        save_checkpoint(path, content)
+    with pytest.raises(QuadloopError, match=r"other\.pt") as refusal:
+        load_value(path)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from robot import go1
+from twin.evaluate import straight_command
+from twin.model import standing_qpos
+from twin.render import record_walk, write_video
+from twin.terrain import FLAT
+
+
+class Still:
+    def act(self, observation_history):
+        return np.zeros((len(observation_history), 12), dtype=np.float32), np.ones(12, dtype=np.float32)
+
+
+def test_a_walk_is_recorded_25_times_a_second():
+    frames = record_walk(Still(), FLAT, straight_command(0.5), seed=0, steps=10)
+    assert frames.shape == (5, 19)
+    assert np.isfinite(frames).all()
+    assert np.abs(frames[:, 7:] - go1.DEFAULT_JOINT_POS).max() < 0.5  # it settles on its feet
+
+
+def test_without_a_gl_library_there_is_a_note_and_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "none-such")
+    note = write_video(np.tile(standing_qpos(), (2, 1)), FLAT, tmp_path / "walk.mp4")
+    assert note is not None
+    assert note.startswith("no video walk.mp4: ")
+    assert "\n" not in note
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_is_whole_and_leaves_nothing_beside_it(tmp_path):
+    note = write_video(np.tile(standing_qpos(), (3, 1)), FLAT, tmp_path / "walk.mp4")
+    if note is not None:
+        pytest.skip(note)
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+    assert (tmp_path / "walk.mp4").read_bytes()[4:8] == b"ftyp"

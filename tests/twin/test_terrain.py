@@ -1,0 +1,60 @@
+import pytest
+
+from common.errors import QuadloopError
+from twin.terrain import FLAT, MATTRESS, TerrainError, find_terrain
+
+
+def write(tmp_path, text, name="gravel.yaml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_terrains_by_name():
+    assert find_terrain("flat") is FLAT
+    assert find_terrain("mattress") is MATTRESS
+    assert MATTRESS.solref[0] > FLAT.solref[0]  # a softer contact
+
+
+def test_a_file_holds_what_differs_from_a_flat_floor(tmp_path):
+    terrain = find_terrain(write(tmp_path, "solref: [0.05, 0.8]\nfriction: 0.6\n"))
+    assert terrain.name == "gravel"
+    assert terrain.solref == (0.05, 0.8)
+    assert terrain.friction == 0.6
+    assert terrain.solimp == FLAT.solimp
+
+
+def test_a_file_may_name_its_terrain(tmp_path):
+    assert find_terrain(write(tmp_path, "name: lawn\n")).name == "lawn"
+
+
+@pytest.mark.parametrize("name", ["swamp", "swamp.yaml", "", "."])
+def test_unknown_terrain(name):
+    with pytest.raises(TerrainError, match=r"choose one of flat, mattress or a YAML file"):
+        find_terrain(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("solreff: [0.1, 1]", "did you mean 'solref'"),
+        ("solref: [0.1]", "solref must be a list of 2 values"),
+        ("solref: 3", "solref must be"),
+        ("solref: [0.1, .nan]", "solref must be"),
+        ("solref: [0, 1]", "time constant"),
+        ("solimp: [0.9, 0.5, 0.1]", "d_min <= d_max"),
+        ("friction: -1", "friction -1.0 must be in"),
+        ("friction: .inf", "finite number"),
+        ("friction: slippery", "finite number"),
+        ("name: 3", "name must be text"),
+        ("- 1\n- 2", "must be a mapping"),
+        ("friction: [", "not YAML"),
+        ("!!python/object/apply:os.system ['true']", "not YAML"),
+        ("#" * 2_000_000, "larger than"),
+    ],
+)
+def test_a_bad_file_is_refused_on_one_line(tmp_path, text, complaint):
+    with pytest.raises(QuadloopError, match=complaint) as refusal:
+        find_terrain(write(tmp_path, text))
+    assert "\n" not in str(refusal.value)
+    assert "gravel" in str(refusal.value)
