@@ -34,6 +34,8 @@ class RunArguments:
     """directory of the run"""
     resume: bool = False
     """go on with the run that is in that directory"""
+    seed: int = 0
+    """draws everything that is random"""
     force: bool = False
     """delete the run that is in that directory and start anew"""
     json: bool = False

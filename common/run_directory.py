@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 REVISION = "revision"
+INPUTS = "inputs.json"
 STAGES = "stages"
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -32,21 +33,24 @@ class RunDirectoryError(QuadloopError):
 
 
 class RunDirectory(Generic[T]):
-    """`path` with `config.yaml` (resolved), `revision`, `metrics.csv`, `tensorboard/` and `stages/`; artifacts go beside them.
+    """`path` with `config.yaml` (resolved), `inputs.json`, `revision`, `metrics.csv`, `tensorboard/` and `stages/`; artifacts go beside them.
 
+    `inputs` is what else decides the outcome: the seed, hashes or paths of what the run starts from.
     A directory that holds anything is refused, unless `resume` continues the run that began there (it must have had an equal
-    config) or `force` deletes what is in it and starts anew. Neither touches a directory that no run
+    config and equal inputs) or `force` deletes what is in it and starts anew. Neither touches a directory that no run
     made. `resume` in an empty or absent directory starts a run, so that one command serves for both.
 
     Use it as a context manager, or call `close`: TensorBoard's events are written with some delay.
     """
 
-    def __init__(self, path: Path, config: T, *, resume: bool = False, force: bool = False) -> None:
+    def __init__(self, path: Path, config: T, *, inputs: Mapping[str, Any] | None = None, resume: bool = False, force: bool = False) -> None:
         self.path = path
         self.config = config
+        self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
         self._refuse_or_clear(resume, force)
         if not (path / CONFIG).exists():
             write_bytes(path / REVISION, f"{git_revision()}\n".encode())
+            write_json(path / INPUTS, self.inputs)
             write_bytes(path / CONFIG, to_yaml(config).encode())
         self.metrics = Metrics(path)
 
@@ -63,15 +67,7 @@ class RunDirectory(Generic[T]):
     def stage_result(self, name: str) -> dict[str, Any] | None:
         """What `mark_stage_done` was given for the stage `name`, or None if that stage is still to do."""
         path = self._stage_path(name)
-        if not path.exists():
-            return None
-        try:
-            result = json.loads(path.read_bytes())
-        except ValueError:
-            result = None
-        if not isinstance(result, dict):
-            raise RunDirectoryError(f"{path} is damaged; delete it to do the stage '{name}' again")
-        return result
+        return _json_object(path) if path.exists() else None
 
     def mark_stage_done(self, name: str, result: Mapping[str, Any]) -> None:
         """Remember that the stage `name` is done, with a `result` of JSON values: a resumed run does not do it again."""
@@ -101,9 +97,15 @@ class RunDirectory(Generic[T]):
         return self.path.exists() and any(entry.name != REVISION and not entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _refuse_other_config(self) -> None:
-        difference = first_difference(load_config(self.config, self.path / CONFIG), self.config)
+        difference = first_difference(self.config, load_config(self.config, self.path / CONFIG)) or self._other_input()
         if difference is not None:
-            raise RunDirectoryError(f"{self.path} holds a run of another config ({difference}); drop the changes or choose another --out")
+            raise RunDirectoryError(f"the run in {self.path} had another config: {difference} now; resume without changes or choose another --out")
+
+    def _other_input(self) -> str | None:
+        """The first input that differs from the run's, in words."""
+        before = _json_object(self.path / INPUTS)
+        names = (name for name in self.inputs if self.inputs[name] != before.get(name))
+        return next((f"{name} was {before.get(name)}, is {self.inputs[name]}" for name in names), None)
 
     def _clear(self) -> None:
         # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.
@@ -113,3 +115,13 @@ class RunDirectory(Generic[T]):
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise RunDirectoryError(f"{path} is damaged; delete it to do that part again, or choose another --out")
+    return value

@@ -18,7 +18,7 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    max_kl: float = 0.5
+    max_kl: float = 1.0
     """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused"""
 
 

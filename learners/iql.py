@@ -78,7 +78,8 @@ class QFunction(nn.Module):
 
     def minimum(self, observations: Tensor, actions: Tensor) -> Tensor:
         """The smaller of both, (..., B)."""
-        return self(observations, actions).amin(0)
+        values: Tensor = self(observations, actions)
+        return values.amin(0)
 
 
 class IqlCritics:
@@ -118,5 +119,6 @@ class IqlCritics:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        targets, sources = list(self.q_target.network.parameters()), list(self.q.network.parameters())
+        targets: list[Tensor] = list(self.q_target.network.parameters())
+        sources: list[Tensor] = list(self.q.network.parameters())
         torch._foreach_lerp_(targets, sources, self.config.polyak)

@@ -26,17 +26,17 @@ from learners.transitions import Transitions
 class UniO4Config:
     """The whole offline stage. Defaults suit two cores and minutes; see PAPER."""
 
-    members: int = 4
+    members: int = 2
     """policies in the ensemble"""
     disagreement_weight: float = 0.1
     """alpha of eq. 25"""
-    improvement_steps: int = 1_000
+    improvement_steps: int = 1_500
     """gradient steps of each policy"""
     gate_period: int = 100
     """improvement steps between two queries of the gate"""
-    patience: int = 100
+    patience: int = 3
     """queries in a row without any acceptance after which the improvement ends"""
-    batch_size: int = 512
+    batch_size: int = 1024
     """states a step and member"""
     learning_rate: float = 1e-4
     """Adam's, for the policies"""
@@ -52,7 +52,9 @@ class UniO4Config:
     """when a new policy may replace the old one"""
 
 
-PAPER = UniO4Config(improvement_steps=10_000, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE)
+PAPER = UniO4Config(
+    members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
+)
 """Table 5."""
 
 Progress = Callable[[str, int, int, dict[str, float]], None]

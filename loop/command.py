@@ -24,15 +24,13 @@ from loop.stages import STAGES, Context
 class LoopArguments(RunArguments):
     """The whole loop on the twin; ends with a report in OUT/report/index.html."""
 
-    seed: int = 0
-    """draws everything that is random in training"""
     config: Settings[LoopConfig] = field(default_factory=LoopConfig)
 
 
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
-    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
         done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
     stages, seconds = done["measure"]["result"], {name: stage["seconds"] for name, stage in done.items()}

@@ -12,8 +12,10 @@ from common.reporter import Reporter
 from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
+from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import PRESETS, FinetuneConfig, finetune
 from offline_finetune.report import write_report
+from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.terrain import find_terrain
@@ -27,8 +29,6 @@ class FinetuneArguments(RunArguments):
     """the policy artifact that the improvement starts from"""
     logs: Path
     """directory of episode logs"""
-    seed: int = 0
-    """draws everything that is random, and which sessions are held out"""
     terrain: str = "mattress"
     """floor of the twin on which the old and the new policy are compared"""
     trials: int = 20
@@ -43,11 +43,13 @@ TRIAL_STEPS = 1000  # control steps, 20 s
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
-    load_artifact(wanted.policy)  # before anything is written
+    policy = load_artifact(wanted.policy)  # this and the next two before anything is written
     find_terrain(wanted.terrain)
-    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    dataset = build_dataset(list_episodes(wanted.logs), wanted.config.holdout_share, wanted.seed)
+    inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "logs": wanted.logs.resolve()}
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
-        result = finetune(wanted.policy, wanted.logs, wanted.out, wanted.config, wanted.seed, report, git_revision())
+        result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
     evidence = result.evidence | {"twin": _compare(wanted, result.policy)}
     write_json(wanted.out / "evidence.json", evidence)
     page = write_report(wanted.out, evidence)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.command_line import RunArguments, Settings, parse
+from common.files import sha256_of_file
 from common.reporter import Reporter
 from common.result import emit
 from common.revision import git_revision
@@ -27,20 +28,19 @@ class OnlineArguments(RunArguments):
     """value.pt of the offline stage"""
     terrain: str = "mattress"
     """what the twin walks on: flat, mattress, or a YAML file"""
-    seed: int = 0
-    """draws everything that is random"""
     config: Settings[OnlineConfig] = field(default_factory=OnlineConfig)
 
 
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("online", OnlineArguments, arguments, PRESETS)
-    load_artifact(wanted.policy)  # before anything is written
+    policy = load_artifact(wanted.policy)  # this and the next two before anything is written
     load_value(wanted.value)
     terrain = find_terrain(wanted.terrain)
     began = time.monotonic()
+    inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": wanted.terrain}
     with (
-        RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force) as directory,
+        RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force) as directory,
         Reporter(directory.metrics) as report,
         twin_station(terrain, wanted.seed) as station,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from common.reporter import Reporter
 from common.revision import git_revision
 from loop.config import LoopConfig
 from loop.robots import twin_station
+from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
 from online_finetune.online import OnlineFinetuner
+from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
 from robot.station import Collector, ForwardCommands
 from sim_pretrain.pretrain import pretrain
@@ -40,32 +43,32 @@ def run_pretrain(context: Context) -> dict[str, Any]:
 
 
 def run_collect(context: Context) -> dict[str, Any]:
-    """Episodes of the pretrained policy on the loop's terrain -> logs/."""
-    config = context.config.collect
+    """Episodes of the pretrained policy on the loop's terrain -> logs/. What an interrupted collection left is collected anew."""
+    config, logs = context.config.collect, context.out / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
     policy = load_artifact(context.out / "pretrained" / "policy.onnx")
     rng = np.random.default_rng(context.seed + 1)
     commands = ForwardCommands(config.vx_low, config.vx_high)
-    logs = context.out / "logs"
-    shutil.rmtree(logs, ignore_errors=True)  # of a collection that was interrupted
     steps = falls = episodes = 0
     with twin_station(find_terrain(context.config.terrain), context.seed + 1) as station:
-        while steps < config.steps:
-            session = f"session_{min(config.sessions - 1, steps * config.sessions // config.steps):02d}"
-            collector = Collector(station, policy, rng, session)
-            plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
-            summary = collector.collect(logs / session / f"episode_{episodes:04d}.hdf5", plan)
-            steps, falls, episodes = steps + summary.steps, falls + summary.fell, episodes + 1
-            if summary.ended != "time_limit":
-                station.set_upright()
-            context.report("collect", steps, config.steps, {})
+        for number in range(config.sessions):
+            station.set_upright()
+            collector = Collector(station, policy, rng, f"session_{number:02d}")
+            while steps < config.steps * (number + 1) // config.sessions:
+                plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
+                summary = collector.collect(logs / collector.session / f"episode_{episodes:04d}.hdf5", plan)
+                steps, falls, episodes = steps + summary.steps, falls + summary.fell, episodes + 1
+                context.report("collect", steps, config.steps, {})
     return {"episodes": episodes, "steps": steps, "falls": falls}
 
 
 def run_offline(context: Context) -> dict[str, Any]:
     """Uni-O4 on those episodes -> offline/policy.onnx, offline/evidence.json."""
+    config = context.config.finetune
+    dataset = build_dataset(list_episodes(context.out / "logs"), config.holdout_share, context.seed)
     result = finetune(
-        context.out / "pretrained" / "policy.onnx", context.out / "logs", context.out / "offline",
-        context.config.finetune, context.seed, context.report, git_revision(),
+        context.out / "pretrained" / "policy.onnx", dataset, context.out / "offline",
+        config, context.seed, context.report, git_revision(),
     )  # fmt: skip
     gate, estimates = result.evidence["gate"], result.evidence["estimates"]
     return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": estimates}

@@ -22,8 +22,7 @@ from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
 from learners.uni_o4 import PAPER, Improvement, Progress, UniO4, UniO4Config
-from offline_finetune.dataset import DatasetReport, RobotDataset, build_dataset
-from robot.episode_log import list_episodes
+from offline_finetune.dataset import DatasetReport, RobotDataset
 from robot.policy_artifact import load_artifact, write_artifact
 
 
@@ -66,9 +65,9 @@ class FinetuneResult:
 
 
 def finetune(
-    policy_path: Path, logs: Path, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = ""
+    policy_path: Path, dataset: RobotDataset, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = ""
 ) -> FinetuneResult:
-    """Uni-O4 from the artifact `policy_path` on the episode logs below `logs`.
+    """Uni-O4 from the artifact `policy_path` on a data set of robot logs.
 
     Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. Fitted critics and
     models found there are taken over, so an interrupted run goes on where it was.
@@ -76,7 +75,6 @@ def finetune(
     began = time.monotonic()
     parent = load_artifact(policy_path)
     start = policy_of_graph(policy_path.read_bytes())
-    dataset = build_dataset(list_episodes(logs), config.holdout_share, seed)
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
     _fit(learner, dataset, out, progress)
     improvement = learner.improve(progress)

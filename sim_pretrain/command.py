@@ -16,8 +16,6 @@ from sim_pretrain.pretrain import PRESETS, PretrainConfig, pretrain
 class PretrainArguments(RunArguments):
     """Train a walking policy in simulation by PPO; writes policy.onnx."""
 
-    seed: int = 0
-    """draws everything that is random"""
     config: Settings[PretrainConfig] = field(default_factory=PretrainConfig)
 
 
@@ -25,7 +23,7 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("pretrain", PretrainArguments, arguments, PRESETS)
     began = time.monotonic()
-    run_directory = RunDirectory(wanted.out, wanted.config, resume=wanted.resume, force=wanted.force)
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
         artifact = pretrain(wanted.config, wanted.seed, wanted.out, report)
     emit({"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}, wanted.json)

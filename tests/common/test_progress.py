@@ -82,3 +82,13 @@ def test_reporter_shows_each_part_and_keeps_its_figures(tmp_path: Path, capsys: 
     assert (tmp_path / "metrics.csv").read_text() == "stage,step,loss\ncritics,100,0.5\ncritics,200,0.25\n"
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" steps")[0] for line in lines] == ["critics: 200/200", "improvement: 10/10"]
+
+
+def test_reporter_replaces_what_an_interrupted_run_had_measured_further_on(tmp_path: Path) -> None:
+    for steps in ((100, 200, 300), (200, 300)):  # killed after 300, resumed from a checkpoint made at 100
+        metrics = Metrics(tmp_path)
+        with Reporter(metrics) as report:
+            for step in steps:
+                report("critics", step, 300, {"loss": 3 * step / len(steps)})
+        metrics.close()
+    assert (tmp_path / "metrics.csv").read_text() == "stage,step,loss\ncritics,100,100.0\ncritics,200,300.0\ncritics,300,450.0\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learners.batches import TensorData
+from learners.batches import NStepData, TensorData, n_step_returns
 from learners.transitions import Transitions
 
 
@@ -46,6 +46,7 @@ def test_rows_keep_what_belongs_together_and_scale_the_rewards(transitions):
     assert batch.rewards.tolist() == [20, 30, 20]
     assert batch.next_observations.tolist() == [[6, 7], [8, 9], [6, 7]]
     assert batch.terminated.tolist() == [1.0, 0.0, 1.0]  # a time-out is no termination
+    assert batch.steps.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_picks_of_any_shape_give_rows_of_that_shape(transitions):
@@ -67,3 +68,40 @@ def test_draws_are_rows_of_the_data_and_repeat_with_their_seed(transitions):
     assert set(first.actions.flatten().tolist()) == {10, 11, 12}  # with replacement, every row turns up
     torch.testing.assert_close(first.observations[:, 0], 2 * (first.actions[:, 0] - 10))  # rows stay whole
     assert data.draw_observations((4, 7), torch.Generator()).shape == (4, 7, 2)
+
+
+@pytest.fixture
+def three_episodes():
+    """States in a row: 0 1 2 and a fall; 10 11, a step that is missing, 13 and a time-out in 14; 14 as the next episode's start."""
+    return Transitions(
+        observations=np.array([[0], [1], [2], [10], [11], [13], [14]], np.float32),
+        actions=np.zeros((7, 1), np.float32),
+        rewards=np.array([1, 2, 4, 8, 16, 32, 64], np.float32),
+        next_observations=np.array([[1], [2], [3], [11], [12], [14], [15]], np.float32),
+        terminated=np.array([False, False, True, False, False, False, False]),
+        truncated=np.array([False, False, False, False, False, True, True]),
+        episode_starts=np.array([0, 3, 6]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "returns", "last"),
+    [
+        (1, [1, 2, 4, 8, 16, 32, 64], [0, 1, 2, 3, 4, 5, 6]),
+        (2, [2, 4, 4, 16, 16, 32, 64], [1, 2, 2, 4, 4, 5, 6]),  # 1 + 2/2, 2 + 4/2, ends; 8 + 16/2, a gap; a time-out
+        (9, [3, 4, 4, 16, 16, 32, 64], [2, 2, 2, 4, 4, 5, 6]),  # 1 + 2/2 + 4/4
+    ],
+)
+def test_returns_stop_at_a_fall_a_time_out_and_a_gap(three_episodes, n, returns, last):
+    found, rows = n_step_returns(three_episodes, n, gamma=0.5)
+    assert found.tolist() == returns
+    assert rows.tolist() == last
+
+
+def test_a_stretch_ends_where_its_last_step_ended(three_episodes):
+    batch = NStepData(three_episodes, n=3, gamma=0.5, reward_scale=10.0).rows(torch.tensor([0, 1, 3, 5]))
+    assert batch.observations.flatten().tolist() == [0, 1, 10, 13]
+    assert batch.rewards.tolist() == [30, 40, 160, 320]
+    assert batch.next_observations.flatten().tolist() == [3, 3, 12, 14]
+    assert batch.terminated.tolist() == [1, 1, 0, 0]
+    assert batch.steps.tolist() == [3, 2, 2, 1]

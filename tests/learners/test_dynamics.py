@@ -9,7 +9,7 @@ from learners.batches import Batch
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble, gaussian_negative_log_likelihood
 
 HISTORY = 2
-CONFIG = DynamicsConfig(members=3, elites=2, hidden=(32,), learning_rate=1e-2)
+CONFIG = DynamicsConfig(members=3, elites=2, hidden=(32,), learning_rate=1e-2, bf16=False)
 
 
 def test_the_negative_log_likelihood_by_hand():
@@ -22,7 +22,7 @@ def test_the_negative_log_likelihood_by_hand():
 
 def batch_of(states, actions, next_states, rewards, terminated):
     """Histories of two frames of one number each: states (B, 2), next_states (B, 2)."""
-    return Batch(states, actions, rewards, next_states, terminated)
+    return Batch(states, actions, rewards, next_states, terminated, torch.ones(len(states)))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from learners.batches import Batch, TensorData
+from learners.batches import Batch, NStepData, TensorData
 from learners.iql import IqlConfig, IqlCritics, expectile_loss, q_loss, td_target
 from learners.transitions import Transitions
 
@@ -23,6 +23,11 @@ def test_a_terminated_step_has_no_future():
     torch.testing.assert_close(target, torch.tensor([10.0, 1.0]))  # 1 + 0.9*10, 1
 
 
+def test_a_future_further_away_counts_less():
+    target = td_target(torch.ones(2), torch.full((2,), 10.0), torch.zeros(2), torch.tensor([0.9, 0.81]))
+    torch.testing.assert_close(target, torch.tensor([10.0, 9.1]))  # 1 + 0.9*10, 1 + 0.81*10
+
+
 def test_the_q_loss_is_the_mean_over_the_batch_and_the_sum_over_networks():
     # network 0 misses by (1, 1): 1; network 1 by (3, 4): (9 + 16) / 2
     assert q_loss(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0.0, 1.0])).item() == pytest.approx(13.5)
@@ -33,7 +38,7 @@ def some_batch(size=16):
 
 
 def critics_for(batch, **settings):
-    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), **settings))
+    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), bf16=False, **settings))
 
 
 def test_the_target_network_takes_over_its_share_of_each_step():
@@ -114,6 +119,21 @@ def test_the_values_of_a_known_mdp_are_found(corridor):
     assert advantages[1] > 0.05 > -0.5 > advantages[0]
     assert losses["q_loss"] < 1e-2
     assert losses["value"].item() == pytest.approx((start_value + 1) / 2, abs=0.05)
+
+
+def test_stretches_of_several_steps_lead_to_the_same_values(corridor):
+    """Rows start, middle, start, middle, ...: a start that leads to the middle is a stretch of two steps, 0.5 + 0.9 * 1 = 1.4."""
+    walk = np.tile([1, 2], 4)
+    columns = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+    steps = Transitions(**{name: getattr(corridor, name)[walk] for name in columns}, episode_starts=np.arange(0, 8, 2))
+    data = NStepData(steps, n=5, gamma=0.9)
+    batch = data.rows(torch.arange(8))
+    assert batch.steps.tolist() == [2.0, 1.0] * 4
+    critics = critics_for(batch, gamma=0.9, polyak=0.1, learning_rate=1e-2)
+    for _ in range(120):
+        critics.update(batch)
+    with torch.no_grad():
+        torch.testing.assert_close(critics.v(batch.observations), torch.tensor([1.4, 1.0] * 4), atol=0.05, rtol=0.0)
 
 
 def test_a_step_that_only_ran_out_of_time_keeps_its_future():

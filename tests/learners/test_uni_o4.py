@@ -17,12 +17,13 @@ CONFIG = UniO4Config(
     members=1,
     improvement_steps=80,
     gate_period=10,
+    patience=100,
     batch_size=128,
     learning_rate=1e-2,
     reward_scale=1.0,
-    iql=IqlConfig(steps=200, batch_size=128, q_hidden=(32,), v_hidden=(32,), learning_rate=1e-2, polyak=0.1),
-    dynamics=DynamicsConfig(steps=60, batch_size=64, members=2, elites=2, hidden=(16,), learning_rate=1e-2),
-    gate=GateConfig(horizon=2, starts=200, max_kl=10.0),
+    iql=IqlConfig(steps=200, batch_size=128, q_hidden=(32,), v_hidden=(32,), learning_rate=1e-2, polyak=0.1, bf16=False),
+    dynamics=DynamicsConfig(steps=60, batch_size=64, members=2, elites=2, hidden=(16,), learning_rate=1e-2, bf16=False),
+    gate=GateConfig(horizon=2, starts=200, confidence_z=1.2816, max_kl=10.0),
 )
 LEVEL = torch.linspace(-1, 1, 101)[:, None]
 
