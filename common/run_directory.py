@@ -33,7 +33,7 @@ class RunDirectoryError(QuadloopError):
 
 
 class RunDirectory(Generic[T]):
-    """`path` with `config.yaml` (resolved), `inputs.json`, `revision`, `metrics.csv`, `tensorboard/` and `stages/`; artifacts go beside them.
+    """`path` with `config.yaml` (resolved), `inputs.json`, `revision`, `metrics.csv`, `tensorboard/`, `stages/` and artifacts.
 
     `inputs` is what else decides the outcome: the seed, hashes or paths of what the run starts from.
     A directory that holds anything is refused, unless `resume` continues the run that began there (it must have had an equal
@@ -43,7 +43,9 @@ class RunDirectory(Generic[T]):
     Use it as a context manager, or call `close`: TensorBoard's events are written with some delay.
     """
 
-    def __init__(self, path: Path, config: T, *, inputs: Mapping[str, Any] | None = None, resume: bool = False, force: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: T, *, inputs: Mapping[str, Any] | None = None, resume: bool = False, force: bool = False
+    ) -> None:
         self.path = path
         self.config = config
         self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
@@ -97,15 +99,16 @@ class RunDirectory(Generic[T]):
         return self.path.exists() and any(entry.name != REVISION and not entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _refuse_other_config(self) -> None:
-        difference = first_difference(self.config, load_config(self.config, self.path / CONFIG)) or self._other_input()
+        difference = first_difference(load_config(self.config, self.path / CONFIG), self.config) or self._other_input()
         if difference is not None:
-            raise RunDirectoryError(f"the run in {self.path} had another config: {difference} now; resume without changes or choose another --out")
+            advice = "resume without changes or choose another --out"
+            raise RunDirectoryError(f"{self.path} holds a run of another config ({difference}); {advice}")
 
     def _other_input(self) -> str | None:
         """The first input that differs from the run's, in words."""
         before = _json_object(self.path / INPUTS)
         names = (name for name in self.inputs if self.inputs[name] != before.get(name))
-        return next((f"{name} was {before.get(name)}, is {self.inputs[name]}" for name in names), None)
+        return next((f"{name} is {before.get(name)}, not {self.inputs[name]}" for name in names), None)
 
     def _clear(self) -> None:
         # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.

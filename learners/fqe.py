@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -58,7 +59,7 @@ class FqeEstimate:
 
 
 def fitted_q_evaluation(
-    data: Transitions, groups: NDArray, policies: list[GaussianPolicy], config: FqeConfig, seed: int  # type: ignore[type-arg]
+    data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], config: FqeConfig, seed: int
 ) -> FqeEstimate:
     """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together."""
     generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ class CollectConfig:
     """control steps in all"""
     episode_steps: int = 1000
     """longest episode, control steps"""
-    sessions: int = 10
+    sessions: int = 30
     """sittings that the episodes are spread over; whole sessions are held out for evaluation"""
     vx_low: float = 0.0
     """slowest commanded speed, m/s"""

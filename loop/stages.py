@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def run_collect(context: Context) -> dict[str, Any]:
     with twin_station(find_terrain(context.config.terrain), context.seed + 1) as station:
         for number in range(config.sessions):
             station.set_upright()
-            collector = Collector(station, policy, rng, f"session_{number:02d}")
+            collector = Collector(station, policy, rng, f"session_{number:02d}", asdict(config))
             while steps < config.steps * (number + 1) // config.sessions:
                 plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
                 summary = collector.collect(logs / collector.session / f"episode_{episodes:04d}.hdf5", plan)

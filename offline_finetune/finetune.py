@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.errors import ConfigError
 from common.files import write_json
 from common.statistics import cluster_ci95
 from learners.checkpoint import load_checkpoint, save_checkpoint
@@ -38,6 +39,12 @@ class FinetuneConfig:
     """the independent evaluation"""
     max_amq_starts: int = 1000
     """held-out start states for the final AM-Q"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout_share < 1:
+            raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
+        if self.fqe.members < 2:
+            raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
 
 
 PRESETS = {

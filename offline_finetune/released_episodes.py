@@ -177,6 +177,7 @@ def _attributes(session: str, stretch: Stretch) -> EpisodeAttributes:
         config_json=json.dumps({"first_row": stretch.start, "notes": NOTES}),
         session=session,
         source=SOURCE,
+        velocity_source="t265",
         ended=END_FALL if stretch.fell else END_UNKNOWN,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import sha256_of_file
+from common.revision import git_revision
 from learners.onnx_graph import policy_graph
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot.policy_artifact import PolicyArtifact, write_artifact
@@ -31,7 +32,8 @@ def import_policy(npz: Path, out: Path, force: bool = False) -> PolicyArtifact:
     ReleasedFileError if the file is not such a policy; FileExistsAlreadyError if `out` exists and `force` is not set.
     """
     layers, std = read_released_policy(npz)
-    return write_artifact(out, policy_graph(layers, np.log(std)), stage=STAGE, parent_sha256=sha256_of_file(npz), force=force)
+    graph, parent = policy_graph(layers, np.log(std)), sha256_of_file(npz)
+    return write_artifact(out, graph, stage=STAGE, parent_sha256=parent, git_revision=git_revision(), force=force)
 
 
 def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:

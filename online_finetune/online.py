@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class OnlineFinetuner:
         self._resume()
         self.rng = np.random.default_rng((seed, self.updates))  # a resumed run does not meet the first one's luck again
         self.artifact = self._export()
-        self.collector = Collector(station, self.artifact, self.rng, session=out.name)
+        self.collector = Collector(station, self.artifact, self.rng, out.name, asdict(config))
 
     def run(self, report: Report) -> PolicyArtifact:
         """Until `config.steps` control steps are made; returns the last policy's artifact."""

@@ -70,5 +70,9 @@ class RobotDriver(Protocol):
 class VelocitySource(Protocol):
     """Where the trunk's velocity comes from: T265, odometry, leg kinematics, or the twin's truth."""
 
+    @property
+    def name(self) -> str:
+        """What episode logs call it."""
+
     def read(self, state: RobotState) -> BaseVelocity:
         """The newest velocity, in the body frame, for the state just read."""

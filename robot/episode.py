@@ -34,6 +34,7 @@ class EpisodeAttributes:
     session: str  # recordings of one sitting share it; held-out splits go by session
     source: str  # "go1", "twin:mattress", "released_uni_o4", ...
     ended: str = END_UNKNOWN
+    velocity_source: str = "unknown"  # "t265", "twin", ...
     schema_version: int = SCHEMA_VERSION
 
 

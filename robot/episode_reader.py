@@ -106,6 +106,7 @@ def _attributes(file: h5py.File) -> tuple[EpisodeAttributes, tuple[str, ...]]:
         session=_text(file, "session"),
         source=_text(file, "source"),
         ended=_text(file, "ended"),
+        velocity_source=_text(file, "velocity_source"),
         schema_version=version,
     )
     return attributes, tuple(_text(file, "missing").split())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +36,17 @@ class Station:
 
 
 class Collector:
-    """Runs logged episodes of a policy at a station, again and again, until somebody has seen enough."""
+    """Runs logged episodes of a policy at a station, again and again, until somebody has seen enough.
 
-    def __init__(self, station: Station, policy: PolicyArtifact, rng: np.random.Generator | None, session: str, config_json: str = "{}") -> None:
+    `rng` draws the actions; None acts with the mean. `session` and `config` (JSON values) go into every log.
+    """
+
+    def __init__(
+        self, station: Station, policy: PolicyArtifact, rng: np.random.Generator | None, session: str, config: Mapping[str, Any]
+    ) -> None:
         self.station = station
         self.session = session
-        self.config_json = config_json
+        self._config_json = json.dumps(config)
         self.loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd), rng)
         self._policy = policy
 
@@ -63,9 +70,10 @@ class Collector:
             policy_sha256=self._policy.sha256,
             control_dt_s=metadata.control_dt_s,
             layout_json=layout_json(metadata.layout),
-            config_json=self.config_json,
+            config_json=self._config_json,
             session=self.session,
             source=self.station.source,
+            velocity_source=self.station.velocity.name,
         )
 
 

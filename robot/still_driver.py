@@ -16,7 +16,6 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 GRAVITY = 9.81  # m/s^2
-SPEED_SOURCE = "still"
 
 
 class StillDriver:
@@ -72,9 +71,11 @@ class StillDriver:
 class StillVelocity:
     """A VelocitySource for a trunk that does not move."""
 
+    name = "still"
+
     def read(self, state: RobotState) -> BaseVelocity:
         """Zero, valid and fresh."""
-        return BaseVelocity(np.zeros(3), np.zeros(3), SPEED_SOURCE, age_s=0.0, valid=True)
+        return BaseVelocity(np.zeros(3), np.zeros(3), self.name, age_s=0.0, valid=True)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class PoseVelocity:
     """
 
     def __init__(self, name: str, newest: Callable[[], PoseSample | None], lever_arm_b: Float64Array) -> None:
-        self._name, self._newest, self._lever_arm_b = name, newest, lever_arm_b
+        self.name, self._newest, self._lever_arm_b = name, newest, lever_arm_b
         self._last: PoseSample | None = None
 
     def read(self, state: RobotState) -> BaseVelocity:
@@ -64,13 +64,13 @@ class PoseVelocity:
         sample = self._newest()
         if sample is None:
             unknown = np.full(3, np.nan)
-            return BaseVelocity(unknown, unknown, self._name, np.inf, valid=False)
+            return BaseVelocity(unknown, unknown, self.name, np.inf, valid=False)
         with np.errstate(all="ignore"):  # what is not finite is found by the rules
             lin_vel_b, ang_vel_b = world_to_body_velocity(sample.quaternion_wxyz, sample.lin_vel_w, sample.ang_vel_w, self._lever_arm_b)
         age_s = state.stamp_s - sample.stamp_s
         valid = not self._glitch(sample, age_s)
         self._last = sample
-        return BaseVelocity(lin_vel_b, ang_vel_b, self._name, age_s, valid)
+        return BaseVelocity(lin_vel_b, ang_vel_b, self.name, age_s, valid)
 
     def _glitch(self, sample: PoseSample, age_s: float) -> Glitch:
         """The rules of `glitch_reasons`, with the jump measured against the time that really passed, and those of a single sample."""

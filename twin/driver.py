@@ -74,7 +74,7 @@ class TwinDriver:
 class TwinVelocity:
     """The twin's true trunk velocity, with white noise of the size of a tracking camera's."""
 
-    SOURCE = "twin"
+    name = "twin"
 
     def __init__(self, driver: TwinDriver, seed: int, noise_std: float = 0.02) -> None:
         self._driver = driver
@@ -85,4 +85,4 @@ class TwinVelocity:
         """Truth of the control period just past plus noise, in the body frame."""
         truth = self._driver.twin.read()
         noise = self._noise_std * self._rng.standard_normal((2, 3))
-        return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.SOURCE, 0.0, True)
+        return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.name, 0.0, True)

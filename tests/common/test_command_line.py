@@ -26,7 +26,7 @@ class Learner:
 class Config:
     steps: int = 100
     """how many"""
-    seed: int = 0
+    robots: int = 0
     """of all chance"""
     ppo: Learner = field(default_factory=Learner)
     """the learner"""
@@ -62,13 +62,13 @@ def test_defaults() -> None:
 
 
 def test_dotted_flags() -> None:
-    parsed = walk("--out x --steps 3 --seed 9 --ppo.clip-ratio 0.5 --ppo.hidden 4 2 1 --ppo.no-fast --force --json")
+    parsed = walk("--out x --steps 3 --robots 9 --ppo.clip-ratio 0.5 --ppo.hidden 4 2 1 --ppo.no-fast --force --json")
     assert parsed == Arguments(out=Path("x"), force=True, json=True, config=Config(3, 9, Learner(0.5, (4, 2, 1), False)))
 
 
 def test_preset_then_file_then_flags(tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
-    file.write_text("seed: 5\nppo: {fast: false, hidden: [3]}\n")
+    file.write_text("robots: 5\nppo: {fast: false, hidden: [3]}\n")
     parsed = walk(f"--ppo.hidden 4 --config {file} --out x --preset paper")
     assert parsed.config == Config(7, 5, Learner(0.25, (4,), False))
 

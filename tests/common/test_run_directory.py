@@ -48,7 +48,7 @@ def test_force_starts_anew(tmp_path: Path) -> None:
         run.metrics.write("train", 1, {"loss": 2.0})
     (tmp_path / "critics.pt").write_bytes(b"of the run before")
     run = RunDirectory(tmp_path, Config(steps=4), force=True)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "revision"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "inputs.json", "revision"]
     assert (tmp_path / "config.yaml").read_text() == "steps: 4\nlr: 0.5\n"
     assert run.stage_result("critics") is None
 
@@ -84,6 +84,13 @@ def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
     RunDirectory(tmp_path, Config(lr=0.5))
     with pytest.raises(RunDirectoryError, match=r"holds a run of another config \(lr is 0.5, not 0.25\)"):
         RunDirectory(tmp_path, Config(lr=0.25), resume=True)
+
+
+def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("here")})
+    RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("here")}, resume=True)
+    with pytest.raises(RunDirectoryError, match=r"holds a run of another config \(logs is here, not there\)"):
+        RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("there")}, resume=True)
 
 
 def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_values_of_a_known_mdp_are_found(chain):
     assert values.shape == (3, CONFIG.members)
     torch.testing.assert_close(values[0], torch.full((3,), 1.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[1], torch.full((3,), -1 / 6), atol=0.1, rtol=0.0)
-    assert torch.equal(values[0], values[2])  # the same policy: no difference in any replica
+    torch.testing.assert_close(values[0], values[2], atol=1e-3, rtol=0.0)  # the same policy: no difference in any replica but rounding
 
 
 def test_an_evaluation_repeats_with_its_seed(chain):

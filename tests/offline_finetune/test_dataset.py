@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.offline_finetune.made_data import made_episode
 
 from offline_finetune.dataset import DatasetError, build_dataset, held_out_sessions, usable_rows
 from robot.episode_log import EpisodeLogError, write_episode
+from tests.offline_finetune.made_data import made_episode
 
 Write = Callable[..., Path]
 
@@ -128,5 +128,5 @@ def test_what_cannot_become_a_data_set_is_refused(write_made: Write, tmp_path: P
     with pytest.raises(DatasetError, match="another observation layout"):
         build_dataset([one, tmp_path / "other.hdf5"])
     (tmp_path / "bad.hdf5").write_bytes(b"no log")
-    with pytest.raises(EpisodeLogError, match="bad.hdf5"):
+    with pytest.raises(EpisodeLogError, match=r"bad\.hdf5"):
         build_dataset([tmp_path / "bad.hdf5"])

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.offline_finetune.made_data import standing_states, tilted
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from offline_finetune.released_logs import ImportReport, import_logs
 from offline_finetune.released_policies import import_policy
 from robot.episode import Episode
 from robot.episode_log import list_episodes, read_episode
+from tests.offline_finetune.made_data import standing_states, tilted
 
 Write = Callable[..., Path]
 
@@ -173,11 +173,11 @@ def test_a_climb_that_no_trunk_makes_invalidates_the_velocity_but_a_wrong_height
 
 def test_no_log_at_all_and_one_bad_file_among_good_ones(write_released: Write, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ReleasedFileError, match="no .hdf5 file"):
+    with pytest.raises(ReleasedFileError, match=r"no \.hdf5 file"):
         import_logs(tmp_path / "empty", tmp_path / "out")
     write_released(standing_states(5), start="a")
     bad = write_released(np.full((5, 76), np.nan), start="b")
-    with pytest.raises(ReleasedFileError, match="b.hdf5"):
+    with pytest.raises(ReleasedFileError, match=r"b\.hdf5"):
         import_logs(bad.parents[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

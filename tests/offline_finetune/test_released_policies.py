@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.offline_finetune.made_data import zero_policy
 
 from common.files import FileExistsAlreadyError, sha256_of_file
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_policies import import_policy, read_released_policy
 from robot.policy_artifact import load_artifact
+from tests.offline_finetune.made_data import zero_policy
 
 
 def saved(path: Path, **changes: Any) -> Path:
@@ -79,7 +79,7 @@ def test_arrays_that_are_no_policy_are_refused(tmp_path: Path, changes: dict[str
 def test_files_that_are_no_archive_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
-    with pytest.raises(ReleasedFileError, match="not a readable .npz"):
+    with pytest.raises(ReleasedFileError, match=r"not a readable \.npz"):
         read_released_policy(path)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.offline_finetune.made_data import standing_states, tilted
 
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import attitude, estimated_torque, read_recording
+from tests.offline_finetune.made_data import standing_states, tilted
 
 Write = Callable[..., Path]
 
