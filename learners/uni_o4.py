@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +17,7 @@ from learners.gate import Decision, GateConfig, decide
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
+from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.transitions import Transitions
 
@@ -56,9 +56,6 @@ PAPER = UniO4Config(
     members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
 )
 """Table 5."""
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called as progress(part, done, total, figures) while a part of the procedure runs."""
 
 
 @dataclass(frozen=True)

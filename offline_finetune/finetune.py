@@ -17,12 +17,14 @@ from common.files import write_json
 from common.statistics import cluster_ci95
 from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
+from learners.fqe import PAPER as PAPER_FQE
 from learners.fqe import FqeConfig, fitted_q_evaluation
 from learners.gate import GateConfig
 from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
-from learners.uni_o4 import PAPER, Improvement, Progress, UniO4, UniO4Config
+from learners.progress import Progress
+from learners.uni_o4 import PAPER, Improvement, UniO4, UniO4Config
 from offline_finetune.dataset import DatasetReport, RobotDataset
 from robot.policy_artifact import load_artifact, write_artifact
 
@@ -58,7 +60,7 @@ PRESETS = {
         fqe=FqeConfig(steps=50, batch_size=64, members=4, hidden=(32, 32)),
     ),
     "demo": FinetuneConfig(),
-    "paper": FinetuneConfig(uni_o4=PAPER, fqe=FqeConfig(steps=50_000)),
+    "paper": FinetuneConfig(uni_o4=PAPER, fqe=PAPER_FQE),
 }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def finetune(
         "policy": str(artifact.path),
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
-        "estimates": _estimates(learner, dataset, start, improvement.policy, config, seed),
+        "estimates": _estimates(learner, dataset, start, improvement.policy, config, seed, progress),
         "gate": _gate_history(improvement),
         "data": _data_summary(dataset.report),
         "kl_from_parent": _kl(learner, improvement.policy, start),
@@ -125,7 +127,7 @@ def _fit(learner: UniO4, dataset: RobotDataset, out: Path, progress: Progress) -
 
 
 def _estimates(
-    learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int
+    learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """AM-Q from held-out start states and fitted-Q evaluation on held-out transitions, old beside new, per control step."""
     sessions = dataset.holdout_sessions
@@ -134,7 +136,7 @@ def _estimates(
     both = learner.estimate([old, new], starts)
     per_step = both.numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
     amq = _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
-    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed).values
+    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed, progress).values
     return {"amq": amq, "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
 
 

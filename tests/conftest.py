@@ -9,6 +9,9 @@ import pytest
 
 from robot.policy_artifact import PolicyArtifact, write_artifact
 
+# Before torch is imported: networks this small gain nothing from a second thread, and on a busy machine wait for it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 

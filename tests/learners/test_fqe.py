@@ -39,6 +39,7 @@ def chain():
 
     first: earns a, leads to second. second: earns a and ends. rest: earns 1 and stays for ever; its rows are cut by time-outs.
     Always +1: 1 + 0.5*1 = 1.5, 1, 1/(1 - 0.5) = 2; mean 1.5. Always -1: -1.5, -1, 2; mean -1/6.
+    +1 in first and rest, -1 in second: 1 + 0.5*(-1) = 0.5, -1, 2; mean 0.5.
     """
     first, second, rest = np.eye(3, dtype=np.float32)
     groups = 8
@@ -55,30 +56,35 @@ def chain():
 
 def test_the_values_of_a_known_mdp_are_found(chain):
     transitions, groups = chain
-    policies = [always(1.0, 3), always(-1.0, 3), always(1.0, 3)]
+    changes_its_mind = policy_of_layers([(np.array([[1.0, -1.0, 1.0]]), np.zeros(1))], np.zeros(1))
+    policies = [always(1.0, 3), always(-1.0, 3), always(1.0, 3), changes_its_mind]
     values = fitted_q_evaluation(transitions, groups, policies, CONFIG, seed=0).values
-    assert values.shape == (3, CONFIG.members)
+    assert values.shape == (4, CONFIG.members)
     torch.testing.assert_close(values[0], torch.full((3,), 1.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[1], torch.full((3,), -1 / 6), atol=0.1, rtol=0.0)
+    torch.testing.assert_close(values[3], torch.full((3,), 0.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[0], values[2], atol=1e-3, rtol=0.0)  # the same policy: no difference in any replica but rounding
 
 
-def test_an_evaluation_repeats_with_its_seed(chain):
+def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chain):
     transitions, groups = chain
     config = FqeConfig(steps=3, batch_size=16, members=2, hidden=(8,))
 
     def evaluate():
         torch.manual_seed(0)
-        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)], config, seed=5).values
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)] * 2, config, seed=5).values
 
-    assert torch.equal(evaluate(), evaluate())
+    values = evaluate()
+    torch.testing.assert_close(values, evaluate(), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(values[0], values[1], atol=1e-5, rtol=0.0)
 
 
-def test_replicas_see_the_groups_in_their_own_shares():
-    """Two groups, one step each that ends: one earns 0, the other 2. A replica that drew them k : 2 - k times says 2 - k."""
+@pytest.mark.parametrize("states", [[[0.0], [1.0]] * 8, [[0.0]] * 8 + [[1.0]] * 8], ids=["in the same states", "each in its own state"])
+def test_replicas_see_the_groups_in_their_own_shares(states):
+    """Two groups of steps that end: one earns 0, the other 2. A replica that drew them k : 2 - k times says 2 - k."""
     rows = 16
     transitions = Transitions(
-        observations=np.array([[0.0], [1.0]] * (rows // 2), np.float32),
+        observations=np.array(states, np.float32),
         actions=np.zeros((rows, 1), np.float32),
         rewards=np.array([0.0] * 8 + [2.0] * 8, np.float32),
         next_observations=np.zeros((rows, 1), np.float32),

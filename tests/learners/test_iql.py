@@ -136,22 +136,25 @@ def test_stretches_of_several_steps_lead_to_the_same_values(corridor):
         torch.testing.assert_close(critics.v(batch.observations), torch.tensor([1.4, 1.0] * 4), atol=0.05, rtol=0.0)
 
 
-def test_a_step_that_only_ran_out_of_time_keeps_its_future():
-    """One state that goes on for ever with reward 1, every row truncated: V = 1 / (1 - 0.5) = 2."""
-    rows = 8
-    same = np.array([[0.0], [1.0]] * (rows // 2), np.float32)
-    data = TensorData(
-        Transitions(
-            observations=same,
-            actions=np.zeros((rows, 1), np.float32),
-            rewards=np.ones(rows, np.float32),
-            next_observations=same,
-            terminated=np.zeros(rows, np.bool_),
-            truncated=np.ones(rows, np.bool_),
-            episode_starts=np.arange(rows),
-        )
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_step_that_only_ran_out_of_time_keeps_its_future(n):
+    """One state that goes on for ever with reward 1, cut by a time-out: V = 1 / (1 - 0.5) = 2.
+
+    Over two steps: 1 + 0.5 + 0.25 V = 2 as well, and over the one before the time-out 1 + 0.5 V.
+    """
+    rows = 6
+    same = np.ones((rows, 1), np.float32)
+    steps = Transitions(
+        observations=same,
+        actions=np.zeros((rows, 1), np.float32),
+        rewards=np.ones(rows, np.float32),
+        next_observations=same,
+        terminated=np.zeros(rows, np.bool_),
+        truncated=np.arange(rows) == rows - 1,
+        episode_starts=np.array([0]),
     )
-    critics = critics_for(data.all, gamma=0.5, polyak=0.2, learning_rate=1e-2)
+    batch = NStepData(steps, n, gamma=0.5).rows(torch.arange(rows))
+    critics = critics_for(batch, gamma=0.5, polyak=0.2, learning_rate=1e-2)
     for _ in range(120):
-        critics.update(data.all)
-    torch.testing.assert_close(critics.v(data.all.observations).detach(), torch.full((rows,), 2.0), atol=0.05, rtol=0.0)
+        critics.update(batch)
+    torch.testing.assert_close(critics.v(batch.observations).detach(), torch.full((rows,), 2.0), atol=0.05, rtol=0.0)

@@ -9,7 +9,7 @@ import torch
 from learners.dynamics import DynamicsConfig
 from learners.gate import GateConfig
 from learners.iql import IqlConfig
-from learners.policy import GaussianPolicy, gaussian_kl
+from learners.policy import GaussianPolicy, gaussian_kl, stack
 from learners.transitions import Transitions
 from learners.uni_o4 import UniO4, UniO4Config
 
@@ -181,6 +181,22 @@ def test_the_improvement_ends_when_patience_does(improve):
     assert [query.step for query in improvement.queries] == [10, 20]
 
 
+def test_an_acceptance_restores_the_patience(improve):
+    often = {"gate_period": 1, "improvement_steps": 40, "gate": replace(CONFIG.gate, confidence_z=3.0)}
+    verdicts = "".join("+" if query.decision.accepted else "-" for query in improve(**often).queries)
+    longest = max(len(streak) for streak in verdicts.split("+"))
+    assert verdicts.count("-") > longest + 1  # so that refusals which were merely counted would end it
+    assert len(improve(**often, patience=longest + 1).queries) == 40
+
+
+def test_the_best_of_the_members_is_chosen(fitted, improved, start):
+    learner, _, _ = fitted
+    better = improved[0].policy
+    learner.config = replace(CONFIG, members=3)
+    assert learner._best_member(stack([start, better, start])) == 1
+    assert learner._best_member(stack([better, start, start])) == 0
+
+
 def test_an_ensemble_returns_the_member_that_it_names(improve):
     improvement = improve(members=3, improvement_steps=20)
     steps = [query.step for query in improvement.queries if query.member == improvement.chosen_member and query.decision.accepted]
@@ -196,3 +212,24 @@ def test_an_improvement_repeats_with_its_seed(improve):
 def test_the_reward_scale_reaches_the_critics(start):
     learner = UniO4(bandit(50, seed=0), start, history=1, config=replace(CONFIG, reward_scale=10.0), seed=0)
     torch.testing.assert_close(learner.data.all.rewards, 10 * torch.from_numpy(bandit(50, seed=0).rewards))
+
+
+def test_critics_are_fitted_to_stretches_of_several_steps(start):
+    """Ten steps, the last of which earns 1: with gamma 1 every step's return is 1, though V and the target network know nothing yet."""
+    rows = 10
+    line = np.linspace(-1, 1, rows + 1, dtype=np.float32)[:, None]
+    walk = Transitions(
+        observations=line[:-1],
+        actions=np.zeros((rows, 1), np.float32),
+        rewards=(np.arange(rows) == rows - 1).astype(np.float32),
+        next_observations=line[1:],
+        terminated=np.arange(rows) == rows - 1,
+        truncated=np.zeros(rows, np.bool_),
+        episode_starts=np.array([0]),
+    )
+    iql = replace(CONFIG.iql, steps=150, n_step=rows, gamma=1.0, polyak=0.0)
+    learner = UniO4(walk, start, history=1, config=replace(CONFIG, iql=iql), seed=0)
+    learner.fit_critics(lambda *_: None)
+    with torch.no_grad():
+        q = learner.critics.q(learner.data.all.observations, learner.data.all.actions)
+    torch.testing.assert_close(q, torch.ones(2, rows), atol=0.1, rtol=0.0)

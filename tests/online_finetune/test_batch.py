@@ -23,7 +23,7 @@ def episode(make_station, artifact, tmp_path):
     """Three steps that see 1, 2, 3 and end seeing 10, each with a reward of 1; it ran out of time."""
     rng = np.random.default_rng(0)
     path = tmp_path / "episode.hdf5"
-    Collector(make_station(), artifact, rng, "s").collect(path, ForwardCommands(0.0, 0.0).draw(3, rng))
+    Collector(make_station(), artifact, rng, "s", {}).collect(path, ForwardCommands(0.0, 0.0).draw(3, rng))
     recorded = read_episode(path)
     observations, final = np.zeros((3, 5, 58), dtype=np.float32), np.zeros((5, 58), dtype=np.float32)
     observations[:, 0, 0], final[0, 0] = (1.0, 2.0, 3.0), 10.0
