@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from common.errors import QuadloopError
 from common.extras import missing_extra
+
+# Before torch is imported: threads that spin while they wait take the cores that physics and other programs need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

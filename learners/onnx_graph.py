@@ -10,12 +10,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from common.errors import QuadloopError
 from learners.policy import GaussianPolicy
 
 OPSET = 17
 IR_VERSION = 9
 _OPERATORS = {"elu": "Elu", "relu": "Relu"}
 _FOREIGN = "the graph is not a plain multilayer perceptron with a state-independent std"
+
+
+class ForeignGraphError(QuadloopError, ValueError):
+    """A graph that quadloop did not make: it can act, but it cannot be trained on."""
+
 
 Layer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
@@ -56,7 +62,7 @@ def policy_graph(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], ac
 
 
 def policy_of_graph(graph: bytes) -> GaussianPolicy:
-    """The torch policy of a graph that `policy_graph` made; ValueError for any other graph."""
+    """The torch policy of a graph that `policy_graph` made; ForeignGraphError for any other graph."""
     try:
         found = onnx.load_model_from_string(graph).graph
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in found.initializer}
@@ -66,9 +72,9 @@ def policy_of_graph(graph: bytes) -> GaussianPolicy:
         remade = onnx.load_model_from_string(policy_graph(layers, arrays["log_std"], activation)).graph
         policy = policy_of_layers(layers, arrays["log_std"], activation)
     except Exception as error:  # protobuf, onnx and numpy raise many kinds for foreign or damaged graphs
-        raise ValueError(_FOREIGN) from error
+        raise ForeignGraphError(_FOREIGN) from error
     if found != remade:
-        raise ValueError(_FOREIGN)
+        raise ForeignGraphError(_FOREIGN)
     return policy
 
 

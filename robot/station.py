@@ -79,15 +79,20 @@ class Collector:
 
 @dataclass(frozen=True)
 class ForwardCommands:
-    """Forward speeds for an episode: a new one every `hold_s`, uniform in a range."""
+    """Forward speeds for an episode: a new one every `hold_s`, uniform in a range, and none at all for the last `stop_s`.
+
+    Whoever takes a running robot's policy away trips it: it must have slowed down before it is made to stand.
+    """
 
     vx_low: float  # m/s
     vx_high: float  # m/s
     hold_s: float = 4.0  # s
+    stop_s: float = 1.0  # s
 
     def draw(self, max_steps: int, rng: np.random.Generator) -> EpisodePlan:
         """A plan of up to `max_steps` control steps with commands drawn now."""
-        hold = max(1, round(self.hold_s / go1.CONTROL_DT))
+        hold, stop = (max(1, round(seconds / go1.CONTROL_DT)) for seconds in (self.hold_s, self.stop_s))
         speeds = rng.uniform(self.vx_low, self.vx_high, max_steps // hold + 1)
         commands: list[NDArray[np.float64]] = [trot_command(speed) for speed in speeds]
-        return EpisodePlan(max_steps, lambda step: commands[min(step // hold, len(commands) - 1)])
+        still = trot_command()
+        return EpisodePlan(max_steps, lambda step: commands[step // hold] if step < max_steps - stop else still)

@@ -37,6 +37,9 @@ class InitialSpread:
     base_vel: float = 0.05  # uniform, m/s and rad/s, each axis
 
 
+INITIAL_SPREAD = InitialSpread()
+
+
 @dataclass(frozen=True)
 class BatchState:
     """What N robots measure, all arrays float64 with leading axis N; frames as robot.driver.RobotState."""
@@ -81,7 +84,7 @@ class BatchTwin:
         self._targets = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, go1.DECIMATION, 1))
         self._state[:, _QPOS] = standing_qpos()
 
-    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = InitialSpread()) -> None:
+    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = INITIAL_SPREAD) -> None:
         """Set the robots selected by the mask (N,) upright at the origin, each a little different."""
         count = int(where.sum())
         if count == 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from robot import go1
 from robot.driver import BaseVelocity, DriverError, JointCommand, RobotState
-from twin.batch import BatchTwin, InitialSpread
+from twin.batch import BatchTwin
 from twin.model import set_gains
 from twin.terrain import Terrain
 
@@ -27,7 +27,7 @@ class TwinDriver:
 
     def place(self) -> None:
         """Set the robot upright, a little different each time: what a person does after a fall."""
-        self.twin.reset(np.ones(1, dtype=np.bool_), self._rng, InitialSpread())
+        self.twin.reset(np.ones(1, dtype=np.bool_), self._rng)
 
     def connect(self) -> None:
         """Nothing to open."""

@@ -13,7 +13,7 @@ from common.statistics import mean_with_ci95
 from robot import go1, safety
 from robot.observation import GO1_LAYOUT, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
 from robot.reward import reward_terms, total_reward
-from twin.batch import BatchState, BatchTwin
+from twin.batch import INITIAL_SPREAD, BatchState, BatchTwin, InitialSpread
 from twin.terrain import Terrain
 
 Float64Array = NDArray[np.float64]
@@ -64,9 +64,9 @@ class Walkers:
         self.last_action = np.zeros((twin.num_robots, go1.NUM_JOINTS))
         self.state = twin.read()
 
-    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = INITIAL_SPREAD) -> None:
         """Start new episodes for the robots selected by the mask (N,)."""
-        self.twin.reset(where, rng)
+        self.twin.reset(where, rng, spread)
         self.history.reset(where)
         self.gait_index[where] = 0.0
         self.last_action[where] = 0.0

@@ -67,7 +67,7 @@ def _add_trunk(spec: mujoco.MjSpec) -> mujoco.MjsBody:
     trunk.add_freejoint(name="base")
     _add_shape(trunk, "trunk", mujoco.mjtGeom.mjGEOM_BOX, [length / 2 for length in go1.TRUNK_SIZE], _TRUNK_COLOUR)
     trunk.add_site(name="imu")
-    trunk.add_camera(name="side", pos=(0.0, -1.6, 0.5), xyaxes=(1, 0, 0, 0, 0.3, 1), mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK)
+    trunk.add_camera(name="side", pos=(0.0, -1.3, 0.4), xyaxes=(1, 0, 0, 0, 0.3, 1), mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK)
     return trunk
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
-from twin.batch import BatchTwin
+from twin.batch import BatchTwin, InitialSpread
 from twin.evaluate import Policy, Walkers
 from twin.terrain import Terrain
 
@@ -25,7 +25,7 @@ def record_walk(policy: Policy, terrain: Terrain, command: NDArray[np.float64], 
     """Positions (F, 19) of one robot walking with the mean action, one frame every 0.04 s; it goes on after a fall."""
     with BatchTwin(terrain, 1) as twin:
         walkers = Walkers(twin, command[None])
-        walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed))
+        walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed), InitialSpread(yaw_rad=0.0))  # the camera looks along y
         frames = []
         for step in range(steps):
             action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)

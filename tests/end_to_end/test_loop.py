@@ -16,8 +16,6 @@ from robot.policy_artifact import load_artifact
 STAGES = ("pretrain", "collect", "offline", "online", "measure")
 FIGURES = {"trials", "steps", "return", "forward_speed", "forward_speed_error", "distance", "falls", "policy_sha256"}
 PATIENCE_S = 300
-# On a busy machine threads that wait for one another cost more than they bring to networks this small.
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 pytestmark = pytest.mark.timeout(600)  # on two busy cores; a minute on idle ones
 
 
@@ -26,13 +24,13 @@ def command(out, *more):
 
 
 def run(root, out, *more):
-    return subprocess.run(command(out, *more), cwd=root, env=ONE_THREAD, capture_output=True, text=True, timeout=PATIENCE_S)
+    return subprocess.run(command(out, *more), cwd=root, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def kill_after(root, out, stage):
     """Start a loop, kill -9 it as soon as `stage` is done, and return its exit status."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(out), cwd=root, env=ONE_THREAD, start_new_session=True, **silent)
+    process = subprocess.Popen(command(out), cwd=root, start_new_session=True, **silent)
     deadline = time.monotonic() + PATIENCE_S
     try:
         while process.poll() is None and not (out / "stages" / f"{stage}.json").exists() and time.monotonic() < deadline:
