@@ -72,7 +72,9 @@ def main() -> None:
         lost = [kill_once(directory, rng) for _ in range(wanted.trials)]
         untouched = before == [sha256_of_file(path) for path in list_episodes(directory)]
     opened = [value for value in lost if value is not None]
-    print(json.dumps({"trials": len(lost), "opened": len(opened), "lost_ms_max": max(opened, default=None), "earlier_untouched": untouched}))
+    print(
+        json.dumps({"trials": len(lost), "opened": len(opened), "lost_ms_max": max(opened, default=None), "earlier_untouched": untouched})
+    )
 
 
 if __name__ == "__main__":

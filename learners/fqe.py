@@ -68,6 +68,7 @@ def fitted_q_evaluation(
 ) -> FqeEstimate:
     """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together."""
     generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # the replicas' weights
     tensors = TensorData(data)
     weights = bootstrap_weights(torch.from_numpy(groups), config.members, generator)
     evaluator = _Evaluator(tensors, policies, config)
@@ -92,6 +93,7 @@ class _Evaluator:
         with torch.no_grad():  # both policies' replicas start alike, so that their difference is the policies'
             for parameter in self.q.parameters():
                 parameter.copy_(parameter[:1].expand_as(parameter))
+            self.q.biases[-1].fill_(float(data.all.rewards.mean()) / (1 - config.gamma))  # the level; what is left to learn is the rest
         self.target.load_state_dict(self.q.state_dict())
         self.optimizer = torch.optim.Adam(self.q.parameters(), lr=config.learning_rate, fused=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,8 @@ class Ppo:
 
     def update(self, batch: PpoBatch, generator: torch.Generator) -> dict[str, float]:
         """Several epochs of minibatches over `batch`; returns means of the losses and the last KL from the acting policy."""
+        # Over the whole batch: a minibatch without one of the rare falls would blow up what little its own steps differ by.
+        batch = replace(batch, advantages=normalise_advantages(batch.advantages))
         surrogates, value_losses, kl = [], [], 0.0
         for picks in self._minibatches(len(batch.actions), generator):
             surrogate, kl = self._policy_step(batch, picks)
@@ -89,8 +91,7 @@ class Ppo:
         log_std = self.policy.log_std
         kl = float(gaussian_kl(batch.mean[picks], batch.log_std, mean.detach(), log_std.detach()).mean())
         log_prob = gaussian_log_prob(batch.actions[picks], mean, log_std)
-        advantages = normalise_advantages(batch.advantages[picks])
-        surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], advantages, self.config.clip_ratio)
+        surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], batch.advantages[picks], self.config.clip_ratio)
         loss = -surrogate - self.config.entropy_weight * self.policy.entropy()
         self._step(self.policy_optimizer, self.policy, loss)
         if self.config.desired_kl is not None:

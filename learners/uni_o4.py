@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +53,8 @@ class UniO4Config:
     """when a new policy may replace the old one"""
 
 
+ELITE_SHARE = 0.05  # of the data, its last episodes, that the models are compared on and never trained on
+
 PAPER = UniO4Config(
     members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
 )
@@ -83,7 +86,8 @@ class UniO4:
     def __init__(self, train: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
         torch.manual_seed(seed)
         self.config = config
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.generator = torch.Generator()
         self.data = TensorData(train, config.reward_scale)
         self.stretches = NStepData(train, config.iql.n_step, config.iql.gamma, config.reward_scale)
         self.start = start
@@ -92,24 +96,31 @@ class UniO4:
         self.model = DynamicsEnsemble(observation_size, action_size, history, config.dynamics)
         self.model.fit_normalisers(self.data.all)
 
+    def begin(self, part: str) -> None:
+        """Seed a part of the procedure by itself: a resumed run that skips what is done draws what an uninterrupted one drew."""
+        self.generator.manual_seed(zlib.crc32(f"{part} {self.seed}".encode()))
+
     def fit_critics(self, progress: Progress) -> None:
         """Eqs. 2 and 3."""
+        self.begin("critics")
         for step in range(1, self.config.iql.steps + 1):
             losses = self.critics.update(self.stretches.draw(self.config.iql.batch_size, self.generator))
             if step % 100 == 0 or step == self.config.iql.steps:
                 progress("critics", step, self.config.iql.steps, {name: float(value) for name, value in losses.items()})
 
-    def fit_dynamics(self, holdout: Transitions, progress: Progress) -> None:
-        """Eq. 5, then the choice of the elites on held-out transitions."""
+    def fit_dynamics(self, progress: Progress) -> None:
+        """Eq. 5 on all but the last rows, then the choice of the elites on those."""
+        self.begin("dynamics")
+        known = max(1, round((1 - ELITE_SHARE) * len(self.data)))
         for step in range(1, self.config.dynamics.steps + 1):
-            loss = self.model.update(self.data.draw(self.config.dynamics.batch_size, self.generator))
+            loss = self.model.update(self.data.rows(torch.randint(known, (self.config.dynamics.batch_size,), generator=self.generator)))
             if step % 100 == 0 or step == self.config.dynamics.steps:
                 progress("dynamics", step, self.config.dynamics.steps, {"loss": float(loss)})
-        unseen = TensorData(holdout, self.config.reward_scale)
-        self.model.choose_elites(unseen.draw(min(4096, len(unseen)), self.generator))
+        self.model.choose_elites(self.data.rows(torch.arange(min(known, len(self.data) - 1), len(self.data))))
 
     def improve(self, progress: Progress) -> Improvement:
         """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees."""
+        self.begin("improvement")
         config = self.config
         target, behavior = (stack([self.start] * config.members) for _ in range(2))
         optimizer = torch.optim.Adam(target.parameters(), lr=config.learning_rate, fused=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.errors import ConfigError
 from common.files import write_json
-from common.statistics import cluster_ci95
+from common.statistics import cluster_ci95, t_quantile_975
 from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.fqe import PAPER as PAPER_FQE
@@ -25,7 +25,7 @@ from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
 from learners.progress import Progress
 from learners.uni_o4 import PAPER, Improvement, UniO4, UniO4Config
-from offline_finetune.dataset import DatasetReport, RobotDataset
+from offline_finetune.dataset import RobotDataset
 from robot.policy_artifact import load_artifact, write_artifact
 
 
@@ -85,7 +85,7 @@ def finetune(
     parent = load_artifact(policy_path)
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
-    _fit(learner, dataset, out, progress)
+    _fit(learner, out, progress)
     improvement = learner.improve(progress)
     save_value(out / "value.pt", learner, config.uni_o4)
     artifact = write_artifact(
@@ -97,7 +97,7 @@ def finetune(
         "parent_sha256": parent.sha256,
         "estimates": _estimates(learner, dataset, start, improvement.policy, config, seed, progress),
         "gate": _gate_history(improvement),
-        "data": _data_summary(dataset.report),
+        "data": asdict(dataset.report) | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())},
         "kl_from_parent": _kl(learner, improvement.policy, start),
         "seconds": time.monotonic() - began,
     }
@@ -111,7 +111,7 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
 
 
-def _fit(learner: UniO4, dataset: RobotDataset, out: Path, progress: Progress) -> None:
+def _fit(learner: UniO4, out: Path, progress: Progress) -> None:
     critics, dynamics = out / "critics.pt", out / "dynamics.pt"
     modules = torch.nn.ModuleDict({"v": learner.critics.v, "q": learner.critics.q, "q_target": learner.critics.q_target})
     if critics.exists():
@@ -122,7 +122,7 @@ def _fit(learner: UniO4, dataset: RobotDataset, out: Path, progress: Progress) -
     if dynamics.exists():
         learner.model.load_state_dict(load_checkpoint(dynamics))
     else:
-        learner.fit_dynamics(dataset.holdout, progress)
+        learner.fit_dynamics(progress)
         save_checkpoint(dynamics, learner.model.state_dict())
 
 
@@ -130,11 +130,12 @@ def _estimates(
     learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """AM-Q from held-out start states and fitted-Q evaluation on held-out transitions, old beside new, per control step."""
+    learner.begin("estimates")
     sessions = dataset.holdout_sessions
     picks = np.random.default_rng(seed).permutation(len(sessions))[: config.max_amq_starts]
     starts = torch.from_numpy(dataset.holdout.observations[picks])
     both = learner.estimate([old, new], starts)
-    per_step = both.numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
+    per_step = both.double().numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
     amq = _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
     fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed, progress).values
     return {"amq": amq, "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
@@ -150,10 +151,10 @@ def _paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.i
 
 def _paired_by_replica(values: Tensor) -> dict[str, Any]:
     difference = values[1] - values[0]
-    mean, spread = float(difference.mean()), float(difference.std())
+    mean, width = float(difference.mean()), t_quantile_975(len(difference) - 1) * float(difference.std())
     return {
         "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": mean,
-        "ci95": [mean - 1.96 * spread, mean + 1.96 * spread], "unit": "discounted mean reward a control step",
+        "ci95": [mean - width, mean + width], "unit": "discounted mean reward a control step",
     }  # fmt: skip
 
 
@@ -167,10 +168,6 @@ def _gate_history(improvement: Improvement) -> dict[str, Any]:
         "accepted_steps": improvement.accepted_steps,
         "decisions": decisions,
     }
-
-
-def _data_summary(report: DatasetReport) -> dict[str, Any]:
-    return asdict(report)
 
 
 @torch.no_grad()

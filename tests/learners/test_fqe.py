@@ -92,7 +92,7 @@ def test_replicas_see_the_groups_in_their_own_shares(states):
         truncated=np.zeros(rows, np.bool_),
         episode_starts=np.arange(rows),
     )
-    config = FqeConfig(steps=100, batch_size=64, members=8, hidden=(8,), learning_rate=2e-2)
+    config = FqeConfig(steps=100, batch_size=64, members=8, hidden=(8,), learning_rate=2e-2, gamma=0.5)
     values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], config, seed=0).values[0]
     torch.testing.assert_close(values, values.round(), atol=0.15, rtol=0.0)
     assert len(set(values.round().tolist())) > 1

@@ -75,7 +75,7 @@ def fitted(start):
     """A learner with critics and model, and what it reported while it fitted them."""
     learner, heard = UniO4(bandit(2000, seed=0), start, history=1, config=CONFIG, seed=0), Heard()
     learner.fit_critics(heard)
-    learner.fit_dynamics(bandit(300, seed=1), heard)
+    learner.fit_dynamics(heard)
     return learner, heard.calls, learner.generator.get_state()
 
 
