@@ -10,7 +10,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .PHONY: install graphics demo check test clean
 
-install: .venv/installed graphics
+install: .venv/installed
 
 # torch goes alone and first: asked for by its exact version, it comes as the build without CUDA where an index offers one.
 .venv/installed: pyproject.toml constraints.txt
@@ -19,14 +19,14 @@ install: .venv/installed graphics
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[sim,learn,viz,d4rl,ros,dev]'
 	touch $@
 
-# Pictures need the system's EGL; without it everything else works.
+# Videos need the system's EGL; without it everything else works.
 graphics:
 	@if command -v apt-get > /dev/null && ! dpkg -s libegl1 libgl1-mesa-dri > /dev/null 2>&1; then \
 		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri > /dev/null; } \
 		|| echo 'No pictures: as root, run apt-get install libegl1 libgl1-mesa-dri'; \
 	fi
 
-demo: install
+demo: install graphics
 	$(BIN)/quadloop loop --preset demo --out runs/demo --resume
 
 check: install

@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(known), EXIT_FAILURE)
     except QuadloopError as error:
         return _fail(str(error), error.exit_status)
+    except OSError as error:  # a disk that is full, a directory that may not be written
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_FAILURE)
 
 
 def usage() -> str:

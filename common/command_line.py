@@ -59,11 +59,11 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     `--help` prints and raises SystemExit(0).
     """
     if not any(field.name == "config" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
-        return _finite(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
+        return _checked(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
     sources, first = _parsed_with_sources(verb, _with_defaults(kind), arguments, presets)
     config = _base_config(kind, sources, first, presets)
     _, final = _parsed_with_sources(verb, _with_defaults(kind, config=config), arguments, presets)
-    return _finite(final)
+    return _checked(final)
 
 
 def _base_config(kind: type[Any], sources: _Sources, parsed: Any, presets: Mapping[str, Any]) -> Any:
@@ -109,11 +109,14 @@ def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str
     raise UsageError(f"{_one_line(complaint.getvalue())}; see quadloop {verb} --help")
 
 
-def _finite(arguments: T) -> T:
-    """`arguments`, refused if one of their numbers is NaN or infinite: Python's float takes "nan" for a number."""
+def _checked(arguments: T) -> T:
+    """`arguments`, refused if one of their numbers is NaN or infinite (Python's float takes "nan" for a number) or a seed is negative."""
     for name, value in flat(arguments).items():
+        flag = f"--{name.removeprefix('config.').replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{name.removeprefix('config.').replace('_', '-')} must be a finite number, not {value}")
+            raise UsageError(f"{flag} must be a finite number, not {value}")
+        if name.rpartition(".")[2] == "seed" and value < 0:
+            raise UsageError(f"{flag} must be 0 or more, not {value}")
     return arguments
 
 

@@ -27,7 +27,7 @@ def load_config(default: T, path: Path) -> T:
 
     The file is a mapping of field names to values, nested as the config is. ConfigError, on one line with the file and the dotted
     name, for: a key that the config does not have (the nearest one is named) or that is given twice, a value of another type,
-    a number that is not finite, a value that the config itself refuses by ValueError, a file that is unreadable, larger than
+    a number that is not finite, a value that the config itself refuses, a file that is unreadable, larger than
     1 MiB or not YAML.
     """
     try:
@@ -108,7 +108,7 @@ def _merged(config: T, values: Any, prefix: str) -> T:
     changes = {key: _converted(kinds[key], getattr(config, key), value, f"{prefix}{key}") for key, value in values.items()}
     try:
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
-    except ValueError as error:
+    except (ValueError, ConfigError) as error:
         raise ConfigError(f"{prefix}{error}") from None
 
 

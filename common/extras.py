@@ -6,7 +6,7 @@ from common.errors import MissingExtraError
 
 EXTRAS = {
     "sim": ("mujoco",),
-    "learn": ("torch", "tensorboard", "onnxscript"),
+    "learn": ("torch", "tensorboard"),
     "ros": ("rclpy", "std_msgs", "std_srvs", "sensor_msgs", "geometry_msgs", "nav_msgs", "diagnostic_msgs", "lifecycle_msgs"),
     "d4rl": ("gymnasium", "gymnasium_robotics", "minari"),
     "viz": ("matplotlib", "imageio", "imageio_ffmpeg"),

@@ -93,10 +93,11 @@ class RunDirectory(Generic[T]):
             raise RunDirectoryError(f"{self.path} holds a run; choose another --out, or add --resume to go on or --force to start anew")
 
     def _holds_anything(self) -> bool:
-        """Hidden files do not count: what a crash may leave of a file that was being written is one."""
+        """Hidden files do not count, nor what is written before the config: a crash may leave them."""
         if self.path.exists() and not self.path.is_dir():
             raise RunDirectoryError(f"{self.path} is a file; choose another --out")
-        return self.path.exists() and any(entry.name != REVISION and not entry.name.startswith(".") for entry in self.path.iterdir())
+        early = (REVISION, INPUTS)
+        return self.path.exists() and any(entry.name not in early and not entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _refuse_other_config(self) -> None:
         difference = first_difference(load_config(self.config, self.path / CONFIG), self.config) or self._other_input()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.checks import POSITIVE, at_least, require, require_rising
 from learners.batches import Batch
 from learners.networks import MLP, Normaliser
 
@@ -30,6 +31,11 @@ class DynamicsConfig:
     """Adam's"""
     bf16: bool = True
     """matrix products in bfloat16"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "batch_size", "members", "elites", "hidden")
+        require(self, POSITIVE, "learning_rate")
+        require_rising(self, "elites", "members")
 
 
 PAPER = DynamicsConfig(steps=1_000_000, members=7, elites=5, hidden=(400, 400, 400, 400))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.checks import POSITIVE, SHARE, Rule, at_least, require
 from learners.batches import TensorData
 from learners.networks import MLP, Normaliser
 from learners.policy import GaussianPolicy
@@ -37,6 +38,12 @@ class FqeConfig:
     """discount a control step: 33 steps ahead, as far as so few gradient steps carry a reward back"""
     polyak: float = 0.02
     """share that the target network takes over a step"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "batch_size", "members", "hidden")
+        require(self, POSITIVE, "learning_rate")
+        require(self, SHARE, "polyak")
+        require(self, Rule("from 0 to below 1", lambda value: 0 <= value < 1), "gamma")  # the values' level is a mean reward / (1 - gamma)
 
 
 PAPER = FqeConfig(steps=50_000, hidden=(256, 256), learning_rate=3e-4, gamma=0.99, polyak=0.005)

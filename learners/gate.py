@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
+
 
 @dataclass(frozen=True)
 class GateConfig:
@@ -20,6 +22,12 @@ class GateConfig:
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
     max_kl: float = 1.0
     """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "horizon")
+        require(self, at_least(2), "starts")  # a standard error needs two
+        require(self, NOT_NEGATIVE, "confidence_z")
+        require(self, POSITIVE, "max_kl")
 
 
 PAPER = GateConfig(confidence_z=0.0, max_kl=float("inf"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.checks import OPEN_SHARE, POSITIVE, SHARE, at_least, require
 from learners.batches import Batch
 from learners.networks import MLP
 from learners.value import Value
@@ -38,6 +39,12 @@ class IqlConfig:
     """share of Q that the target network takes over a step"""
     bf16: bool = True
     """matrix products in bfloat16"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "batch_size", "q_hidden", "v_hidden", "n_step")
+        require(self, POSITIVE, "learning_rate")
+        require(self, OPEN_SHARE, "expectile")
+        require(self, SHARE, "gamma", "polyak")
 
 
 PAPER = IqlConfig(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from common.checks import NOT_NEGATIVE, POSITIVE, SHARE, at_least, require
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.value import Value
@@ -41,6 +42,12 @@ class PpoConfig:
     """if set, an update ends early once the mean KL from the acting policy exceeds it"""
     bf16: bool = False
     """matrix products in bfloat16"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "epochs", "minibatches")
+        require(self, POSITIVE, "clip_ratio", "policy_lr", "value_lr", "max_grad_norm", "desired_kl", "max_kl")
+        require(self, NOT_NEGATIVE, "entropy_weight")
+        require(self, SHARE, "gamma", "gae_lambda")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from common.run_directory import RunDirectory
 from loop.config import PRESETS, LoopConfig
 from loop.report import table_rows, write_report
 from loop.stages import STAGES, Context
+from twin.evaluate import straight_command
+from twin.terrain import find_terrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +32,18 @@ class LoopArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
+    find_terrain(wanted.config.terrain)  # this and the next before anything is written
+    for speed in wanted.config.measure.commands:
+        straight_command(speed)
     run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
+    page = wanted.out / "report" / "index.html"
     with run_directory as directory, Reporter(directory.metrics) as report:
+        finished = page.exists() and all(directory.stage_result(name) for name in STAGES)
         done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
     stages, seconds = done["measure"]["result"], {name: stage["seconds"] for name, stage in done.items()}
-    result = {"stages": stages, "seconds": seconds, "report": str(wanted.out / "report" / "index.html")}
+    result = {"stages": stages, "seconds": seconds, "report": str(page)}
     write_json(wanted.out / "result.json", result)
-    for note in write_report(wanted.out, wanted.config, stages, seconds):
+    for note in [] if finished else write_report(wanted.out, wanted.config, stages, seconds):
         print(note, file=sys.stderr)
     if wanted.json:
         emit(result, as_json=True)

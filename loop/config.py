@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.checks import NOT_NEGATIVE, at_least, require, require_rising
+from common.errors import ConfigError
 from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
 from offline_finetune.finetune import FinetuneConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
@@ -27,6 +29,11 @@ class CollectConfig:
     vx_high: float = 1.3
     """fastest commanded speed, m/s"""
 
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "episode_steps")
+        require(self, at_least(2), "sessions")
+        require_rising(self, "vx_low", "vx_high")
+
 
 @dataclass(frozen=True)
 class MeasureConfig:
@@ -42,6 +49,12 @@ class MeasureConfig:
     """draws how the robots start; the same for every stage and run"""
     video_steps: int = 400
     """control steps of a video; 0 makes none"""
+
+    def __post_init__(self) -> None:
+        if not self.commands:
+            raise ConfigError("commands is empty; give at least one forward speed, m/s")
+        require(self, at_least(1), "trials", "steps")
+        require(self, NOT_NEGATIVE, "seed", "video_steps")
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.checks import at_least, require
 from common.command_line import RunArguments, Settings, parse
 from common.files import write_json
 from common.reporter import Reporter
 from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
+from loop.inputs import load_trainable, sha256_of_files
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import PRESETS, FinetuneConfig, finetune
 from offline_finetune.report import write_report
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
-from twin.terrain import find_terrain
+from twin.terrain import Terrain, find_terrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,9 @@ class FinetuneArguments(RunArguments):
     """trials of that comparison"""
     config: Settings[FinetuneConfig] = field(default_factory=FinetuneConfig)
 
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "trials")
+
 
 COMPARED_COMMANDS = (0.5, 0.8)  # m/s
 TRIAL_STEPS = 1000  # control steps, 20 s
@@ -43,14 +48,18 @@ TRIAL_STEPS = 1000  # control steps, 20 s
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
-    policy = load_artifact(wanted.policy)  # this and the next two before anything is written
-    find_terrain(wanted.terrain)
-    dataset = build_dataset(list_episodes(wanted.logs), wanted.config.holdout_share, wanted.seed)
-    inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "logs": wanted.logs.resolve()}
+    policy = load_trainable(wanted.policy)  # this and the next two before anything is written
+    terrain = find_terrain(wanted.terrain)
+    logs = list_episodes(wanted.logs)
+    dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
+    inputs = {
+        "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": terrain,
+        "trials": wanted.trials,
+    }  # fmt: skip
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
         result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
-    evidence = result.evidence | {"twin": _compare(wanted, result.policy)}
+    evidence = result.evidence | {"twin": _compare(wanted, terrain, result.policy)}
     write_json(wanted.out / "evidence.json", evidence)
     page = write_report(wanted.out, evidence)
     shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
@@ -58,9 +67,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _compare(wanted: FinetuneArguments, new: Path) -> dict[str, Any]:
+def _compare(wanted: FinetuneArguments, terrain: Terrain, new: Path) -> dict[str, Any]:
     """Old and new policy on the twin, the same starts for both."""
-    terrain = find_terrain(wanted.terrain)
     comparison: dict[str, Any] = {"terrain": terrain.name}
     for name, path in (("old", wanted.policy), ("new", new)):
         artifact = load_artifact(path)

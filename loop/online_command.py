@@ -12,9 +12,9 @@ from common.reporter import Reporter
 from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
+from loop.inputs import load_trainable
 from loop.robots import twin_station
 from online_finetune.online import PRESETS, OnlineConfig, OnlineFinetuner, load_value
-from robot.policy_artifact import load_artifact
 from twin.terrain import find_terrain
 
 
@@ -34,8 +34,8 @@ class OnlineArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("online", OnlineArguments, arguments, PRESETS)
-    policy = load_artifact(wanted.policy)  # this and the next two before anything is written
-    load_value(wanted.value)
+    policy = load_trainable(wanted.policy)  # this and the next two before anything is written
+    load_value(wanted.value, policy.metadata.layout.size)
     terrain = find_terrain(wanted.terrain)
     began = time.monotonic()
     inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": wanted.terrain}

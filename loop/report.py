@@ -74,10 +74,10 @@ def _curve(axis: Any, rows: list[dict[str, str]], names: tuple[str, ...], title:
 def _film(out: Path, report: Path, config: LoopConfig) -> list[str | None]:
     if config.measure.video_steps == 0:
         return []
-    terrain, notes = find_terrain(config.terrain), []
+    terrain, command, notes = find_terrain(config.terrain), straight_command(config.measure.commands[0]), []
     for stage in POLICY_STAGES:
         policy = load_artifact(out / stage / "policy.onnx")
-        frames = record_walk(policy, terrain, straight_command(config.measure.commands[0]), config.measure.seed, config.measure.video_steps)
+        frames = record_walk(policy, terrain, command, config.measure.seed, config.measure.video_steps, policy.metadata.layout)
         notes.append(write_video(frames, terrain, report / f"{stage}.mp4"))
     return notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
 from common.errors import QuadloopError
-from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.ppo import Ppo, PpoConfig
 from learners.value import Value
@@ -41,10 +43,16 @@ class OnlineConfig:
     """fastest commanded speed at first, m/s"""
     vx_high: float = 1.6
     """fastest commanded speed in the end, m/s"""
-    vx_step: float = 0.05
+    vx_step: float = 0.03
     """the fastest commanded speed grows by this after an update without a fall and shrinks by it after two falls or more, m/s"""
-    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=1e-4, value_lr=2e-4))
+    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=20, minibatches=4, policy_lr=3e-4, value_lr=5e-4))
     """the learner"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "steps_per_update", "episode_steps")
+        require(self, POSITIVE, "exploration_std")
+        require(self, NOT_NEGATIVE, "vx_step")
+        require_rising(self, "vx_low", "vx_start", "vx_high")
 
 
 PRESETS = {
@@ -52,6 +60,12 @@ PRESETS = {
     "demo": OnlineConfig(),
     "paper": OnlineConfig(ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)),
 }
+
+EMPTY_EPISODES = 10
+"""So many in a row without a step say that the robot cannot walk at all, and that asking again does not help."""
+
+MAX_LAYER = 8192
+"""Units; a value function with a wider layer is none of ours."""
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Called as report("online", steps, total, figures) after every update."""
@@ -68,7 +82,7 @@ class OnlineFinetuner:
         self.policy = policy_of_graph(policy_path.read_bytes())
         with torch.no_grad():
             self.policy.log_std.clamp_(max=float(np.log(config.exploration_std)))
-        self.value, self.reward_scale = load_value(value_path)
+        self.value, self.reward_scale = load_value(value_path, self.parent.metadata.layout.size)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.updates, self.falls = 0, 0, 0
@@ -93,6 +107,8 @@ class OnlineFinetuner:
         batch = on_policy_batch(
             episodes, self.artifact.sha256, self.policy, self.value, self.reward_scale, self.config.ppo.gamma, self.config.ppo.gae_lambda
         )
+        if len(batch.actions) == 0:
+            raise QuadloopError(f"no step in {directory} has a measured velocity; see to the velocity source, then --resume")
         figures = self.ppo.update(batch, self.generator)
         self._account(summaries)
         self.artifact = self._export()
@@ -117,6 +133,8 @@ class OnlineFinetuner:
             plan = commands.draw(min(self.config.episode_steps, missing), self.rng)
             summaries.append(self.collector.collect(directory / f"episode_{len(summaries):03d}.hdf5", plan))
             missing -= summaries[-1].steps
+            if not any(summary.steps for summary in summaries[-EMPTY_EPISODES:]) and len(summaries) >= EMPTY_EPISODES:
+                raise QuadloopError(f"{EMPTY_EPISODES} episodes in a row ended before their first step; see to the robot, then --resume")
         return summaries
 
     def _account(self, summaries: list[EpisodeSummary]) -> None:
@@ -150,22 +168,41 @@ class OnlineFinetuner:
         if not path.exists():
             return
         state = load_checkpoint(path)
-        self.policy.load_state_dict(state["policy"])
-        self.value.load_state_dict(state["value"])
-        self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
-        self.generator.set_state(state["generator"])
-        self.steps, self.updates, self.falls = (state["counters"][name] for name in ("steps", "updates", "falls"))
-        self.vx_high = state["vx_high"]
+        try:
+            self.policy.load_state_dict(state["policy"])
+            self.value.load_state_dict(state["value"])
+            self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
+            self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
+            self.generator.set_state(state["generator"])
+            self.steps, self.updates, self.falls = (state["counters"][name] for name in ("steps", "updates", "falls"))
+            self.vx_high = state["vx_high"]
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path} does not fit this config: {str(error).splitlines()[0]}") from error
 
 
-def load_value(path: Path) -> tuple[Value, float]:
-    """V of the offline stage and the scale of the rewards it was fitted to."""
+def load_value(path: Path, observation_size: int) -> tuple[Value, float]:
+    """V of the offline stage, for observations of that size, and the scale (above 0) of the rewards it was fitted to.
+
+    CheckpointError if the file cannot be read, QuadloopError if it holds anything else.
+    """
     content: dict[str, Any] = load_checkpoint(path)
     try:
-        sizes = content["sizes"]
-        value = Value(sizes[0], tuple(sizes[1:-1]))
-        value.load_state_dict(content["value"])
-        return value, float(content["reward_scale"])
-    except (KeyError, TypeError, RuntimeError, IndexError) as error:
+        value, reward_scale = _value_of(content["sizes"], content["value"]), float(content["reward_scale"])
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise QuadloopError(f"{path} holds no value function of the offline stage; run `quadloop finetune` first") from error
+    if content["sizes"][0] != observation_size:
+        raise QuadloopError(
+            f"{path} is for observations of {content['sizes'][0]} values, the policy's have {observation_size}; take both from one run"
+        )
+    if not (math.isfinite(reward_scale) and reward_scale > 0):
+        raise QuadloopError(f"{path}: reward_scale is {reward_scale}, no finite number above 0; run `quadloop finetune` again")
+    return value, reward_scale
+
+
+def _value_of(sizes: list[int], state: dict[str, Any]) -> Value:
+    """V with these layer sizes, input first; ValueError for sizes that no value function of ours has: a file decides about memory."""
+    if not all(isinstance(size, int) and 1 <= size <= MAX_LAYER for size in sizes) or sizes[-1] != 1:
+        raise ValueError("no layer sizes of a value function")
+    value = Value(sizes[0], tuple(sizes[1:-1]))
+    value.load_state_dict(state)
+    return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from common.checks import POSITIVE, SHARE, Rule, at_least, require, require_rising
 from robot import go1, safety
 from robot.observation import trot_command
 from sim_pretrain import reward
@@ -45,6 +46,14 @@ class EnvironmentConfig:
     """a trunk lower than this above the floor ends the episode, m"""
     penalties: reward.PenaltyWeights = field(default_factory=reward.PenaltyWeights)
     """weights of the penalties"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "num_robots")
+        require(self, Rule(f"at least a control step, {go1.CONTROL_DT} s", lambda value: value >= go1.CONTROL_DT), "episode_s", "command_s")
+        require(self, POSITIVE, "gait_frequency")
+        require(self, SHARE, "standing_share", "curriculum_start")
+        for name in ("vx", "vy", "yaw_rate", "gait_frequency"):
+            require_rising(self, name)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.checks import POSITIVE, at_least, require
 from learners.advantages import generalised_advantages
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.onnx_graph import export_policy
@@ -52,6 +53,10 @@ class PretrainConfig:
     """the learner"""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """the task"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
+        require(self, POSITIVE, "initial_std", "deployed_std")
 
 
 PRESETS = {

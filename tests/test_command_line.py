@@ -28,6 +28,8 @@ def run(arguments):
     print("chatter")
     if wanted.do == "fail":
         raise QuadloopError("the floor is\\nmissing; build one")
+    if wanted.do == "write":
+        open("/dev/null/report", "w")
     if wanted.do == "lack":
         import rclpy_of_no_one
     if wanted.do == "extra":
@@ -133,6 +135,29 @@ def test_an_expected_failure_is_one_line(made: list[str]) -> None:
     answer = run_made(made, "--do", "fail", "--json")
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == "chatter\nquadloop: error: the floor is missing; build one\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(made: list[str]) -> None:
+    answer = run_made(made, "--do", "write", "--json")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "chatter\nquadloop: error: /dev/null/report: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("loop", "--out", "no-such-run"),
+        ("pretrain", "--out", "no-such-run"),
+        ("finetune", "--policy", "x", "--logs", "x", "--out", "no-such-run"),
+        ("online", "--policy", "x", "--value", "x", "--out", "no-such-run"),
+        ("evaluate", "--policy", "x"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_negative_seed_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert quadloop.main([*arguments, "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "quadloop: error: --seed must be 0 or more, not -1\n"
+    assert not Path("no-such-run").exists()
 
 
 def test_a_missing_extra_is_named(made: list[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
+from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchTwin, InitialSpread
 from twin.evaluate import Policy, Walkers
 from twin.terrain import Terrain
@@ -21,10 +22,12 @@ WIDTH, HEIGHT = 320, 240
 _TIMEOUT_S = 300
 
 
-def record_walk(policy: Policy, terrain: Terrain, command: NDArray[np.float64], seed: int, steps: int = 500) -> NDArray[np.float64]:
+def record_walk(
+    policy: Policy, terrain: Terrain, command: NDArray[np.float64], seed: int, steps: int = 500, layout: ObservationLayout = GO1_LAYOUT
+) -> NDArray[np.float64]:
     """Positions (F, 19) of one robot walking with the mean action, one frame every 0.04 s; it goes on after a fall."""
     with BatchTwin(terrain, 1) as twin:
-        walkers = Walkers(twin, command[None])
+        walkers = Walkers(twin, command[None], layout)
         walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed), InitialSpread(yaw_rad=0.0))  # the camera looks along y
         frames = []
         for step in range(steps):

@@ -95,6 +95,7 @@ def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "revision").write_text("unknown\n")
+    (tmp_path / "inputs.json").write_text('{"seed": 1}\n')
     (tmp_path / ".config.yaml.123.tmp").write_text("ste")
     RunDirectory(tmp_path, Config())
     assert (tmp_path / "config.yaml").exists()

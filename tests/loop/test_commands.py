@@ -1,12 +1,16 @@
 """`quadloop finetune` and `quadloop online` at toy size, and what they refuse."""
 
 import json
+from functools import partial
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from quadloop import main
 from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.policy_artifact import load_artifact, write_artifact
 
 SMALL = [
     "--uni-o4.improvement-steps", "10", "--uni-o4.gate-period", "10", "--uni-o4.iql.steps", "10", "--uni-o4.dynamics.steps", "10",
@@ -68,6 +72,62 @@ def test_finetune_refuses_before_it_writes(write_policy, tmp_path, capsys):
 def test_finetune_without_logs(write_policy, tmp_path, capsys, logs, complaint):
     assert finetune(write_policy().path, tmp_path / logs, tmp_path / "out") == 1
     assert complaint in capsys.readouterr().err
+
+
+def foreign(tmp_path):
+    """A policy that acts as an artifact must, through a graph that quadloop did not make."""
+    mean = onnx.helper.make_node("MatMul", ["observation_history", "w"], ["action_mean"])
+    std = onnx.helper.make_node("Abs", ["s"], ["action_std"])
+    weights = [numpy_helper.from_array(np.full(shape, 0.1, dtype=np.float32), name) for name, shape in (("w", (290, 12)), ("s", (12,)))]
+    value_info = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    outputs = [value_info("action_mean", shape=["batch", 12]), value_info("action_std", shape=[12])]
+    graph = onnx.helper.make_graph([mean, std], "other", [value_info("observation_history", shape=["batch", 290])], outputs, weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    return write_artifact(tmp_path / "foreign.onnx", model.SerializeToString(), "pretrained", None).path
+
+
+def test_a_policy_that_cannot_be_trained_on_is_refused_before_anything_is_written(tmp_path, capsys):
+    policy, out = foreign(tmp_path), tmp_path / "out"
+    for run in (finetune, online):
+        assert run(policy, tmp_path, out) == 1
+        assert_refused(capsys, out, f"{policy}: the graph is not a plain multilayer perceptron")
+    assert main(["evaluate", "--policy", str(policy), "--trials", "1", "--steps", "1"]) == 0
+
+
+def test_finetune_is_not_resumed_with_other_inputs(collect, tmp_path, capsys):
+    run, _ = collect(steps=90)
+    policy, out = run / "pretrained" / "policy.onnx", tmp_path / "out"
+    assert finetune(policy, run / "logs", out, *SMALL) == 0
+    moved = tmp_path / "moved"
+    (run / "logs").rename(moved)
+    assert finetune(policy, moved, out, *SMALL, "--resume") == 0
+    capsys.readouterr()
+    for name, value in {"terrain": "mattress", "trials": "3"}.items():
+        assert finetune(policy, moved, out, *SMALL, f"--{name}", value, "--resume") == 1
+        assert f"holds a run of another config ({name} is " in capsys.readouterr().err
+    list_episodes(moved)[0].rename(moved / "session_00" / "episode_9000.hdf5")
+    assert finetune(policy, moved, out, *SMALL, "--resume") == 1
+    assert "holds a run of another config (logs_sha256 is " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--terrain", "swamp"], "unknown terrain 'swamp'"),
+        (["--measure.commands", "0.5", "9"], "beyond 5 m/s"),
+        (["--measure.trials", "0"], "trials is 0"),
+        (["--collect.sessions", "1"], "sessions is 1"),
+        (["--online.ppo.epochs", "0"], "epochs is 0"),
+    ],
+)
+def test_the_loop_refuses_before_it_writes(tmp_path, capsys, arguments, complaint):
+    assert main(["loop", "--preset", "smoke", "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert_refused(capsys, tmp_path / "out", complaint)
+
+
+def test_finetune_compares_at_least_once(tmp_path, capsys):
+    assert finetune(tmp_path / "x.onnx", tmp_path, tmp_path / "out", "--trials", "0") == 1
+    assert_refused(capsys, tmp_path / "out", "trials is 0; it must be at least 1")
 
 
 def test_online_refuses_before_it_writes(write_policy, tmp_path, capsys):

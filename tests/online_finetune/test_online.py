@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from common.errors import QuadloopError
-from learners.checkpoint import save_checkpoint
+from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.ppo import PpoConfig
 from online_finetune.online import OnlineConfig, OnlineFinetuner, load_value
 from robot.episode_log import list_episodes, read_episode
 from robot.policy_artifact import load_artifact
+from robot.still_driver import StillVelocity
 
 STANDING_UP = 77  # control periods, 1.5 s, before the policy acts
 TINY = OnlineConfig(
@@ -105,6 +106,37 @@ def test_slower_commands_after_two_falls(make, falls, expected):
     assert tuner.vx_high == pytest.approx(expected)
 
 
+def test_a_robot_that_falls_at_once_is_not_asked_for_ever(make, tmp_path):
+    tuner = make(falls_at=STANDING_UP + 1, falls=1000)
+    with pytest.raises(QuadloopError, match="10 episodes in a row ended before their first step"):
+        tuner.iterate()
+    assert (tuner.steps, tuner.updates) == (0, 0)
+
+
+class Blind(StillVelocity):
+    """A velocity source that never measures anything."""
+
+    def read(self, state):
+        return replace(super().read(state), valid=False)
+
+
+def test_nothing_is_learnt_from_steps_without_a_velocity(make):
+    tuner = make()
+    tuner.collector.station = replace(tuner.collector.station, velocity=Blind())
+    with pytest.raises(QuadloopError, match="update_0000 has a measured velocity"):
+        tuner.iterate()
+
+
+@pytest.mark.parametrize("damage", [{"policy": None}, {"counters": {}}, {"counters": 3}, {"generator": torch.zeros(3)}])
+def test_a_checkpoint_that_does_not_fit_is_refused_on_one_line(make, tmp_path, damage):
+    make().iterate()
+    path = tmp_path / "online" / "checkpoint.pt"
+    save_checkpoint(path, load_checkpoint(path) | damage)
+    with pytest.raises(QuadloopError, match=r"checkpoint\.pt does not fit this config") as refusal:
+        make()
+    assert "\n" not in str(refusal.value)
+
+
 def test_commands_never_get_slower_than_at_the_start(make):
     tuner = make(falls_at=STANDING_UP + 8, falls=2)
     tuner.iterate()
@@ -112,8 +144,9 @@ def test_commands_never_get_slower_than_at_the_start(make):
 
 
 def test_commands_lie_between_the_slowest_and_the_fastest(make, tmp_path):
-    make(replace(TINY, episode_steps=4)).iterate()
-    speeds = np.concatenate([read_episode(path).command[:, 0] for path in list_episodes(tmp_path / "online" / "episodes")])
+    make(replace(TINY, steps_per_update=240, episode_steps=60)).iterate()
+    paths = list_episodes(tmp_path / "online" / "episodes")
+    speeds = np.concatenate([read_episode(path).command[:10, 0] for path in paths])  # before they slow down to a stop
     assert 0.2 <= speeds.min() < speeds.max() <= 0.5
 
 
@@ -123,5 +156,32 @@ def test_what_is_no_value_of_the_offline_stage_is_refused_on_one_line(tmp_path, 
     if content is not None:
         save_checkpoint(path, content)
     with pytest.raises(QuadloopError, match=r"other\.pt") as refusal:
-        load_value(path)
+        load_value(path, 290)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_value_is_loaded_with_its_scale(value_path):
+    value, reward_scale = load_value(value_path, 290)
+    assert value(torch.zeros(2, 290)).shape == (2,)
+    assert reward_scale == 10.0
+
+
+def test_a_value_for_other_observations_is_refused(value_path):
+    with pytest.raises(QuadloopError, match=r"value\.pt is for observations of 290 values, the policy's have 174"):
+        load_value(value_path, 174)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_says_nothing_is_refused(value_path, scale):
+    save_checkpoint(value_path, load_checkpoint(value_path) | {"reward_scale": scale})
+    with pytest.raises(QuadloopError, match=r"value\.pt: reward_scale is .*, no finite number above 0"):
+        load_value(value_path, 290)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"sizes": [290, 10**9, 1]}, {"sizes": []}, {"sizes": [290, -3, 1]}, {"value": 3}, {"reward_scale": "a"}]
+)
+def test_a_damaged_value_is_refused(value_path, damage):
+    save_checkpoint(value_path, load_checkpoint(value_path) | damage)
+    with pytest.raises(QuadloopError, match=r"value\.pt holds no value function of the offline stage"):
+        load_value(value_path, 290)

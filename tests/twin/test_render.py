@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robot import go1
+from robot.observation import GO1_LAYOUT
 from twin.evaluate import straight_command
 from twin.model import standing_qpos
 from twin.render import record_walk, write_video
@@ -18,6 +21,18 @@ def test_a_walk_is_recorded_25_times_a_second():
     assert frames.shape == (5, 19)
     assert np.isfinite(frames).all()
     assert np.abs(frames[:, 7:] - go1.DEFAULT_JOINT_POS).max() < 0.5  # it settles on its feet
+
+
+def test_a_policy_is_shown_histories_of_its_own_layout():
+    seen = []
+
+    class Watching(Still):
+        def act(self, observation_history):
+            seen.append(observation_history.shape)
+            return super().act(observation_history)
+
+    record_walk(Watching(), FLAT, straight_command(0.5), seed=0, steps=1, layout=replace(GO1_LAYOUT, history=3))
+    assert seen == [(1, 3 * 58)]
 
 
 def test_without_a_gl_library_there_is_a_note_and_no_picture(tmp_path, monkeypatch):

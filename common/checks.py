@@ -1,0 +1,45 @@
+"""What a config's values must be: a line for each rule in its `__post_init__`, and one line for whoever breaks it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from common.errors import ConfigError
+from common.typed_values import show
+
+
+class Rule(NamedTuple):
+    """What a number must be, in words and as a test that NaN does not pass."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+POSITIVE = Rule("above 0", lambda value: value > 0)
+NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
+SHARE = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
+OPEN_SHARE = Rule("above 0 and below 1", lambda value: 0 < value < 1)
+
+
+def at_least(least: int) -> Rule:
+    """`least` or more."""
+    return Rule(f"at least {least}", lambda value: value >= least)
+
+
+def require(config: object, rule: Rule, *names: str) -> None:
+    """ConfigError unless every field in `names` keeps the rule: its number, each number of its tuple; None always does."""
+    for name in names:
+        value = getattr(config, name)
+        if not all(number is None or rule.holds(number) for number in (value if isinstance(value, tuple) else (value,))):
+            raise ConfigError(f"{name} is {show(value)}; it must be {rule.words}")
+
+
+def require_rising(config: object, *names: str) -> None:
+    """ConfigError unless the numbers in the fields `names`, taken one after the other, never fall; a tuple counts as its numbers."""
+    values = [getattr(config, name) for name in names]
+    numbers = [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
+    if not all(low <= high for low, high in itertools.pairwise(numbers)):
+        given = ", ".join(f"{name} is {show(value)}" for name, value in zip(names, values, strict=True))
+        raise ConfigError(f"{given}; give the smaller number first" if len(names) == 1 else f"{given}; they must not fall in this order")
