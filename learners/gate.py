@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
+from common.checks import NOT_NEGATIVE, at_least, require
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class GateConfig:
         require(self, at_least(1), "horizon")
         require(self, at_least(2), "starts")  # a standard error needs two
         require(self, NOT_NEGATIVE, "confidence_z")
-        require(self, POSITIVE, "max_kl")
 
 
 PAPER = GateConfig(confidence_z=0.0, max_kl=float("inf"))

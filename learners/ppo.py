@@ -45,8 +45,8 @@ class PpoConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "epochs", "minibatches")
-        require(self, POSITIVE, "clip_ratio", "policy_lr", "value_lr", "max_grad_norm", "desired_kl", "max_kl")
-        require(self, NOT_NEGATIVE, "entropy_weight")
+        require(self, POSITIVE, "clip_ratio", "max_grad_norm", "desired_kl", "max_kl")
+        require(self, NOT_NEGATIVE, "policy_lr", "value_lr", "entropy_weight")  # a rate of 0 leaves its network as it is
         require(self, SHARE, "gamma", "gae_lambda")
 
 
