@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 from common.files import sha256_of_file
+from robot import go1
+from robot.artifact_metadata import layout_json
 from robot.control_loop import ControlLoop
 from robot.episode import EpisodeAttributes
 from robot.episode_log import EpisodeLogError, EpisodeWriter, list_episodes, read_episode
-from robot.observation import trot_command
+from robot.observation import GO1_LAYOUT, trot_command
 from robot.pace import RealTime
 from robot.run_episode import EpisodePlan, run_episode
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
@@ -30,7 +32,8 @@ def rehearse(path: Path, steps: int) -> None:
     driver, policy = StillDriver(clock=time.monotonic), StillPolicy()
     driver.connect()
     loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd))
-    attributes = EpisodeAttributes("unitree_go1", "", 0.02, "{}", "{}", "rehearsal", "still", velocity_source="still")
+    layout = layout_json(GO1_LAYOUT)
+    attributes = EpisodeAttributes(go1.NAME, "", go1.CONTROL_DT, layout, "{}", "rehearsal", "still", velocity_source="still")
     with EpisodeWriter(path, attributes) as writer:
         run_episode(driver, StillVelocity(), loop, RealTime(), EpisodePlan(steps, lambda _: trot_command()), writer)
 

@@ -6,21 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from learners.transitions import Transitions
+from robot.artifact_metadata import layout_from_json
 from robot.episode import Episode
 from robot.episode_log import read_episode
+from robot.observation import ObservationLayout
 
 BoolArray = NDArray[np.bool_]
 Float32Array = NDArray[np.float32]
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
+
+
+HoldoutBy = Literal["session", "episode"]
+FOR_TWO: dict[HoldoutBy, int] = {"session": 3, "episode": 4}
+"""With so many groups at least two are held out: one alone gives no interval."""
 
 
 class DatasetError(QuadloopError):
@@ -32,7 +39,8 @@ class DatasetReport:
     """What is in a data set and what is not: train + holdout + dropped = steps."""
 
     sessions: tuple[str, ...]  # all, in the order in which they were first met
-    holdout_sessions: tuple[str, ...]
+    holdout_sessions: tuple[str, ...]  # empty where single episodes are held out
+    holdout_by: HoldoutBy  # "episode" where all usable rows are of one session
     episodes: int
     steps: int  # rows of all episode logs
     train_steps: int
@@ -44,12 +52,16 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class RobotDataset:
-    """Histories (290,), oldest frame first, actions before the clip, rewards a step; train and holdout share no session."""
+    """Histories (290,), oldest frame first, actions clipped to +-10, rewards a step; train and holdout share no group.
+
+    A group is a session or, where report.holdout_by says so, an episode; rows of one group are not independent.
+    """
 
     train: Transitions
     holdout: Transitions
-    holdout_sessions: NDArray[np.int64]  # of each held-out row, its place in report.holdout_sessions: rows of one are not independent
+    holdout_sessions: NDArray[np.int64]  # group of each held-out row: place in report.holdout_sessions, or of its log in the given order
     report: DatasetReport
+    layout: ObservationLayout  # of every observation
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class UsableRows:
     """The kept rows of one episode, flattened histories, and what was dropped."""
 
     session: str
+    layout_json: str
     observations: Float32Array  # (K, 290)
     next_observations: Float32Array  # (K, 290)
     actions: Float32Array  # (K, 12)
@@ -71,24 +84,26 @@ class UsableRows:
 
 
 def build_dataset(episode_paths: Sequence[Path], holdout_share: float = 0.2, seed: int = 0) -> RobotDataset:
-    """The transitions of the episode logs, in the given order; whole sessions, at most `holdout_share` of the rows, are held out.
+    """The transitions of the episode logs, in the given order; whole sessions, about `holdout_share` of the rows, are held out.
 
-    Steps of one session share a floor, a battery and an operator: held-out rows of a seen session would flatter every estimate.
-    DatasetError if there is nothing to learn from or nothing to hold out.
+    Steps of one session share a floor, a battery and an operator: held-out rows of a seen session flatter every estimate. Where
+    there is only one session, whole episodes are held out and the report says so. DatasetError if there is nothing to learn from
+    or nothing to hold out.
     """
     if not 0 <= holdout_share < 1:
         raise DatasetError(f"the share to hold out is {holdout_share:g}; it must be at least 0 and below 1")
     parts = read_all(episode_paths)
-    sizes: Counter[str] = Counter()
-    for part in parts:
-        sizes[part.session] += len(part)
-    holdout = held_out_sessions(sizes, holdout_share, seed)
-    report = _report(parts, holdout)
-    if report.train_steps == 0:
-        raise DatasetError(f"none of {report.steps} steps in {report.episodes} episode logs can be learnt from; dropped: {report.dropped}")
-    labels = [(report.holdout_sessions.index(part.session), len(part)) for part in parts if part.session in holdout]
-    holdout_sessions = np.repeat(*np.array(labels, dtype=np.int64).reshape(-1, 2).T)
-    return RobotDataset(_joined(parts, frozenset(sizes) - holdout), _joined(parts, holdout), holdout_sessions, report)
+    if not any(map(len, parts)):
+        raise DatasetError(f"no step of {len(parts)} episode logs can be learnt from; dropped: {dict(_dropped(parts))}")
+    groups, holdout_by = holdout_groups(parts)
+    lengths = np.array([len(part) for part in parts])
+    taken = held_out_groups(np.bincount(groups, lengths), holdout_share, seed, FOR_TWO[holdout_by])
+    held = np.isin(groups, list(taken))
+    labels = np.repeat(groups[held], lengths[held])
+    if holdout_by == "session":
+        labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    layout = layout_from_json(parts[0].layout_json)
+    return RobotDataset(_joined(parts, ~held), _joined(parts, held), labels, _report(parts, held, holdout_by), layout)
 
 
 def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
@@ -122,6 +137,7 @@ def usable_rows(episode: Episode) -> UsableRows:
         truncated[-1] = not episode.terminated[keep][-1]
     return UsableRows(
         session=episode.attributes.session,
+        layout_json=episode.attributes.layout_json,
         observations=episode.observations[keep].reshape(-1, size),
         next_observations=following[keep].reshape(-1, size),
         actions=episode.actions[keep],
@@ -133,22 +149,40 @@ def usable_rows(episode: Episode) -> UsableRows:
     )
 
 
-def held_out_sessions(sizes: Counter[str], share: float, seed: int) -> frozenset[str]:
-    """Sessions in random order, each taken if the held-out rows stay within `share` of all; at least the smallest one."""
+def holdout_groups(parts: Sequence[UsableRows]) -> tuple[NDArray[np.int64], HoldoutBy]:
+    """What of the E episodes can only be held out together (E,): sessions, as they were first met, or each for itself if there is but one.
+
+    Sessions without a usable row do not count.
+    """
+    if len({part.session for part in parts if len(part)}) < 2:
+        return np.arange(len(parts)), "episode"
+    sessions = list(dict.fromkeys(part.session for part in parts))
+    return np.array([sessions.index(part.session) for part in parts]), "session"
+
+
+def held_out_groups(sizes: NDArray[Any], share: float, seed: int, for_two: int) -> frozenset[int]:
+    """Which of G groups of so many rows (G,) to hold out: in random order, each taken if the held-out rows stay within `share` of all.
+
+    At least the smallest one, of `for_two` groups with rows the two smallest, even if that is more than `share`. DatasetError if
+    there is one group only.
+    """
     if share == 0:
         return frozenset()
-    if len(sizes) < 2:
-        raise DatasetError("all episode logs are of one session, so none can be held out; add a session or hold out a share of 0")
-    budget, taken = share * sizes.total(), set()
-    for session in np.random.default_rng(seed).permutation(sorted(sizes)).tolist():
-        if sizes[session] <= budget:
-            taken.add(session)
-            budget -= sizes[session]
-    return frozenset(taken or {min(sizes, key=lambda session: (sizes[session], session))})
+    groups = np.flatnonzero(sizes)
+    if len(groups) < 2:
+        raise DatasetError("only one episode log holds usable steps, so none can be held out; add another episode")
+    budget, taken = share * sizes.sum(), set()
+    for group in np.random.default_rng(seed).permutation(groups).tolist():
+        if sizes[group] <= budget:
+            taken.add(group)
+            budget -= sizes[group]
+    smallest = [group for group in groups[np.argsort(sizes[groups], kind="stable")].tolist() if group not in taken]
+    missing = (2 if len(groups) >= for_two else 1) - len(taken)
+    return frozenset(taken.union(smallest[: max(missing, 0)]))
 
 
-def _joined(parts: Sequence[UsableRows], sessions: frozenset[str]) -> Transitions:
-    chosen = [part for part in parts if part.session in sessions and len(part)]
+def _joined(parts: Sequence[UsableRows], wanted: BoolArray) -> Transitions:
+    chosen = [part for part, want in zip(parts, wanted, strict=True) if want and len(part)]
 
     def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(parts[0], name)[:0], *(getattr(part, name) for part in chosen)])
@@ -164,19 +198,23 @@ def _joined(parts: Sequence[UsableRows], sessions: frozenset[str]) -> Transition
     )
 
 
-def _report(parts: Sequence[UsableRows], holdout: frozenset[str]) -> DatasetReport:
-    dropped: Counter[str] = sum((part.dropped for part in parts), Counter())
-    held = sum(len(part) for part in parts if part.session in holdout)
-    kept = sum(len(part) for part in parts)
-    sessions = tuple(dict.fromkeys(part.session for part in parts))
+def _report(parts: Sequence[UsableRows], held: BoolArray, holdout_by: HoldoutBy) -> DatasetReport:
+    held_out = [part for part, out in zip(parts, held, strict=True) if out]
+    dropped, holdout_steps = _dropped(parts), sum(map(len, held_out))
+    kept = sum(map(len, parts))
     return DatasetReport(
-        sessions=sessions,
-        holdout_sessions=tuple(session for session in sessions if session in holdout),
+        sessions=tuple(dict.fromkeys(part.session for part in parts)),
+        holdout_sessions=tuple(dict.fromkeys(part.session for part in held_out)) if holdout_by == "session" else (),
+        holdout_by=holdout_by,
         episodes=len(parts),
         steps=kept + dropped.total(),
-        train_steps=kept - held,
-        holdout_steps=held,
+        train_steps=kept - holdout_steps,
+        holdout_steps=holdout_steps,
         falls=sum(int(part.terminated.sum()) for part in parts),
         falls_without_velocity=sum(part.falls_without_velocity for part in parts),
         dropped=dict(dropped),
     )
+
+
+def _dropped(parts: Sequence[UsableRows]) -> Counter[str]:
+    return sum((part.dropped for part in parts), Counter())

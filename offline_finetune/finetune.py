@@ -25,7 +25,7 @@ from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
 from learners.progress import Progress
 from learners.uni_o4 import PAPER, Improvement, UniO4, UniO4Config
-from offline_finetune.dataset import RobotDataset
+from offline_finetune.dataset import DatasetError, RobotDataset
 from robot.policy_artifact import load_artifact, write_artifact
 
 
@@ -83,6 +83,8 @@ def finetune(
     """
     began = time.monotonic()
     parent = load_artifact(policy_path)
+    if parent.metadata.layout != dataset.layout:
+        raise DatasetError(f"{policy_path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
     _fit(learner, out, progress)

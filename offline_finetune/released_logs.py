@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from offline_finetune.released_episodes import dropped_rows, episode_of, walking_stretches
+from common.files import refuse_to_overwrite
+from offline_finetune.released_episodes import Stretch, dropped_rows, episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
-from offline_finetune.released_recordings import read_recording
+from offline_finetune.released_recordings import Recording, read_recording
 from robot.episode_log import write_episode
 
 
@@ -20,27 +21,66 @@ class ImportReport:
     steps: int
     falls: int
     dropped: dict[str, int]
+    velocity_glitches: int  # steps of the episodes whose reward lacks a measured velocity; a data set leaves them out
 
 
-def import_logs(log_dir: Path, out_dir: Path, force: bool = False) -> ImportReport:
-    """Write every released file under `log_dir` as episode logs `<out_dir>/<session>/<start>[-k].hdf5`.
+@dataclass(frozen=True)
+class _Log:
+    """One released file and where its episodes go."""
 
-    All files are read and checked before the first is written: ReleasedFileError names the one that is wrong.
-    FileExistsAlreadyError if an episode log exists and `force` is not set.
+    source: Path
+    session: str
+    recording: Recording
+    stretches: list[Stretch]
+    targets: list[Path]  # one a stretch
+
+
+def import_logs(source: Path, out_dir: Path, force: bool = False) -> ImportReport:
+    """Write the released file `source`, or every one below that directory, as episode logs `<out_dir>/<session>/<start>[-k].hdf5`.
+
+    The session is the file's directory below `source`, its parts joined by "-", or the name of `source` for files right in it.
+    Everything is read and checked before the first log is written: ReleasedFileError names the file that is wrong, or two that
+    would become the same log. FileExistsAlreadyError if an episode log exists and `force` is not set.
     """
-    paths = sorted(log_dir.rglob("*.hdf5"))
-    if not paths:
-        raise ReleasedFileError(f"{log_dir}: no .hdf5 file in this folder or below")
-    recordings = [read_recording(path) for path in paths]
-    episodes = falls = 0
+    logs = [_read(path, directory, out_dir) for directory, path in _released_files(source)]
+    _check_targets(logs, force)
     dropped: Counter[str] = Counter()
-    for path, recording in zip(paths, recordings, strict=True):
-        session = path.parent.name
-        stretches = walking_stretches(recording.gravity_b)
-        for number, stretch in enumerate(stretches):
-            name = f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5"
-            write_episode(out_dir / session / name, episode_of(recording, stretch, session), force=force)
-        episodes += len(stretches)
-        falls += sum(stretch.fell for stretch in stretches)
-        dropped += dropped_rows(stretches, len(recording))
-    return ImportReport(episodes, sum(map(len, recordings)), falls, dict(dropped))
+    falls = glitches = 0
+    for log in logs:
+        for stretch, target in zip(log.stretches, log.targets, strict=True):
+            episode = episode_of(log.recording, stretch, log.session)
+            write_episode(target, episode, force=force)
+            glitches += int((~episode.reward_measured).sum())
+            falls += stretch.fell
+        dropped += dropped_rows(log.stretches, len(log.recording))
+    return ImportReport(sum(len(log.targets) for log in logs), sum(len(log.recording) for log in logs), falls, dict(dropped), glitches)
+
+
+def _released_files(source: Path) -> list[tuple[Path, Path]]:
+    """The directory that sessions are named in, and a file, for each file of `source`."""
+    source = source.resolve()  # "." has no name
+    if not source.is_dir():
+        return [(source.parent, source)]
+    paths = sorted(source.rglob("*.hdf5"))
+    if not paths:
+        raise ReleasedFileError(f"{source}: no .hdf5 file in this folder or below")
+    return [(source, path) for path in paths]
+
+
+def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
+    session = "-".join(path.parent.relative_to(directory).parts) or directory.name
+    recording = read_recording(path)
+    stretches = walking_stretches(recording.gravity_b)
+    names = [f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5" for number in range(len(stretches))]
+    return _Log(path, session, recording, stretches, [out_dir / session / name for name in names])
+
+
+def _check_targets(logs: list[_Log], force: bool) -> None:
+    """Refuse a target that two files claim or, unless `force`, that exists."""
+    sources: dict[Path, Path] = {}
+    for log in logs:
+        for target in log.targets:
+            if target in sources:
+                raise ReleasedFileError(f"{log.source} and {sources[target]} would both become {target}; rename one of them")
+            sources[target] = log.source
+            refuse_to_overwrite(target, force)

@@ -94,15 +94,18 @@ def _finish(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _estimates(evidence: Evidence) -> list[str]:
-    sessions = len(evidence["data"]["holdout_sessions"])
+    data = evidence["data"]
+    sessions = len(data["holdout_sessions"])
     rows = [["estimate", "old", "new", "difference, 95 %", "the new policy is"]]
     for name, estimate in evidence["estimates"].items():
         low, high = estimate["ci95"]
         difference = f"{estimate['difference']:+.3g} [{low:+.3g}, {high:+.3g}]"
         label = f"{ESTIMATORS[name]} ({estimate['unit']})"
         rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
-    parts = [heading("What the held-out sessions say"), table(rows)]
-    if sessions < FEW_SESSIONS:
+    parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
+    if data["holdout_by"] == "episode":
+        parts.append(paragraph("All logs are of one session, so single episodes are held out: they flatter every estimate.", "note"))
+    elif sessions < FEW_SESSIONS:
         parts.append(paragraph(f"Sessions held out: {sessions}. So few may agree by chance; the intervals are too narrow.", "note"))
     return parts
 
@@ -134,7 +137,7 @@ def _data(data: Mapping[str, Any]) -> list[str]:
         ["episodes", f"{data['episodes']:,}"],
         ["control steps", f"{data['steps']:,}"],
         [f"learnt from, {len(data['sessions']) - len(data['holdout_sessions'])} sessions", f"{data['train_steps']:,}"],
-        [f"held out for the estimates, {', '.join(data['holdout_sessions']) or 'none'}", f"{data['holdout_steps']:,}"],
+        [f"held out for the estimates, {', '.join(data['holdout_sessions']) or 'single episodes'}", f"{data['holdout_steps']:,}"],
         *dropped,
         ["falls", f"{data['falls']:,}"],
         ["of these without a measured velocity, kept all the same", f"{data['falls_without_velocity']:,}"],

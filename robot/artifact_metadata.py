@@ -17,7 +17,7 @@ Float32Array = NDArray[np.float32]
 
 SCHEMA_VERSION = 1
 GOLDEN_PAIRS = 8
-MAX_KP, MAX_KD = 100.0, 10.0  # N m / rad and N m s / rad; the Go1 walks with 20 and 0.5
+GO1_LAYOUTS = (go1_layout(SLOT_17_AUXILIARY), go1_layout(SLOT_17_TIMING))
 _MAX_JSON_CHARACTERS = 1_000_000
 _MAX_TEXT = 200
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -58,6 +58,13 @@ class GoldenPairs:
 def layout_json(layout: ObservationLayout) -> str:
     """The layout as the JSON text that artifacts and episode logs carry."""
     return json.dumps(asdict(layout))
+
+
+def layout_from_json(text: str) -> ObservationLayout:
+    """The layout in untrusted JSON, as `layout_json` writes it; ArtifactError unless it is one of the Go1's two."""
+    layout = _layout(_Fields(_parse(text)))
+    _check_layout(layout)
+    return layout
 
 
 def to_json(metadata: ArtifactMetadata, golden: GoldenPairs) -> str:
@@ -103,12 +110,15 @@ def check_fits_go1(metadata: ArtifactMetadata) -> None:
         found = getattr(metadata, name)
         if found != expected:
             raise ArtifactError(f"{name} is {_first_difference(found, expected)}; this policy was made for another robot")
-    if not 0.0 < metadata.kp <= MAX_KP:
-        raise ArtifactError(f"kp is {metadata.kp}, not in (0, {MAX_KP:g}]")
-    if not 0.0 <= metadata.kd <= MAX_KD:
-        raise ArtifactError(f"kd is {metadata.kd}, not in [0, {MAX_KD:g}]")
-    if metadata.layout not in (go1_layout(SLOT_17_AUXILIARY), go1_layout(SLOT_17_TIMING)):
-        raise ArtifactError(f"the observation layout ({metadata.layout.size} values) is neither of the Go1's two 58 x 5 layouts")
+    if (metadata.kp, metadata.kd) != (go1.KP, go1.KD):  # the twin and the stages act with exactly these
+        found, known = f"kp {metadata.kp:g} and kd {metadata.kd:g}", f"kp {go1.KP:g} and kd {go1.KD:g}"
+        raise ArtifactError(f"the gains are {found}; only policies made for {known} are run")
+    _check_layout(metadata.layout)
+
+
+def _check_layout(layout: ObservationLayout) -> None:
+    if layout not in GO1_LAYOUTS:
+        raise ArtifactError(f"the observation layout ({layout.size} values) is neither of the Go1's two 58 x 5 layouts")
 
 
 def _first_difference(found: Any, expected: Any) -> str:

@@ -9,13 +9,25 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot import go1
-from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, END_UNKNOWN, SCHEMA_VERSION, TERMINATING_ENDS, Episode
+from robot.artifact_metadata import ArtifactError, layout_from_json
+from robot.episode import (
+    END_FALL,
+    END_OPERATOR,
+    END_SAFETY,
+    END_TIME_LIMIT,
+    END_UNKNOWN,
+    SCHEMA_VERSION,
+    TERMINATING_ENDS,
+    Episode,
+    EpisodeAttributes,
+)
 from robot.observation import COMMAND_SIZE, GO1_LAYOUT
 from robot.reward import WEIGHTS
 
 Float32Array = NDArray[np.float32]
 
 MAX_STEPS = 200_000  # over an hour at 50 Hz
+_CONTROL_DT_TOLERANCE_S = 1e-9
 ENDS = (END_FALL, END_SAFETY, END_TIME_LIMIT, END_OPERATOR, END_UNKNOWN)
 # What a learner reads may not hold NaN or infinity, unless the episode names it as missing.
 FINITE = ("observations", "actions", "action_mean", "log_prob", "rewards")
@@ -127,13 +139,24 @@ def check_length(steps: int) -> None:
         raise EpisodeLogError(f"an episode has 1 to {MAX_STEPS:,} steps, not {steps:,}")
 
 
+def check_attributes(attributes: EpisodeAttributes) -> None:
+    """EpisodeLogError, naming the first attribute that is wrong, unless this robot made the episode: a learner takes it for its own."""
+    if attributes.schema_version != SCHEMA_VERSION:
+        raise EpisodeLogError(f"schema version {attributes.schema_version} is not the {SCHEMA_VERSION} that this quadloop writes")
+    if attributes.robot != go1.NAME:
+        raise EpisodeLogError(f"robot is {attributes.robot[:40]!r} instead of {go1.NAME!r}; the episode was recorded on another robot")
+    if not abs(attributes.control_dt_s - go1.CONTROL_DT) <= _CONTROL_DT_TOLERANCE_S:  # written so that NaN is refused
+        raise EpisodeLogError(f"control_dt_s is {attributes.control_dt_s} instead of {go1.CONTROL_DT}; another control period")
+    try:
+        layout_from_json(attributes.layout_json)
+    except ArtifactError as error:
+        raise EpisodeLogError(f"layout_json: {error}") from error
+    check_ended(attributes.ended)
+
+
 def check_episode(episode: Episode) -> None:
     """EpisodeLogError, naming the first field that is wrong, unless the episode keeps its contract."""
-    if episode.attributes.schema_version != SCHEMA_VERSION:
-        raise EpisodeLogError(f"schema version {episode.attributes.schema_version} is not the {SCHEMA_VERSION} that this quadloop writes")
-    if not 0.0 < episode.attributes.control_dt_s < 1.0:
-        raise EpisodeLogError(f"control_dt_s is {episode.attributes.control_dt_s}, not between 0 and 1 s")
-    check_ended(episode.attributes.ended)
+    check_attributes(episode.attributes)
     check_missing(episode.missing)
     check_length(len(episode))
     for field in FIELDS:

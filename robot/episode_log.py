@@ -31,6 +31,7 @@ from robot.episode_fields import (
     ROW,
     EpisodeLogError,
     EpisodeStep,
+    check_attributes,
     check_ended,
     check_episode,
     check_missing,
@@ -40,7 +41,7 @@ from robot.episode_reader import FORMAT, STEPS, damage_named, episode_of_rows, r
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11
 
-__all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "read_episode", "write_episode"]
+__all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "list_unfinished", "read_episode", "write_episode"]
 
 FLUSH_ROWS = 2  # 40 ms at 50 Hz: at most one row waits in memory
 _PART_CHUNK_ROWS = 16  # a flush rewrites the last chunk whole, 26 kB
@@ -51,11 +52,15 @@ class EpisodeWriter:
     """Appends one episode to `path` + ".part" and turns it into `path` on `close`.
 
     As a context manager it never loses rows: leaving without `close`, by an exception or otherwise, keeps the `.part`, which
-    `read_episode` reads. `missing` names the floating-point fields that this robot does not record (filled with NaN).
+    `read_episode` reads, and removes it only if it holds no row. `missing` names the floating-point fields that this robot does
+    not record (filled with NaN).
     """
 
     def __init__(self, path: Path, attributes: EpisodeAttributes, force: bool = False, missing: tuple[str, ...] = ()) -> None:
-        """Create the `.part`; EpisodeLogError if that fails, FileExistsAlreadyError if either file exists and `force` is not set."""
+        """Create the `.part`; EpisodeLogError if that fails or `attributes` are not this robot's.
+
+        FileExistsAlreadyError if either file exists and `force` is not set.
+        """
         if path.suffix != ".hdf5":
             raise EpisodeLogError(f"{path}: an episode log's name ends with .hdf5")
         self.path = path
@@ -68,6 +73,7 @@ class EpisodeWriter:
         self._columns = tuple((field, self._block[field.name]) for field in FIELDS)
         self._written, self._buffered = 0, 0
         with damage_named(self.part):
+            check_attributes(attributes)
             check_missing(missing)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = h5py.File(self.part, "w" if force else "x", libver="latest")
@@ -134,6 +140,8 @@ class EpisodeWriter:
         if self._file:  # still open
             self._flush()
             self._file.close()
+            if not self._written:
+                self.part.unlink()
 
 
 def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:
@@ -154,11 +162,35 @@ def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:
     return path
 
 
-def list_episodes(directory: Path) -> list[Path]:
-    """Finished logs below `directory`, sorted; EpisodeLogError if there is no such directory."""
+def list_episodes(directory: Path, unfinished: bool = False) -> list[Path]:
+    """Finished logs below `directory`, sorted; EpisodeLogError if there is no such directory.
+
+    With `unfinished` also those of `list_unfinished` that `read_episode` can read: of some too little was written.
+    """
+    parts = [path for path in list_unfinished(directory) if _is_readable(path)] if unfinished else []
+    return sorted([*_files_below(directory, "*.hdf5"), *parts])
+
+
+def list_unfinished(directory: Path) -> list[Path]:
+    """Logs below `directory` (`.hdf5.part`) that were begun and never finished, sorted; EpisodeLogError if there is no such directory.
+
+    A `.part` beside its finished log is none: its writer died between writing the one and removing the other.
+    """
+    return sorted(path for path in _files_below(directory, "*.hdf5.part") if not path.with_suffix("").exists())
+
+
+def _files_below(directory: Path, pattern: str) -> list[Path]:
     if not directory.is_dir():
         raise EpisodeLogError(f"{directory}: no such directory")
-    return sorted(path for path in directory.rglob("*.hdf5") if path.is_file())
+    return [path for path in directory.rglob(pattern) if path.is_file()]
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_episode(path)
+    except EpisodeLogError:
+        return False
+    return True
 
 
 def _write_attributes(file: h5py.File, attributes: EpisodeAttributes, missing: tuple[str, ...]) -> None:

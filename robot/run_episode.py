@@ -58,11 +58,12 @@ class EpisodeSummary:
     events: SafetyEvent  # everything that happened while the policy acted, and what ended it
     invalid_velocity: int  # steps whose reward lacks the velocity
     overruns: int  # steps that missed their deadline
+    fell_settling: bool  # whether it fell after the policy had ended, on its way to standing still; `ended` and the log do not tell
 
     @property
     def fell(self) -> bool:
-        """Whether the robot fell."""
-        return self.ended == END_FALL
+        """Whether the robot fell, while the policy acted or while it settled."""
+        return self.ended == END_FALL or self.fell_settling
 
 
 @dataclass
@@ -83,9 +84,9 @@ def run_episode(
 ) -> EpisodeSummary:
     """Stand up unless READY, let the policy act for up to plan.max_steps, stand still again; only the policy's steps are logged.
 
-    The driver is connected. Ends READY, or DAMPING after a fall or a safety stop. The log is closed unless no step was made.
-    ModeError if the robot is not PASSIVE, STAND or READY, or cannot stand up. On any exception the robot is damped, the
-    log stays a `.part`, and the exception goes on.
+    The driver is connected. Ends READY, or DAMPING after a fall or a safety stop. The log is closed; where no step was made, there is none.
+    `writer` is one that the caller has entered. ModeError if the robot is not PASSIVE, STAND or READY, or cannot stand up.
+    On any exception the robot is damped, the log stays a `.part`, and the exception goes on.
     """
     if loop.mode in (Mode.DAMPING, Mode.POLICY):
         raise ModeError(f"an episode cannot begin while the robot is {loop.mode.value} ({event_names(loop.supervisor.cause) or 'busy'})")
@@ -93,14 +94,14 @@ def run_episode(
     try:
         episode.get_ready()
         ended = episode.act(plan)
-        episode.settle()
+        fell_settling = episode.settle()
         if writer is not None and episode.steps:
             writer.close(ended, episode.final_observation)
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell; a driver that cannot write damps by itself
             driver.write(loop.fail(episode.state))
         raise
-    return episode.summary(ended)
+    return episode.summary(ended, fell_settling)
 
 
 class _Episode:
@@ -144,15 +145,18 @@ class _Episode:
         self.final_observation = period.tick.act.observation
         return _why_ended(period.tick, stopped)
 
-    def settle(self) -> None:
-        """Wait until the robot stands still, unless it is damped."""
+    def settle(self) -> bool:
+        """Wait until the robot stands still, unless it is damped already; returns whether it fell meanwhile."""
+        if self._loop.mode is Mode.DAMPING:
+            return False
         while self._loop.mode is Mode.STAND:
             self._pace.wait_next()
             self._period()
+        return bool(self._loop.supervisor.cause & SafetyEvent.TILT)
 
-    def summary(self, ended: str) -> EpisodeSummary:
+    def summary(self, ended: str, fell_settling: bool) -> EpisodeSummary:
         """What the completed steps add up to."""
-        return EpisodeSummary(self.steps, self._return, self._distance_m, ended, self._events, self._invalid, self._overruns)
+        return EpisodeSummary(self.steps, self._return, self._distance_m, ended, self._events, self._invalid, self._overruns, fell_settling)
 
     def _period(self) -> _Period:
         """Read, decide, write. The velocity is read first: in simulated time writing moves the world on."""

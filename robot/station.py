@@ -81,7 +81,8 @@ class Collector:
 class ForwardCommands:
     """Forward speeds for an episode: a new one every `hold_s`, uniform in a range, and none at all for the last `stop_s`.
 
-    Whoever takes a running robot's policy away trips it: it must have slowed down before it is made to stand.
+    Whoever takes a running robot's policy away trips it: it must have slowed down before it is made to stand. Of a short episode
+    that takes a quarter at most, so that it still shows the robot walking.
     """
 
     vx_low: float  # m/s
@@ -92,7 +93,8 @@ class ForwardCommands:
     def draw(self, max_steps: int, rng: np.random.Generator) -> EpisodePlan:
         """A plan of up to `max_steps` control steps with commands drawn now."""
         hold, stop = (max(1, round(seconds / go1.CONTROL_DT)) for seconds in (self.hold_s, self.stop_s))
+        walking = max_steps - min(stop, max_steps // 4)
         speeds = rng.uniform(self.vx_low, self.vx_high, max_steps // hold + 1)
         commands: list[NDArray[np.float64]] = [trot_command(speed) for speed in speeds]
         still = trot_command()
-        return EpisodePlan(max_steps, lambda step: commands[step // hold] if step < max_steps - stop else still)
+        return EpisodePlan(max_steps, lambda step: commands[step // hold] if step < walking else still)

@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_finetune.dataset import DatasetError, build_dataset, held_out_sessions, usable_rows
+from learners.onnx_graph import policy_graph
+from learners.progress import silent
+from offline_finetune.dataset import DatasetError, build_dataset, held_out_groups, usable_rows
+from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
+from offline_finetune.finetune import finetune
+from robot.artifact_metadata import layout_json
 from robot.episode_log import EpisodeLogError, write_episode
+from robot.observation import SLOT_17_TIMING, go1_layout
+from robot.policy_artifact import write_artifact
 from tests.offline_finetune.made_data import made_episode
 
 Write = Callable[..., Path]
@@ -88,15 +95,49 @@ def test_sessions_are_held_out_whole_and_the_report_adds_up(write_made: Write) -
 
 
 def test_the_same_seed_holds_out_the_same_sessions() -> None:
-    sizes = Counter({f"s{index}": 10 for index in range(20)})
-    first = held_out_sessions(sizes, 0.2, seed=3)
+    sizes = np.full(20, 10)
+    first = held_out_groups(sizes, 0.2, seed=3, for_two=3)
     assert len(first) == 4
-    assert held_out_sessions(sizes, 0.2, seed=3) == first
-    assert any(held_out_sessions(sizes, 0.2, seed=seed) != first for seed in range(4, 8))
+    assert held_out_groups(sizes, 0.2, seed=3, for_two=3) == first
+    assert any(held_out_groups(sizes, 0.2, seed=seed, for_two=3) != first for seed in range(4, 8))
 
 
-def test_a_small_share_still_holds_out_the_smallest_session() -> None:
-    assert held_out_sessions(Counter(long=1000, short=400), 0.1, seed=0) == {"short"}
+@pytest.mark.parametrize(
+    ("sizes", "for_two", "held_out"),
+    [
+        ([1000, 400], 3, {1}),
+        ([1000, 400, 0], 3, {1}),  # nothing of the third can be used
+        ([1000, 400, 900], 3, {1, 2}),
+        ([1000, 90, 900, 800], 3, {1, 3}),  # 90 are within a tenth, one more makes two
+        ([1000, 400, 900], 4, {1}),
+        ([1000, 400, 900, 900], 4, {1, 2}),
+    ],
+)
+def test_a_small_share_still_holds_out_the_smallest_groups(sizes: list[int], for_two: int, held_out: set[int]) -> None:
+    assert held_out_groups(np.array(sizes), 0.1, seed=0, for_two=for_two) == held_out
+
+
+def test_of_one_session_whole_episodes_are_held_out(write_made: Write) -> None:
+    paths = [write_made(steps) for steps in (50, 4, 60, 70, 3)]
+    paths.append(write_made(2, session="s0", observations=np.zeros((2, 5, 58), dtype=np.float32)))  # a session without a usable row
+    data = build_dataset(paths, holdout_share=0.1)
+    assert data.report.holdout_by == "episode"
+    assert data.report.holdout_sessions == ()
+    assert data.holdout_sessions.tolist() == [1] * 4 + [4] * 3
+    assert data.holdout.observations[:, 0].tolist() == [1, 2, 3, 4, 1, 2, 3]
+    assert (data.report.train_steps, data.report.holdout_steps, data.report.dropped) == (180, 7, {"no_history": 2})
+
+
+def test_of_two_episodes_of_one_session_one_is_held_out(write_made: Write) -> None:
+    data = build_dataset([write_made(4), write_made(9)], holdout_share=0.2)
+    assert data.holdout_sessions.tolist() == [0] * 4
+    assert len(data.train) == 9
+
+
+def test_of_three_sessions_two_are_held_out(write_made: Write) -> None:
+    data = build_dataset([write_made(steps, session=f"s{steps}") for steps in (30, 40, 50)], holdout_share=0.2)
+    assert (data.report.holdout_by, data.report.holdout_sessions) == ("session", ("s30", "s40"))
+    assert data.holdout_sessions.tolist() == [0] * 30 + [1] * 40
 
 
 def test_a_share_of_0_holds_out_nothing(write_made: Write) -> None:
@@ -117,16 +158,31 @@ def test_what_cannot_become_a_data_set_is_refused(write_made: Write, tmp_path: P
     one = write_made(4)
     with pytest.raises(DatasetError, match="no episode logs"):
         build_dataset([])
-    with pytest.raises(DatasetError, match="one session"):
+    with pytest.raises(DatasetError, match=r"only one episode log holds usable steps.*add another episode"):
         build_dataset([one])
     with pytest.raises(DatasetError, match="share"):
         build_dataset([one], holdout_share=float("nan"))
     with pytest.raises(DatasetError, match="can be learnt from"):
-        build_dataset([write_made(1, observations=np.zeros((1, 5, 58), dtype=np.float32))], holdout_share=0)
+        build_dataset([write_made(1, observations=np.zeros((1, 5, 58), dtype=np.float32))])
     other = made_episode(4, session="s2")
-    write_episode(tmp_path / "other.hdf5", replace(other, attributes=replace(other.attributes, layout_json="{}")))
+    other_layout = layout_json(go1_layout(SLOT_17_TIMING))
+    write_episode(tmp_path / "other.hdf5", replace(other, attributes=replace(other.attributes, layout_json=other_layout)))
     with pytest.raises(DatasetError, match="another observation layout"):
         build_dataset([one, tmp_path / "other.hdf5"])
     (tmp_path / "bad.hdf5").write_bytes(b"no log")
     with pytest.raises(EpisodeLogError, match=r"bad\.hdf5"):
         build_dataset([tmp_path / "bad.hdf5"])
+
+
+def test_a_policy_that_sees_another_layout_is_refused_before_anything_is_learnt(write_made: Write, tmp_path: Path) -> None:
+    artifact = write_artifact(
+        tmp_path / "policy.onnx",
+        policy_graph([(np.zeros((12, 290)), np.zeros(12))], np.zeros(12)),
+        "test",
+        None,
+        go1_layout(SLOT_17_TIMING),
+    )
+    data = build_dataset([write_made(5, session="one"), write_made(5, session="two")])
+    with pytest.raises(DatasetError, match="sees another observation layout than the logs recorded"):
+        finetune(artifact.path, data, tmp_path / "out", FINETUNE_PRESETS["smoke"], 0, silent)
+    assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.files import FileExistsAlreadyError
+from offline_finetune.command import run
 from offline_finetune.released_episodes import Stretch, dropped_rows, valid_velocity, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_logs import ImportReport, import_logs
@@ -54,7 +55,7 @@ def test_a_recording_without_a_fall_is_truncated_and_loses_its_last_row(write_re
     out = path.parents[2] / "out"
     report = import_logs(path.parents[1], out)
     episode = read_episode(out / "20230807-1" / "x.hdf5")
-    assert report == ImportReport(episodes=1, steps=8, falls=0, dropped={"no_successor": 1})
+    assert report == ImportReport(episodes=1, steps=8, falls=0, dropped={"no_successor": 1}, velocity_glitches=0)
     assert len(episode) == 7
     assert episode.truncated.tolist() == [False] * 6 + [True]
     assert not episode.terminated.any()
@@ -69,7 +70,7 @@ def test_the_step_into_a_fall_terminates_and_lying_is_dropped(write_released: Wr
     path = write_released(states)
     report = import_logs(path.parents[1], path.parents[2] / "out")
     episode = read_episode(path.parents[2] / "out" / "s1" / "a.hdf5")
-    assert report == ImportReport(episodes=1, steps=10, falls=1, dropped={"after_fall": 3})
+    assert report == ImportReport(episodes=1, steps=10, falls=1, dropped={"after_fall": 3}, velocity_glitches=0)
     assert episode.terminated.tolist() == [False] * 6 + [True]
     assert not episode.truncated.any()
     assert episode.attributes.ended == "fall"
@@ -80,7 +81,7 @@ def test_a_stale_first_frame_is_no_fall(write_released: Write) -> None:
     states = standing_states(10)
     states[0, :3] = tilted(95)
     path = write_released(states)
-    assert import_logs(path.parents[1], path.parents[2] / "out") == ImportReport(1, 10, 0, {"no_successor": 1})
+    assert import_logs(path.parents[1], path.parents[2] / "out") == ImportReport(1, 10, 0, {"no_successor": 1}, 0)
 
 
 def test_a_robot_set_upright_again_starts_another_episode(write_released: Write) -> None:
@@ -89,7 +90,7 @@ def test_a_robot_set_upright_again_starts_another_episode(write_released: Write)
     states[:, 18] = np.arange(75) / 100
     path = write_released(states)
     report = import_logs(path.parents[1], path.parents[2] / "out")
-    assert report == ImportReport(episodes=2, steps=75, falls=1, dropped={"after_fall": 5, "no_successor": 1})
+    assert report == ImportReport(episodes=2, steps=75, falls=1, dropped={"after_fall": 5, "no_successor": 1}, velocity_glitches=0)
     second = read_episode(path.parents[2] / "out" / "s1" / "a-1.hdf5")
     assert len(second) == 59
     assert second.observations[0, :, 18] == pytest.approx([0.11, 0.12, 0.13, 0.14, 0.15])  # as really recorded, while it lay
@@ -153,7 +154,9 @@ def test_the_penalties_use_the_action_its_torque_and_the_joint_it_moved(write_re
 def test_a_lost_camera_leaves_the_velocity_terms_unmeasured(write_released: Write) -> None:
     states = standing_states(60)
     states[5, 61] = 4.0  # m/s
-    (episode,) = imported(write_released(states))
+    path = write_released(states)
+    (episode,) = imported(path)
+    assert import_logs(path, path.parents[2] / "again").velocity_glitches == 1
     assert np.flatnonzero(~episode.velocity_valid).tolist() == [5]
     assert np.isnan(episode.reward_terms[4, [0, 2]]).all()
     assert np.isfinite(episode.reward_terms[[3, 5]]).all()
@@ -190,6 +193,53 @@ def test_episode_logs_are_not_overwritten_unless_asked(write_released: Write, tm
     import_logs(logs, tmp_path / "out", force=True)
 
 
+def test_one_log_that_exists_keeps_all_from_being_written(write_released: Write, tmp_path: Path) -> None:
+    for start in ("a", "b"):
+        write_released(standing_states(5), start=start)
+    import_logs(tmp_path / "logs", tmp_path / "out")
+    (tmp_path / "out" / "s1" / "a.hdf5").unlink()
+    with pytest.raises(FileExistsAlreadyError, match=r"b\.hdf5"):
+        import_logs(tmp_path / "logs", tmp_path / "out")
+    assert not (tmp_path / "out" / "s1" / "a.hdf5").exists()
+
+
+def test_a_session_is_named_by_its_directory_wherever_one_stands(
+    write_released: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_released(standing_states(5), session="mon/am").parent)
+    write_released(standing_states(5), session="tue/am")
+    for source, expected in ((".", ["am/a.hdf5"]), ("a.hdf5", ["am/a.hdf5"]), ("../..", ["mon-am/a.hdf5", "tue-am/a.hdf5"])):
+        out = tmp_path / str(len(source))
+        import_logs(Path(source), out)
+        logs = list_episodes(out)
+        assert [str(path.relative_to(out)) for path in logs] == expected
+        assert [read_episode(path).attributes.session for path in logs] == [name.split("/")[0] for name in expected]
+
+
+def test_two_files_that_would_become_one_log_are_refused(write_released: Write, tmp_path: Path) -> None:
+    write_released(standing_states(5), session="mon/am")
+    write_released(standing_states(5), session="mon-am")
+    with pytest.raises(ReleasedFileError, match=r"mon-am/a\.hdf5 and .*mon/am/a\.hdf5 would both become .*out/mon-am/a\.hdf5"):
+        import_logs(tmp_path / "logs", tmp_path / "out", force=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_import_verb_takes_one_log_and_tells_of_glitches(
+    write_released: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = standing_states(60)
+    states[5, 61] = 4.0  # m/s
+    path = write_released(states)
+    assert run([str(path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    counted = {"episodes": 1, "steps": 60, "falls": 0, "dropped": {"no_successor": 1}, "velocity_glitches": 1}
+    assert json.loads(capsys.readouterr().out).items() >= counted.items()
+    assert (tmp_path / "out" / "s1" / "a.hdf5").exists()
+    with pytest.raises(ReleasedFileError, match="no such file"):
+        run([str(tmp_path / "none.hdf5"), "--out", str(tmp_path / "out")])
+    with pytest.raises(ReleasedFileError, match=r"no released policy .*\(\.npz\)"):
+        run([str(tmp_path / "none.txt"), "--out", str(tmp_path / "out")])
+
+
 @pytest.mark.parametrize(("recorded", "policy"), [("20230808-205726", "sim_000200"), ("20230808-211516", "sim_000300")])
 def test_the_deterministic_recordings_reproduce_every_action(real_data: Path, tmp_path: Path, recorded: str, policy: str) -> None:
     shutil.copytree(real_data / "go1_mattress" / "logs" / recorded, tmp_path / "logs" / recorded)
@@ -206,4 +256,5 @@ def test_the_deterministic_recordings_reproduce_every_action(real_data: Path, tm
 
 def test_all_released_rows_are_accounted_for(real_data: Path, tmp_path: Path) -> None:
     report = import_logs(real_data / "go1_mattress" / "logs", tmp_path / "out")
-    assert report == ImportReport(episodes=105, steps=115_520, falls=91, dropped={"after_fall": 1061, "no_successor": 14})
+    dropped = {"after_fall": 1061, "no_successor": 14}
+    assert report == ImportReport(episodes=105, steps=115_520, falls=91, dropped=dropped, velocity_glitches=2922)

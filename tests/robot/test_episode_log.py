@@ -17,11 +17,22 @@ import numpy as np
 import pytest
 
 from common.files import FileExistsAlreadyError
+from robot.artifact_metadata import layout_json
 from robot.episode import Episode, EpisodeAttributes
-from robot.episode_log import EpisodeLogError, EpisodeStep, EpisodeWriter, list_episodes, read_episode, write_episode
+from robot.episode_log import (
+    EpisodeLogError,
+    EpisodeStep,
+    EpisodeWriter,
+    list_episodes,
+    list_unfinished,
+    read_episode,
+    write_episode,
+)
 from robot.hdf5_image import lookup3
+from robot.observation import GO1_LAYOUT, SLOT_17_TIMING, ObservationLayout, go1_layout
 
-ATTRIBUTES = EpisodeAttributes("unitree_go1", "ab" * 32, 0.02, '{"terms": []}', "{}", "2024-05-01", "twin:mattress")
+ATTRIBUTES = EpisodeAttributes("unitree_go1", "ab" * 32, 0.02, layout_json(GO1_LAYOUT), "{}", "2024-05-01", "twin:mattress")
+OTHER_SCALE = layout_json(GO1_LAYOUT).replace('"joint_vel", "size": 12, "scale": 0.05', '"joint_vel", "size": 12, "scale": 1.0')
 SHAPES = {
     "observations": (5, 58), "actions": (12,), "action_mean": (12,), "log_prob": (), "rewards": (), "reward_terms": (7,),
     "joint_pos": (12,), "joint_vel": (12,), "joint_torque": (12,), "quaternion_wxyz": (4,), "gyro_b": (3,), "accelerometer_b": (3,),
@@ -153,6 +164,25 @@ def test_list_episodes_finds_finished_ones_below_in_order(tmp_path: Path) -> Non
         list_episodes(tmp_path / "none")
 
 
+def test_unfinished_logs_are_listed_when_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        write_episode(tmp_path / f"{name}.hdf5", make_episode())
+    for name, steps in (("b", 4), ("d", 1)):  # of d nothing can be read: the only row has no successor
+        with record(tmp_path / "sub" / f"{name}.hdf5", steps):
+            pass
+    (tmp_path / "c.hdf5.part").write_bytes(b"its writer died after the log was whole")
+    assert [path.name for path in list_unfinished(tmp_path)] == ["b.hdf5.part", "d.hdf5.part"]
+    assert [path.name for path in list_episodes(tmp_path, unfinished=True)] == ["a.hdf5", "c.hdf5", "b.hdf5.part"]
+    with pytest.raises(EpisodeLogError, match="no such directory"):
+        list_unfinished(tmp_path / "none")
+
+
+def test_a_log_without_a_row_leaves_nothing(tmp_path: Path) -> None:
+    with record(tmp_path / "e.hdf5", 0):
+        assert (tmp_path / "e.hdf5.part").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- refusals while writing
 
 
@@ -228,7 +258,12 @@ def test_an_empty_episode_is_not_kept(tmp_path: Path) -> None:
         ({"attributes": dataclasses.replace(ATTRIBUTES, ended="fall")}, "terminated is False although the episode ended by 'fall'"),
         ({"attributes": dataclasses.replace(ATTRIBUTES, ended="tired")}, "not 'tired'"),
         ({"attributes": dataclasses.replace(ATTRIBUTES, schema_version=2)}, "schema version 2"),
-        ({"attributes": dataclasses.replace(ATTRIBUTES, control_dt_s=float("nan"))}, "control_dt_s is nan"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, control_dt_s=float("nan"))}, "control_dt_s is nan instead of 0.02"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, control_dt_s=0.020000002)}, "control_dt_s is 0.020000002 instead of 0.02"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, robot="unitree_a1")}, "robot is 'unitree_a1' instead of 'unitree_go1'"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, layout_json="{}")}, "layout_json: the metadata lack 'terms'"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, layout_json="58 x 5")}, "layout_json: the metadata are not valid JSON"),
+        ({"attributes": dataclasses.replace(ATTRIBUTES, layout_json=OTHER_SCALE)}, "neither of the Go1's two 58 x 5 layouts"),
     ],
 )
 def test_an_episode_that_breaks_its_contract_is_not_written(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
@@ -236,6 +271,19 @@ def test_an_episode_that_breaks_its_contract_is_not_written(tmp_path: Path, chan
         write_episode(tmp_path / "e.hdf5", make_episode(**changes))
     assert named in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_of_another_robot_is_refused_before_its_first_row(tmp_path: Path) -> None:
+    with pytest.raises(EpisodeLogError, match=r"e\.hdf5\.part: robot is 'spot'"):
+        EpisodeWriter(tmp_path / "e.hdf5", dataclasses.replace(ATTRIBUTES, robot="spot"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("layout", [GO1_LAYOUT, go1_layout(SLOT_17_TIMING)])
+def test_both_layouts_are_read_however_they_are_spaced(tmp_path: Path, layout: ObservationLayout) -> None:
+    text = layout_json(layout).replace(" ", "\n")
+    write_episode(tmp_path / "e.hdf5", make_episode(attributes=dataclasses.replace(ATTRIBUTES, ended="time_limit", layout_json=text)))
+    assert read_episode(tmp_path / "e.hdf5").attributes.layout_json == text
 
 
 # --- unfinished logs
@@ -439,6 +487,9 @@ def boolean_seven(file: h5py.File) -> None:
         (set_attribute("schema_version", -1), "schema version -1"),
         (set_attribute("schema_version", "1"), "'schema_version' has the wrong type"),
         (set_attribute("control_dt_s", np.nan), "control_dt_s is nan"),
+        (set_attribute("control_dt_s", 0.01), "control_dt_s is 0.01 instead of 0.02"),
+        (set_attribute("robot", np.bytes_(b"spot")), "robot is 'spot'"),
+        (set_attribute("layout_json", np.bytes_(b"[]")), "layout_json: the metadata hold a list where an object belongs"),
         (set_attribute("control_dt_s", [0.02, 0.02]), "'control_dt_s' has the wrong type"),
         (set_attribute("robot", "a text of variable length"), "'robot' has the wrong type"),
         (set_attribute("session", np.bytes_(b"\xff\xfe")), "damaged"),

@@ -5,19 +5,21 @@ import pytest
 
 from common.errors import ConfigError
 from robot import go1
+from robot.artifact_metadata import layout_json
 from robot.control_loop import ControlLoop
 from robot.driver import BaseVelocity, DriverError
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
 from robot.episode_log import EpisodeWriter, read_episode
-from robot.observation import trot_command
+from robot.observation import GO1_LAYOUT, trot_command
 from robot.pace import AsFastAsPossible, RealTime
 from robot.run_episode import EpisodePlan, run_episode
+from robot.station import ForwardCommands
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
 
 ON_ITS_SIDE = np.array([0.7071067811865476, 0.7071067811865476, 0.0, 0.0])
 ATTRIBUTES = EpisodeAttributes(
-    robot=go1.NAME, policy_sha256="", control_dt_s=0.02, layout_json="{}", config_json="{}", session="rehearsal", source="still"
+    robot=go1.NAME, policy_sha256="", control_dt_s=0.02, layout_json=layout_json(GO1_LAYOUT), config_json="{}", session="s", source="still"
 )
 
 
@@ -144,6 +146,7 @@ def test_a_fall_terminates_the_step_that_led_to_it(rig):
     summary = rig.run(10, rig.at(4, lambda: setattr(rig.driver, "quaternion_wxyz", ON_ITS_SIDE)))
     episode = read_episode(rig.path)
     assert summary.fell and summary.steps == len(episode) == 4 and summary.events == SafetyEvent.TILT
+    assert not summary.fell_settling
     assert episode.attributes.ended == END_FALL
     assert episode.terminated.tolist() == [False, False, False, True] and not episode.truncated.any()
     assert episode.safety_events.tolist() == [0, 0, 0, SafetyEvent.TILT]
@@ -194,7 +197,30 @@ def test_the_operators_stop_truncates_and_leaves_the_robot_standing(rig):
 def test_a_stop_before_the_first_step_makes_no_log(rig):
     summary = rig.run(10, should_stop=lambda: True)
     assert (summary.steps, summary.ended) == (0, END_OPERATOR)
-    assert rig.loop.mode is Mode.READY and not rig.path.exists()
+    assert rig.loop.mode is Mode.READY and not list(rig.path.parent.iterdir())
+
+
+def test_a_robot_that_is_damped_in_the_first_tick_makes_no_log_and_can_try_again(rig):
+    summary = rig.run(10, rig.at(0, lambda: setattr(rig.driver, "quaternion_wxyz", ON_ITS_SIDE)))
+    assert (summary.steps, summary.ended) == (0, END_FALL)
+    assert rig.loop.mode is Mode.DAMPING and not list(rig.path.parent.iterdir())
+
+
+def test_a_fall_while_settling_is_a_fall_that_the_log_does_not_have(rig):
+    upset_at_s = (76 + 3 + 10) * 0.02  # ten periods after the policy's three
+
+    def read():
+        if rig.driver.sent is not None and stillness().stamp_s >= upset_at_s:
+            rig.driver.quaternion_wxyz = ON_ITS_SIDE
+        return stillness()
+
+    stillness, rig.driver.read = rig.driver.read, read
+    summary = rig.run(3)
+    assert summary.fell_settling and summary.fell and summary.ended == END_TIME_LIMIT
+    assert rig.loop.mode is Mode.DAMPING
+    episode = read_episode(rig.path)
+    assert episode.attributes.ended == END_TIME_LIMIT
+    assert episode.truncated.tolist() == [False, False, True] and not episode.terminated.any()
 
 
 def test_episodes_follow_each_other_alike(tmp_path):
@@ -245,6 +271,12 @@ def test_a_frozen_robot_is_damped_in_simulated_time(rig):
     rig.driver.connect()
     summary = rig.run(50)
     assert summary.ended == END_SAFETY and SafetyEvent.STALE_STATE in summary.events
+
+
+@pytest.mark.parametrize(("steps", "walking"), [(1, 1), (3, 3), (40, 30), (199, 150), (200, 150), (1000, 950)])
+def test_the_commands_slow_down_for_a_second_but_for_a_quarter_of_a_short_episode_at_most(steps, walking):
+    plan = ForwardCommands(0.5, 0.5).draw(steps, np.random.default_rng(0))
+    assert [plan.command_at(step)[0] for step in range(steps)] == [0.5] * walking + [0.0] * (steps - walking)
 
 
 def test_an_episode_needs_a_step():
