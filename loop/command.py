@@ -70,5 +70,5 @@ def _print_table(stages: dict[str, dict[str, Any]], report: str) -> None:
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)  # a file is as wide as the table
     print(f"report: {report}")
