@@ -16,8 +16,8 @@ from common.reporter import Reporter
 from common.result import emit
 from common.run_directory import RunDirectory
 from loop.config import PRESETS, LoopConfig
-from loop.report import table_rows, write_report
-from loop.stages import STAGES, Context
+from loop.report import falls_on_the_way, table_rows, write_report
+from loop.stages import STAGES, WALKING_STAGES, Context
 from twin.evaluate import straight_command
 from twin.terrain import find_terrain
 
@@ -40,15 +40,19 @@ def run(arguments: list[str]) -> int:
     with run_directory as directory, Reporter(directory.metrics) as report:
         finished = page.exists() and all(directory.stage_result(name) for name in STAGES)
         done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
-    stages, seconds = done["measure"]["result"], {name: stage["seconds"] for name, stage in done.items()}
-    result = {"stages": stages, "seconds": seconds, "report": str(page)}
+    result = {
+        "stages": done["measure"]["result"],
+        "on_the_way": {name: {key: done[name]["result"][key] for key in ("steps", "falls")} for name in WALKING_STAGES},
+        "seconds": {name: stage["seconds"] for name, stage in done.items()},
+        "report": str(page),
+    }
     write_json(wanted.out / "result.json", result)
-    for note in [] if finished else write_report(wanted.out, wanted.config, stages, seconds):
+    for note in [] if finished else write_report(wanted.out, wanted.config, result):
         print(note, file=sys.stderr)
     if wanted.json:
         emit(result, as_json=True)
     else:
-        _print_table(stages, result["report"])
+        _print_table(result)
     return 0
 
 
@@ -65,10 +69,11 @@ def _run_stage(directory: RunDirectory[LoopConfig], context: Context, name: str)
     return done
 
 
-def _print_table(stages: dict[str, dict[str, Any]], report: str) -> None:
-    header, *rows = table_rows(stages)
+def _print_table(result: dict[str, Any]) -> None:
+    header, *rows = table_rows(result["stages"])
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(table)  # a file is as wide as the table
-    print(f"report: {report}")
+    print(falls_on_the_way(result))
+    print(f"report: {result['report']}")

@@ -20,7 +20,7 @@ from twin.terrain import find_terrain
 COLUMNS = ("return", "forward_speed", "forward_speed_error", "distance")
 
 
-def write_report(out: Path, config: LoopConfig, stages: dict[str, dict[str, Any]], seconds: dict[str, float]) -> list[str]:
+def write_report(out: Path, config: LoopConfig, result: dict[str, Any]) -> list[str]:
     """Write report/index.html with its pictures and videos; returns a line for each picture that could not be made."""
     report = out / "report"
     curves = draw(report / "curves.png", 2, 2, lambda axes: _paint_curves(axes, out))
@@ -29,16 +29,23 @@ def write_report(out: Path, config: LoopConfig, stages: dict[str, dict[str, Any]
     how = f"{measure.trials} trials of {measure.steps} steps each, mean action, 95 % bootstrap intervals, evaluation seed {measure.seed}."
     parts = [
         paragraph(f"{how} Nothing is earned after a fall."),
-        table(table_rows(stages)),
+        table(table_rows(result["stages"])),
+        paragraph(falls_on_the_way(result)),
         heading(f"Videos at {measure.commands[0]:g} m/s"),
         *(_video(stage) for stage in POLICY_STAGES if (report / f"{stage}.mp4").exists()),
         *(paragraph(note, "note") for note in notes),
         heading("Learning"),
         *([picture("curves.png", "learning curves")] if curves is None else []),
-        paragraph("Time: " + ", ".join(f"{stage} {duration:.0f} s" for stage, duration in seconds.items()) + "."),
+        paragraph("Time: " + ", ".join(f"{stage} {duration:.0f} s" for stage, duration in result["seconds"].items()) + "."),
     ]
     write_page(report / "index.html", f"From simulation to the {config.terrain}", parts)
     return notes
+
+
+def falls_on_the_way(result: dict[str, Any]) -> str:
+    """What the robot had to suffer for it, in one line."""
+    counts = (f"{stage} {counted['falls']} in {counted['steps']:,} steps" for stage, counted in result["on_the_way"].items())
+    return f"Falls on the way: {', '.join(counts)}."
 
 
 def table_rows(stages: dict[str, dict[str, Any]]) -> list[list[str]]:

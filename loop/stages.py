@@ -95,6 +95,7 @@ def run_measure(context: Context) -> dict[str, Any]:
     return results
 
 
+WALKING_STAGES = ("collect", "online")
 POLICY_STAGES = ("pretrained", "offline", "online")
 STAGES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "pretrain": run_pretrain,
