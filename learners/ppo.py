@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,21 @@ class Ppo:
         self.config = config
         self.policy_optimizer = torch.optim.Adam(policy.parameters(), lr=config.policy_lr, fused=True)
         self.value_optimizer = torch.optim.Adam(value.parameters(), lr=config.value_lr, fused=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks and optimisers, for a checkpoint."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; KeyError, RuntimeError or ValueError where it does not fit."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {
+            "policy": self.policy, "value": self.value,
+            "policy_optimizer": self.policy_optimizer, "value_optimizer": self.value_optimizer,
+        }  # fmt: skip
 
     def update(self, batch: PpoBatch, generator: torch.Generator) -> dict[str, float]:
         """Several epochs of minibatches over `batch`; returns means of the losses and the last KL from the acting policy."""

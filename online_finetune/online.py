@@ -155,13 +155,10 @@ class OnlineFinetuner:
     def _save(self) -> None:
         save_checkpoint(
             self.out / "checkpoint.pt",
-            {
-                "policy": self.policy.state_dict(), "value": self.value.state_dict(),
-                "policy_optimizer": self.ppo.policy_optimizer.state_dict(), "value_optimizer": self.ppo.value_optimizer.state_dict(),
-                "counters": {"steps": self.steps, "updates": self.updates, "falls": self.falls}, "vx_high": self.vx_high,
-                "generator": self.generator.get_state(),
-            },
-        )  # fmt: skip
+            self.ppo.state_dict()
+            | {"counters": {"steps": self.steps, "updates": self.updates, "falls": self.falls}, "vx_high": self.vx_high}
+            | {"generator": self.generator.get_state()},
+        )
 
     def _resume(self) -> None:
         path = self.out / "checkpoint.pt"
@@ -169,10 +166,7 @@ class OnlineFinetuner:
             return
         state = load_checkpoint(path)
         try:
-            self.policy.load_state_dict(state["policy"])
-            self.value.load_state_dict(state["value"])
-            self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
-            self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
+            self.ppo.load_state_dict(state)
             self.generator.set_state(state["generator"])
             self.steps, self.updates, self.falls = (state["counters"][name] for name in ("steps", "updates", "falls"))
             self.vx_high = state["vx_high"]

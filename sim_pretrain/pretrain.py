@@ -157,13 +157,10 @@ class Pretrainer:
         """Write what `resume` needs. The robots themselves are not kept: they start new episodes."""
         save_checkpoint(
             path,
-            {
-                "policy": self.policy.state_dict(), "value": self.value.state_dict(),
-                "policy_optimizer": self.ppo.policy_optimizer.state_dict(), "value_optimizer": self.ppo.value_optimizer.state_dict(),
-                "generator": self.generator.get_state(), "steps": self.steps, "updates": self.updates,
-                "range_share": self.environment.range_share,
-            },
-        )  # fmt: skip
+            self.ppo.state_dict()
+            | {"steps": self.steps, "updates": self.updates, "range_share": self.environment.range_share}
+            | {"generator": self.generator.get_state()},
+        )
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one."""
@@ -171,10 +168,7 @@ class Pretrainer:
             return
         state = load_checkpoint(path)
         try:
-            self.policy.load_state_dict(state["policy"])
-            self.value.load_state_dict(state["value"])
-            self.ppo.policy_optimizer.load_state_dict(state["policy_optimizer"])
-            self.ppo.value_optimizer.load_state_dict(state["value_optimizer"])
+            self.ppo.load_state_dict(state)
             self.generator.set_state(state["generator"])
             self.steps, self.updates, self.environment.range_share = state["steps"], state["updates"], state["range_share"]
         except (KeyError, RuntimeError, ValueError) as error:
