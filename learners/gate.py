@@ -20,8 +20,8 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    max_kl: float = 1.0
-    """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused"""
+    max_kl: float | None = 1.0
+    """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused; none is if not set"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon")
@@ -29,7 +29,7 @@ class GateConfig:
         require(self, NOT_NEGATIVE, "confidence_z")
 
 
-PAPER = GateConfig(confidence_z=0.0, max_kl=float("inf"))
+PAPER = GateConfig(confidence_z=0.0, max_kl=None)
 """Section 3.2: the difference alone decides, H = 20."""
 
 
@@ -49,5 +49,6 @@ def decide(candidate: Tensor, incumbent: Tensor, kl: float, config: GateConfig) 
     difference = float(paired.mean())
     standard_error = float(paired.std() / len(paired) ** 0.5)
     better = difference > config.confidence_z * standard_error
+    near = config.max_kl is None or kl <= config.max_kl
     finite = bool(torch.isfinite(paired).all())
-    return Decision(difference, standard_error, kl, finite and better and kl <= config.max_kl)
+    return Decision(difference, standard_error, kl, finite and better and near)

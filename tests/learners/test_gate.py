@@ -56,3 +56,8 @@ def test_one_broken_estimate_refuses(broken, config):
 @pytest.mark.parametrize(("kl", "accepted"), [(0.0, True), (0.5, True), (0.501, False), (math.inf, False), (math.nan, False)])
 def test_a_candidate_too_far_from_the_start_is_refused(kl, accepted):
     assert decide_on(1.0, 2.0, 3.0, 2.0, kl=kl).accepted is accepted
+
+
+def test_without_a_budget_no_distance_is_too_far():
+    config = GateConfig(confidence_z=0.0, max_kl=None)
+    assert decide(torch.tensor([2.0, 3.0]), torch.tensor([1.0, 1.0]), 1e9, config).accepted
