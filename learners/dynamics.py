@@ -11,6 +11,7 @@ from torch.nn import functional
 from common.checks import POSITIVE, at_least, require, require_rising
 from learners.batches import Batch
 from learners.networks import MLP, Normaliser
+from learners.precision import Precision, autocast
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class DynamicsConfig:
     """hidden layers"""
     learning_rate: float = 3e-4
     """Adam's"""
-    bf16: bool = True
-    """matrix products in bfloat16"""
+    precision: Precision = "auto"
+    """of matrix products: fp32, bf16, or auto for bf16 where the processor has it in hardware"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "batch_size", "members", "elites", "hidden")
@@ -83,7 +84,7 @@ class DynamicsEnsemble(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of each member (M,): Gaussian in frame and reward, Bernoulli in termination."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.config.precision):
             mean, log_std, logit = self._heads(torch.cat([batch.observations, batch.actions], -1))
         likelihood = gaussian_negative_log_likelihood(self.changes(self._targets(batch)), mean, log_std)
         terminations = functional.binary_cross_entropy_with_logits(logit, batch.terminated.expand_as(logit), reduction="none").mean(-1)
@@ -113,7 +114,7 @@ class DynamicsEnsemble(nn.Module):
         elite = MLP(self.network.sizes, (len(self.elites),), "silu")
         for target, source in zip(elite.parameters(), self.network.parameters(), strict=True):
             target.copy_(source[self.elites])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.config.precision):
             mean, log_std, logit = self._split(elite(self.inputs(torch.cat([observations, actions], -1))))
         frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
         change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean

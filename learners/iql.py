@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from common.checks import OPEN_SHARE, POSITIVE, SHARE, at_least, require
 from learners.batches import Batch
 from learners.networks import MLP
+from learners.precision import Precision, autocast
 from learners.value import Value
 
 
@@ -37,8 +38,8 @@ class IqlConfig:
     """recorded steps whose rewards are summed before V is asked; 1 is eq. 3 to the letter"""
     polyak: float = 0.005
     """share of Q that the target network takes over a step"""
-    bf16: bool = True
-    """matrix products in bfloat16"""
+    precision: Precision = "auto"
+    """of matrix products: fp32, bf16, or auto for bf16 where the processor has it in hardware"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "batch_size", "q_hidden", "v_hidden", "n_step")
@@ -104,7 +105,7 @@ class IqlCritics:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on eqs. 2 and 3, then the target follows; returns detached losses and the mean V."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.config.precision):
             with torch.no_grad():
                 target_q = self.q_target.minimum(batch.observations, batch.actions).float()
                 next_values = self.v(batch.next_observations).float()
@@ -121,7 +122,7 @@ class IqlCritics:
     @torch.no_grad()
     def advantages(self, observations: Tensor, actions: Tensor) -> Tensor:
         """A = min Q(s, a) - V(s), (..., B), for eq. 7."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.config.precision):
             return self.q.minimum(observations, actions).float() - self.v(observations).float()
 
     @torch.no_grad()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import html
 import json
 from pathlib import Path
 from typing import Any
 
-from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
+from common.page import draw, heading, paragraph, picture, table, video, with_interval, write_page
 from loop.config import LoopConfig
 from loop.stages import POLICY_STAGES
 from offline_finetune.report import paint_gate_differences
@@ -32,7 +31,7 @@ def write_report(out: Path, config: LoopConfig, result: dict[str, Any]) -> list[
         table(table_rows(result["stages"])),
         paragraph(falls_on_the_way(result)),
         heading(f"Videos at {measure.commands[0]:g} m/s"),
-        *(_video(stage) for stage in POLICY_STAGES if (report / f"{stage}.mp4").exists()),
+        *(video(f"{stage}.mp4", stage) for stage in POLICY_STAGES if (report / f"{stage}.mp4").exists()),
         *(paragraph(note, "note") for note in notes),
         heading("Learning"),
         *([picture("curves.png", "learning curves")] if curves is None else []),
@@ -95,8 +94,3 @@ def _read_metrics(path: Path) -> dict[str, list[dict[str, str]]]:
         for row in csv.DictReader(file):
             rows.setdefault(row["stage"], []).append(row)
     return rows
-
-
-def _video(stage: str) -> str:
-    name = html.escape(stage)
-    return f'<figure><video src="{name}.mp4" width="320" height="240" controls loop muted></video><figcaption>{name}</figcaption></figure>'

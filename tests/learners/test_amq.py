@@ -107,7 +107,7 @@ def test_noise_belongs_to_its_start_and_its_elite():
 def learnt():
     """A real model and a real critic with random weights."""
     observations = torch.randn(64, 6)
-    model = DynamicsEnsemble(6, 2, 2, DynamicsConfig(members=3, elites=2, hidden=(16,), bf16=False))
+    model = DynamicsEnsemble(6, 2, 2, DynamicsConfig(members=3, elites=2, hidden=(16,), precision="fp32"))
     critics = IqlCritics(observations, 2, IqlConfig(q_hidden=(16,), v_hidden=(16,)))
     return model, critics.q, observations[:20]
 

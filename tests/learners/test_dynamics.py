@@ -9,7 +9,7 @@ from learners.batches import Batch
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble, gaussian_negative_log_likelihood
 
 HISTORY = 2
-CONFIG = DynamicsConfig(members=3, elites=2, hidden=(32,), learning_rate=1e-2, bf16=False)
+CONFIG = DynamicsConfig(members=3, elites=2, hidden=(32,), learning_rate=1e-2, precision="fp32")
 
 
 def test_the_negative_log_likelihood_by_hand():

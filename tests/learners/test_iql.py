@@ -38,7 +38,7 @@ def some_batch(size=16):
 
 
 def critics_for(batch, **settings):
-    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), bf16=False, **settings))
+    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), precision="fp32", **settings))
 
 
 def test_the_target_network_takes_over_its_share_of_each_step():

@@ -50,10 +50,10 @@ def test_a_bandit_is_solved():
 
 def test_bfloat16_products_give_nearly_the_same_update():
     results = []
-    for bf16 in (False, True):
+    for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
         generator = torch.Generator().manual_seed(0)
-        ppo = learner(epochs=1, minibatches=2, bf16=bf16)
+        ppo = learner(epochs=1, minibatches=2, precision=precision)
         results.append(ppo.update(bandit_batch(ppo.policy, generator), generator))
     plain, rounded = results
     assert rounded["surrogate"] == pytest.approx(plain["surrogate"], abs=0.02)

@@ -1,0 +1,62 @@
+"""Pretraining in numbers, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.checks import POSITIVE, SHARE, at_least, require
+from learners.ppo import PpoConfig
+from sim_pretrain.environment import EnvironmentConfig
+from sim_pretrain.report import MeasureConfig
+from sim_pretrain.worker_environment import WorkerConfig
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Simulator pretraining on flat ground without randomisation, as in the paper. Defaults suit two cores and ten minutes."""
+
+    steps: int = 7_000_000
+    """control steps in all, over all robots"""
+    rollout: int = 16
+    """control steps of each robot between two updates"""
+    hidden: tuple[int, ...] = (512, 256, 128)
+    """hidden layers of the actor"""
+    value_hidden: tuple[int, ...] = (256, 128)
+    """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
+    initial_std: float = 0.8
+    """exploration at the start"""
+    final_lr_share: float = 0.1
+    """the policy's learning rate falls in a straight line to this share of ppo.policy_lr"""
+    deployed_std: float = 0.45
+    """the exported policy explores at most this much: about what the released logs were collected with"""
+    checkpoint_every: int = 20
+    """updates between two checkpoints"""
+    ppo: PpoConfig = field(
+        default_factory=lambda: PpoConfig(
+            clip_ratio=0.2, gamma=0.98, epochs=1, minibatches=16, policy_lr=5e-4, value_lr=1e-3, entropy_weight=0.001, precision="auto"
+        )
+    )
+    """the learner"""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """the task, in MuJoCo; isaacgym's tasks bring their own and take num_robots alone"""
+    backend: Literal["mujoco", "isaacgym"] = "mujoco"
+    """the simulator"""
+    isaacgym: WorkerConfig = field(default_factory=WorkerConfig)
+    """the process that isaacgym lives in"""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """how the policy is measured at the end"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
+        require(self, POSITIVE, "initial_std", "deployed_std")
+        require(self, SHARE, "final_lr_share")
+
+
+PRESETS = {
+    "smoke": PretrainConfig(
+        steps=12_288, environment=EnvironmentConfig(num_robots=128), measure=MeasureConfig(trials=4, steps=100, video_steps=20)
+    ),
+    "demo": PretrainConfig(steps=3_000_000),
+    "paper": PretrainConfig(),
+}
