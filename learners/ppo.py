@@ -29,7 +29,9 @@ class PpoConfig:
     epochs: int = 10
     """passes over the batch"""
     minibatches: int = 16
-    """parts that each pass splits the batch into"""
+    """parts that each pass is split into"""
+    pass_share: float = 1.0
+    """share of the batch, drawn anew, that each pass takes"""
     policy_lr: float = 3e-5
     """Adam's learning rate for the policy"""
     value_lr: float = 2e-4
@@ -47,7 +49,8 @@ class PpoConfig:
         require(self, at_least(1), "epochs", "minibatches")
         require(self, POSITIVE, "clip_ratio", "max_grad_norm", "max_kl")
         require(self, NOT_NEGATIVE, "policy_lr", "value_lr", "entropy_weight")  # a rate of 0 leaves its network as it is
-        require(self, SHARE, "gamma", "gae_lambda")
+        require(self, SHARE, "gamma", "gae_lambda", "pass_share")
+        require(self, POSITIVE, "pass_share")
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,9 @@ class Ppo:
         return {"surrogate": sum(surrogates) / steps, "value_loss": sum(value_losses) / steps, "kl": kl, "steps": float(steps)}
 
     def _minibatches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        taken = max(1, round(self.config.pass_share * size))
         for _ in range(self.config.epochs):
-            yield from torch.randperm(size, generator=generator).chunk(self.config.minibatches)
+            yield from torch.randperm(size, generator=generator)[:taken].chunk(self.config.minibatches)
 
     def _policy_step(self, batch: PpoBatch, picks: Tensor) -> tuple[float, float]:
         with self.autocast():

@@ -25,16 +25,26 @@ class PretrainConfig:
     value_hidden: tuple[int, ...] = (256, 128)
     """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
     initial_std: float = 0.8
-    """exploration at the start"""
+    """most exploration at the start; falls in a straight line to final_std"""
+    final_std: float = 0.2
+    """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
     final_lr_share: float = 0.1
     """the policy's learning rate falls in a straight line to this share of ppo.policy_lr"""
     deployed_std: float = 0.45
-    """the exported policy explores at most this much: about what the released logs were collected with"""
+    """how much the exported policy explores: about what the released logs were collected with"""
     checkpoint_every: int = 20
     """updates between two checkpoints"""
     ppo: PpoConfig = field(
         default_factory=lambda: PpoConfig(
-            clip_ratio=0.2, gamma=0.98, epochs=1, minibatches=16, policy_lr=5e-4, value_lr=1e-3, entropy_weight=0.001, precision="auto"
+            clip_ratio=0.2,
+            gamma=0.98,
+            epochs=1,
+            minibatches=16,
+            pass_share=0.75,
+            policy_lr=5e-4,
+            value_lr=1e-3,
+            entropy_weight=0.001,
+            precision="auto",
         )
     )
     """the learner"""
@@ -49,7 +59,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
-        require(self, POSITIVE, "initial_std", "deployed_std")
+        require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
         require(self, SHARE, "final_lr_share")
 
 

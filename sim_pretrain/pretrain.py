@@ -55,13 +55,13 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
     return export(trainer.policy, out / "policy.onnx", config.deployed_std, revision)
 
 
-def export(policy: GaussianPolicy, path: Path, max_std: float, revision: str = "") -> PolicyArtifact:
-    """Write the policy as an artifact with its std capped, and check the artifact against the torch policy on random histories.
+def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
+    """Write the policy as an artifact with the given std, and check the artifact against the torch policy on random histories.
 
     ArtifactError if they differ by more than 1e-5.
     """
     with torch.no_grad():
-        policy.log_std.clamp_(max=math.log(max_std))
+        policy.log_std.fill_(math.log(std))
         artifact = write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision, force=True)
         histories = torch.randn(64, GO1_LAYOUT.size, generator=torch.Generator().manual_seed(0))
         expected = policy(histories).numpy()
@@ -89,9 +89,8 @@ class Pretrainer:
 
     def iterate(self) -> dict[str, float]:
         """One rollout and one update; returns named figures of both."""
-        began, config = time.monotonic(), self.config
-        share = 1 - (1 - config.final_lr_share) * min(1.0, self.steps / config.steps)
-        self.ppo.policy_lr = config.ppo.policy_lr * share
+        began = time.monotonic()
+        self._schedule()
         terms = self.rollout.collect(self.policy, self.generator, self.ppo.autocast)
         figures = self.learn()
         self.steps += self.rollout.size
@@ -109,6 +108,14 @@ class Pretrainer:
     def learn(self) -> dict[str, float]:
         """One update from the rollout that was collected last."""
         return self.ppo.update(self.rollout.batch(self.policy, self.value, self.ppo), self.generator)
+
+    @torch.no_grad()
+    def _schedule(self) -> None:
+        """Learning rate and exploration for the part of the training that is done."""
+        config, done = self.config, min(1.0, self.steps / self.config.steps)
+        self.ppo.policy_lr = config.ppo.policy_lr * (1 + done * (config.final_lr_share - 1))
+        largest_std = config.initial_std + done * (config.final_std - config.initial_std)
+        self.policy.log_std.clamp_(max=math.log(largest_std))
 
     def save(self, path: Path) -> None:
         """Write what `resume` needs."""

@@ -83,23 +83,6 @@ def test_the_reported_kl_is_that_of_one_policy_mean_and_std_alike():
     assert ppo.update(batch, generator)["kl"] == pytest.approx(after, rel=1e-4)
 
 
-@pytest.mark.parametrize(("desired_kl", "factor"), [(1e-9, 1 / 1.5), (1e3, 1.5), (None, 1.0)])
-def test_the_learning_rate_follows_the_kl(desired_kl, factor):
-    generator = torch.Generator().manual_seed(0)
-    ppo = learner(desired_kl=desired_kl, epochs=1, minibatches=2, policy_lr=1e-3)
-    ppo.update(bandit_batch(ppo.policy, generator), generator)  # only the second step sees a KL above zero
-    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * factor)
-    assert ppo.value_optimizer.param_groups[0]["lr"] == 2e-4
-
-
-@pytest.mark.parametrize(("desired_kl", "start", "bound"), [(1e-9, 1.2e-5, 1e-5), (1e3, 9e-3, 1e-2)])
-def test_the_learning_rate_stays_within_its_bounds(desired_kl, start, bound):
-    generator = torch.Generator().manual_seed(0)
-    ppo = learner(desired_kl=desired_kl, epochs=2, minibatches=4, policy_lr=start)
-    ppo.update(bandit_batch(ppo.policy, generator), generator)
-    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(bound)
-
-
 def test_without_advantages_the_policy_stays_and_the_value_learns():
     generator = torch.Generator().manual_seed(0)
     ppo = learner(epochs=2, minibatches=2)
@@ -139,3 +122,10 @@ def test_every_epoch_visits_every_step_once(minibatches):
     figures = ppo.update(batch, torch.Generator().manual_seed(0))
     assert figures["steps"] == 3 * minibatches
     assert figures["value_loss"] == pytest.approx(7.5)  # V = 0: (1 + 4 + 9 + 16) / 4
+
+
+def test_a_pass_may_take_a_part_of_the_batch():
+    ppo = learner(epochs=3, minibatches=4, pass_share=0.5)
+    passes = [torch.cat(list(picks)) for picks in zip(*[ppo._minibatches(80, torch.Generator().manual_seed(0))] * 4, strict=True)]
+    assert [len(taken.unique()) for taken in passes] == [40, 40, 40]
+    assert not torch.equal(passes[0].sort().values, passes[1].sort().values)

@@ -201,7 +201,7 @@ def test_a_run_in_another_process_learns_too(tmp_path, monkeypatch, root):
 def test_the_export_computes_what_the_policy_does(tmp_path):
     torch.manual_seed(0)
     policy = GaussianPolicy(290, 12, (32, 16), initial_std=1.0)
-    artifact = export(policy, tmp_path / "policy.onnx", max_std=0.45)
+    artifact = export(policy, tmp_path / "policy.onnx", std=0.45)
     histories = np.random.default_rng(0).standard_normal((20, 290)).astype(np.float32)
     mean, std = load_artifact(artifact.path).act(histories)
     with torch.no_grad():
@@ -210,9 +210,9 @@ def test_the_export_computes_what_the_policy_does(tmp_path):
     assert std == pytest.approx(np.full(12, 0.45))
 
 
-def test_export_leaves_a_smaller_std_alone(tmp_path):
-    artifact = export(GaussianPolicy(290, 12, (8,), initial_std=0.2), tmp_path / "policy.onnx", max_std=0.45)
-    assert artifact.act(np.zeros(290, dtype=np.float32))[1] == pytest.approx(np.full(12, 0.2))
+def test_exploration_falls_in_a_straight_line(make):
+    trainer = make(replace(TINY, steps=512, initial_std=0.8, final_std=0.4, ppo=replace(TINY.ppo, policy_lr=0.0)))
+    assert [trainer.iterate()["std"] for _ in range(4)] == pytest.approx([0.8, 0.7, 0.6, 0.5])
 
 
 def test_the_verb(tmp_path, capsys):
