@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.checks import POSITIVE, Rule, at_least, require
 from robot import go1
-from robot.observation import GO1_LAYOUT, foot_phases, observe, trot_command
+from robot.observation import GO1_LAYOUT, foot_phases, trot_command
 from sim_pretrain import reward
 from sim_pretrain.commands import CommandConfig, Commander
 from sim_pretrain.nan_guard import NanGuard
@@ -31,7 +31,7 @@ BoolArray = NDArray[np.bool_]
 
 BIAS_TIME_S = 0.5  # s, time constant of the averaged velocity error: a stride and a half at 3 Hz
 WEIGHT_N = go1.TOTAL_MASS * 9.81  # N, unit of foot forces for the critic
-CRITIC_SIZE = GO1_LAYOUT.frame_size + 3 + 3 + 1 + 4 + 4 + 3  # see WalkingEnvironment._observe_for_critic
+CRITIC_SIZE = GO1_LAYOUT.frame_size + 3 + 3 + 1 + 4 + 4 + 3  # see WalkingEnvironment._for_critic
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class WalkingEnvironment:
         everyone = np.ones(count, dtype=np.bool_)
         self._command(everyone)
         self.walkers.reset(everyone, self.rng)
-        self.observations = self.walkers.observe(noise=self._noise())
-        self.critic_observations = self._observe_for_critic()
+        self._observe()
 
     def step(self, actions: Float32Array) -> StepResult:
         """Apply actions (N, 12), reward them, reset the ended robots, and observe."""
@@ -103,7 +102,7 @@ class WalkingEnvironment:
         terms = {name: float(value.mean()) for name, value in (tracking | penalties).items()}
         terms |= {"open_commands": self.commander.open_share, "diverged": float(self.twin.diverged.sum())}
         self.guard.note(self.twin, self.total_steps)
-        final = self._observe_for_critic(truncated)
+        final = self._for_critic(truncated)
         self._go_on(terminated | truncated)
         return StepResult(rewards, terminated, truncated, final, terms)
 
@@ -132,7 +131,7 @@ class WalkingEnvironment:
         self.rng.bit_generator.state = json.loads(state["rng"])
         walkers.state = self.twin.read()
         self.observations = walkers.history.frames.reshape(self.num_robots, -1)
-        self.critic_observations = self._observe_for_critic()
+        self.critic_observations = self._for_critic()
 
     def close(self) -> None:
         """Stop the engine's threads."""
@@ -156,8 +155,7 @@ class WalkingEnvironment:
         if ended.any():
             self.steps[ended] = 0
             self.walkers.reset(ended, self.rng)
-        self.observations = self.walkers.observe(noise=self._noise())
-        self.critic_observations = self._observe_for_critic()
+        self._observe()
 
     def _command(self, where: BoolArray) -> None:
         if where.any():
@@ -171,23 +169,23 @@ class WalkingEnvironment:
             self.twin.push(pushed, self.rng.uniform(-speed, speed, (int(pushed.sum()), 2)))
             self.walkers.state = self.twin.read()
 
-    def _noise(self) -> Float32Array:
-        shape = (self.num_robots, GO1_LAYOUT.frame_size)
-        return self.amplitude * (2 * self.rng.random(shape, dtype=np.float32) - 1)
+    def _observe(self) -> None:
+        frame = self.walkers.frame()
+        noise = self.amplitude * (2 * self.rng.random(frame.shape, dtype=np.float32) - 1)
+        self.observations = self.walkers.push(frame + noise)
+        self.critic_observations = self._for_critic(frame=frame)
 
-    def _observe_for_critic(self, where: Any = slice(None)) -> Float32Array:
-        """The newest frame without noise, and what a robot cannot measure, of the robots selected by `where`: (n, CRITIC_SIZE).
+    def _for_critic(self, where: Any = slice(None), frame: Float32Array | None = None) -> Float32Array:
+        """(n, CRITIC_SIZE): the frame without noise, and what a robot cannot measure, of the robots selected by `where`.
 
         Trunk velocity and turning rate in the body frame, height, foot forces, foot phases' cosines, averaged velocity error.
         """
         walkers, state = self.walkers, self.walkers.state
-        command, gait_index = walkers.commands[where], walkers.gait_index[where]
-        frame = observe(
-            state.gravity_b[where], command, state.joint_pos[where], state.joint_vel[where], walkers.last_action[where], gait_index
-        )
+        frame = walkers.frame(where) if frame is None else frame
+        phases = foot_phases(walkers.gait_index[where], walkers.commands[where])
         more = (
             state.base_lin_vel_b[where], 0.25 * state.base_ang_vel_b[where], 10 * (state.base_pos_w[where, 2:] - reward.STANCE_HEIGHT),
-            state.foot_force[where] / WEIGHT_N, np.cos(2 * np.pi * foot_phases(gait_index, command)), 2 * self.mean_error[where],
+            state.foot_force[where] / WEIGHT_N, np.cos(2 * np.pi * phases), 2 * self.mean_error[where],
         )  # fmt: skip
         return np.concatenate([frame, *more], axis=-1, dtype=np.float32)
 

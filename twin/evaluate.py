@@ -75,14 +75,24 @@ class Walkers:
         self.last_action[where] = 0.0
         self.state = self.twin.read()
 
-    def observe(self, where: Any = ..., noise: NDArray[np.float32] | float = 0.0) -> NDArray[np.float32]:
-        """Push the current frame, plus `noise` (N, 58) in the frame's scaled units, of the robots selected by `where` (all by default).
+    def frame(self, where: Any = slice(None)) -> NDArray[np.float32]:
+        """What the robots selected by `where` measure now, (n, 58), scaled."""
+        state = self.state
+        return observe(
+            state.gravity_b[where], self.commands[where], state.joint_pos[where], state.joint_vel[where], self.last_action[where],
+            self.gait_index[where], self.layout,
+        )  # fmt: skip
+
+    def observe(self, where: Any = ...) -> NDArray[np.float32]:
+        """Push the current frame of the robots selected by `where` (all by default); see `push`."""
+        return self.push(self.frame(), where)
+
+    def push(self, frame: NDArray[np.float32], where: Any = ...) -> NDArray[np.float32]:
+        """Append frames (N, 58) to the histories of the robots selected by `where`.
 
         Returns the flattened histories of all robots (N, 290), a view valid until the next call.
         """
-        state = self.state
-        frame = observe(state.gravity_b, self.commands, state.joint_pos, state.joint_vel, self.last_action, self.gait_index, self.layout)
-        return self.history.push(frame + np.float32(noise), where).reshape(self.twin.num_robots, -1)
+        return self.history.push(frame, where).reshape(self.twin.num_robots, -1)
 
     def act(self, action: NDArray[np.floating[Any]]) -> BatchState:
         """Apply actions (N, 12) for one control period and advance the gait clock; returns the state before the action."""

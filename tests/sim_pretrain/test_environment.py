@@ -88,7 +88,7 @@ def test_the_critic_knows_what_a_robot_cannot_measure(make):
     environment = make(LONG)
     environment.twin.push(np.ones(6, dtype=bool), np.tile([0.3, 0.0], (6, 1)))
     environment.walkers.state = environment.twin.read()
-    seen = environment._observe_for_critic()
+    seen = environment._for_critic()
     state = environment.walkers.state
     assert seen[:, :58] == pytest.approx(frames(environment.observations)[:, 4], abs=1e-6)
     assert seen[:, 58:61] == pytest.approx(state.base_lin_vel_b, abs=1e-6)
