@@ -26,8 +26,10 @@ class PretrainConfig:
     """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
     initial_std: float = 0.8
     """most exploration at the start; falls in a straight line to final_std"""
-    final_std: float = 0.2
-    """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
+    final_std: float = 0.15
+    """most exploration from quiet_share on: a policy that learnt with much noise walks too fast without it"""
+    quiet_share: float = 0.75
+    """share of the steps after which exploration falls no further"""
     final_lr_share: float = 0.1
     """the policy's learning rate falls in a straight line to this share of ppo.policy_lr"""
     deployed_std: float = 0.45
@@ -60,7 +62,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
-        require(self, SHARE, "final_lr_share")
+        require(self, SHARE, "final_lr_share", "quiet_share")
+        require(self, POSITIVE, "quiet_share")
 
 
 PRESETS = {

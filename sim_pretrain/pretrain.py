@@ -114,7 +114,7 @@ class Pretrainer:
         """Learning rate and exploration for the part of the training that is done."""
         config, done = self.config, min(1.0, self.steps / self.config.steps)
         self.ppo.policy_lr = config.ppo.policy_lr * (1 + done * (config.final_lr_share - 1))
-        largest_std = config.initial_std + done * (config.final_std - config.initial_std)
+        largest_std = config.initial_std + min(1.0, done / config.quiet_share) * (config.final_std - config.initial_std)
         self.policy.log_std.clamp_(max=math.log(largest_std))
 
     def save(self, path: Path) -> None:
