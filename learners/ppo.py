@@ -33,13 +33,15 @@ class PpoConfig:
     pass_share: float = 1.0
     """share of the batch, drawn anew, that each pass takes"""
     policy_lr: float = 3e-5
-    """Adam's learning rate for the policy"""
+    """Adam's learning rate for the policy; the highest one where desired_kl is set"""
     value_lr: float = 2e-4
     """Adam's learning rate for the value"""
     entropy_weight: float = 0.0
     """weight of the policy's entropy in the objective"""
     max_grad_norm: float = 1.0
     """gradients are scaled down to this norm, policy and value apart"""
+    desired_kl: float | None = None
+    """if set, the policy's learning rate follows from how far updates lead: divided by 1.5 above twice this KL, multiplied below half"""
     max_kl: float | None = None
     """if set, an update ends early once the mean KL from the acting policy exceeds it"""
     precision: Precision = "fp32"
@@ -47,7 +49,7 @@ class PpoConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "epochs", "minibatches")
-        require(self, POSITIVE, "clip_ratio", "max_grad_norm", "max_kl")
+        require(self, POSITIVE, "clip_ratio", "max_grad_norm", "desired_kl", "max_kl")
         require(self, NOT_NEGATIVE, "policy_lr", "value_lr", "entropy_weight")  # a rate of 0 leaves its network as it is
         require(self, SHARE, "gamma", "gae_lambda", "pass_share")
         require(self, POSITIVE, "pass_share")
@@ -82,10 +84,6 @@ class Ppo:
         """The policy's learning rate now."""
         return float(self.policy_optimizer.param_groups[0]["lr"])
 
-    @policy_lr.setter
-    def policy_lr(self, rate: float) -> None:
-        self.policy_optimizer.param_groups[0]["lr"] = rate
-
     def autocast(self) -> torch.autocast:
         """Context in which matrix products have the wanted precision."""
         return autocast(self.config.precision)
@@ -117,6 +115,8 @@ class Ppo:
             value_losses.append(self._value_step(seen_by_value[picks], batch.returns[picks]))
             if self.config.max_kl is not None and kl > self.config.max_kl:
                 break
+        if self.config.desired_kl is not None:
+            self._adapt_learning_rate(kl, self.config.desired_kl)
         steps = len(surrogates)
         return {"surrogate": sum(surrogates) / steps, "value_loss": sum(value_losses) / steps, "kl": kl, "steps": float(steps)}
 
@@ -149,3 +149,11 @@ class Ppo:
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), self.config.max_grad_norm)
         optimizer.step()
+
+    def _adapt_learning_rate(self, kl: float, desired: float) -> None:
+        """Rudin et al. 2021's rule, once an update and never above the given rate: the KL of small minibatches is mostly their noise."""
+        group, limit = self.policy_optimizer.param_groups[0], self.config.policy_lr
+        if kl > 2 * desired:
+            group["lr"] = max(limit / 100, group["lr"] / 1.5)
+        elif kl < desired / 2:
+            group["lr"] = min(limit, group["lr"] * 1.5)

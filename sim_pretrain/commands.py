@@ -97,9 +97,9 @@ class Commander:
         self.tracked[:, 1] += ang_vel
         self.steps += 1
 
-    def draw(self, where: BoolArray, rng: np.random.Generator) -> Float64Array:
-        """New commands (n, 15) for the masked robots; opens the neighbours of the cells that these robots have mastered."""
-        self._open_neighbours(where)
+    def draw(self, where: BoolArray, fell: BoolArray, rng: np.random.Generator) -> Float64Array:
+        """New commands (n, 15) for the robots in `where` (N,); opens the neighbours of the cells that those who did not fall have mastered."""
+        self._open_neighbours(where & ~fell)
         self.tracked[where], self.steps[where] = 0.0, 0.0
         config, count = self.config, int(where.sum())
         commands = np.tile(trot_command(), (count, 1))
@@ -132,7 +132,7 @@ class Commander:
 
     def _easy_cells(self) -> BoolArray:
         share = self.config.easy_share
-        near = [(edges[:-1] <= share * edges[-1]) & (edges[1:] >= share * edges[0]) for edges in self.edges]
+        near = [(edges[:-1] <= max(share * edges[-1], edges[0])) & (edges[1:] >= min(share * edges[0], edges[-1])) for edges in self.edges]
         return np.asarray(near[0][:, None] & near[1][None])
 
     def _open_neighbours(self, where: BoolArray) -> None:

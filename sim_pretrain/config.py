@@ -26,12 +26,10 @@ class PretrainConfig:
     """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
     initial_std: float = 0.8
     """most exploration at the start; falls in a straight line to final_std"""
-    final_std: float = 0.15
+    final_std: float = 0.2
     """most exploration from quiet_share on: a policy that learnt with much noise walks too fast without it"""
-    quiet_share: float = 0.75
+    quiet_share: float = 0.8
     """share of the steps after which exploration falls no further"""
-    final_lr_share: float = 0.1
-    """the policy's learning rate falls in a straight line to this share of ppo.policy_lr"""
     deployed_std: float = 0.45
     """how much the exported policy explores: about what the released logs were collected with"""
     checkpoint_every: int = 20
@@ -44,6 +42,7 @@ class PretrainConfig:
             minibatches=16,
             pass_share=0.75,
             policy_lr=5e-4,
+            desired_kl=0.01,
             value_lr=1e-3,
             entropy_weight=0.001,
             precision="auto",
@@ -62,7 +61,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
-        require(self, SHARE, "final_lr_share", "quiet_share")
+        require(self, SHARE, "quiet_share")
         require(self, POSITIVE, "quiet_share")
 
 

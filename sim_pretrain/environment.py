@@ -29,7 +29,7 @@ Float64Array = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
-BIAS_TIME_S = 0.5  # s, time constant of the averaged velocity error: a stride and a half at 3 Hz
+BIAS_TIME_S = 0.3  # s, time constant of the averaged velocity error: a stride at 3 Hz
 WEIGHT_N = go1.TOTAL_MASS * 9.81  # N, unit of foot forces for the critic
 CRITIC_SIZE = GO1_LAYOUT.frame_size + 3 + 3 + 1 + 4 + 4 + 3  # see WalkingEnvironment._for_critic
 
@@ -84,7 +84,7 @@ class WalkingEnvironment:
         self.steps = self.rng.integers(0, round(config.episode_s / go1.CONTROL_DT), count)
         self.total_steps = 0
         everyone = np.ones(count, dtype=np.bool_)
-        self._command(everyone)
+        self._command(everyone, ~everyone)
         self.walkers.reset(everyone, self.rng)
         self._observe()
 
@@ -103,7 +103,7 @@ class WalkingEnvironment:
         terms |= {"open_commands": self.commander.open_share, "diverged": float(self.twin.diverged.sum())}
         self.guard.note(self.twin, self.total_steps)
         final = self._for_critic(truncated)
-        self._go_on(terminated | truncated)
+        self._go_on(terminated, truncated)
         return StepResult(rewards, terminated, truncated, final, terms)
 
     def state_dict(self) -> dict[str, Any]:
@@ -148,18 +148,19 @@ class WalkingEnvironment:
         )
         return tracking, penalties
 
-    def _go_on(self, ended: BoolArray) -> None:
-        """Reset the ended robots, command and push whoever's turn it is, and observe."""
-        self._command((self.steps % round(self.config.command_s / go1.CONTROL_DT) == 0) | ended)
+    def _go_on(self, terminated: BoolArray, truncated: BoolArray) -> None:
+        """Reset the robots whose episode has ended, command and push whoever's turn it is, and observe."""
+        ended = terminated | truncated
+        self._command((self.steps % round(self.config.command_s / go1.CONTROL_DT) == 0) | ended, terminated)
         self._push()
         if ended.any():
             self.steps[ended] = 0
             self.walkers.reset(ended, self.rng)
         self._observe()
 
-    def _command(self, where: BoolArray) -> None:
+    def _command(self, where: BoolArray, fell: BoolArray) -> None:
         if where.any():
-            self.walkers.commands[where] = self.commander.draw(where, self.rng)
+            self.walkers.commands[where] = self.commander.draw(where, fell, self.rng)
             self.mean_error[where] = 0.0
 
     def _push(self) -> None:

@@ -90,7 +90,7 @@ class Pretrainer:
     def iterate(self) -> dict[str, float]:
         """One rollout and one update; returns named figures of both."""
         began = time.monotonic()
-        self._schedule()
+        self._limit_exploration()
         terms = self.rollout.collect(self.policy, self.generator, self.ppo.autocast)
         figures = self.learn()
         self.steps += self.rollout.size
@@ -110,11 +110,10 @@ class Pretrainer:
         return self.ppo.update(self.rollout.batch(self.policy, self.value, self.ppo), self.generator)
 
     @torch.no_grad()
-    def _schedule(self) -> None:
-        """Learning rate and exploration for the part of the training that is done."""
-        config, done = self.config, min(1.0, self.steps / self.config.steps)
-        self.ppo.policy_lr = config.ppo.policy_lr * (1 + done * (config.final_lr_share - 1))
-        largest_std = config.initial_std + min(1.0, done / config.quiet_share) * (config.final_std - config.initial_std)
+    def _limit_exploration(self) -> None:
+        config = self.config
+        done = min(1.0, self.steps / (config.quiet_share * config.steps))
+        largest_std = config.initial_std + done * (config.final_std - config.initial_std)
         self.policy.log_std.clamp_(max=math.log(largest_std))
 
     def save(self, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 reward = control_dt * (1.0 exp(-|v_xy - cmd|^2 / 0.25) + 0.5 exp(-(w_z - cmd)^2 / 0.25)) * exp(-sum of penalties).
 Multiplying keeps the reward positive, so that a robot never gains by ending its episode early. Penalties that robot.reward's Table 3
-has too keep its weights; the others ask for the commanded gait and posture. Every term, with unit and source: docs/pretraining.md.
+has too are near its weights; the others ask for the commanded gait and posture. Every term, with unit and source: docs/pretraining.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PenaltyWeights:
     joint_torque: float = 2e-4  # per (N m)^2, twice Table 3's 2e-6 / 0.02
     joint_vel: float = 1e-4  # per (rad/s)^2, Table 3's 2e-6 / 0.02
     joint_acc: float = 2.5e-7  # per (rad/s^2)^2, Table 3's 5e-9 / 0.02
-    action_rate: float = 0.03  # per action^2, a third of Table 3's 2e-3 / 0.02: most of it is the exploration's
+    action_rate: float = 0.06  # per action^2, less than Table 3's 2e-3 / 0.02: most of it is the exploration's
     power: float = 1e-3  # per W of |torque * joint_vel|
     torque_gap: float = 0.0  # per (N m)^2 between the torque that was asked of the motors and what they gave
     bias: float = 1.0  # of the averaged velocity error, saturating
@@ -106,13 +106,14 @@ def wanted_contact(phases: Float64Array) -> Float64Array:
 def wanted_placement(commands: Float64Array, phases: Float64Array) -> Float64Array:
     """x and y (N, 4, 2), m, of the feet in the trunk's heading frame, by Raibert's rule.
 
-    A foot in the middle of its stance is under its corner of the commanded stance; before and after, it moves with the floor.
+    A foot in the middle of its stance is under its corner of the commanded stance; before and after, it moves with the floor. In its
+    swing it goes the way back, so that it is where it will touch down when it does.
     """
     ends, sides = np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, -1.0, 1.0, -1.0])  # FL FR RL RR
     x = ends * commands[:, 13:14] / 2
     y = sides * commands[:, 12:13] / 2
     stance_s = commands[:, 8:9] / commands[:, 4:5]
-    to_middle_s = (0.25 - np.clip(phases, 0, 0.5)) * 2 * stance_s  # time until the middle of the stance, negative after it
+    to_middle_s = np.where(phases < 0.5, 0.25 - phases, phases - 0.75) * 2 * stance_s  # until the middle of the stance, negative after it
     yaw_rate = commands[:, 2:3]
     return np.stack([x + to_middle_s * (commands[:, 0:1] - yaw_rate * y), y + to_middle_s * (commands[:, 1:2] + yaw_rate * x)], axis=-1)
 

@@ -6,6 +6,7 @@ An ideal motor applies the PD law's torque, clipped at its limit. Each departure
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,26 +38,41 @@ class ActuatorConfig:
 IDEAL = ActuatorConfig()
 
 
-def asked_torque(joint_pos_target: Float64Array, joint_pos: Float64Array, joint_vel: Float64Array) -> Float64Array:
+class Motors(NamedTuple):
+    """The PD law and torque limit of motors, each a number or an array (..., 12)."""
+
+    kp: Float64Array | float = go1.KP  # N m / rad
+    kd: Float64Array | float = go1.KD  # N m s / rad
+    torque_limit: Float64Array = go1.TORQUE_LIMIT  # N m
+
+
+STANDARD_MOTORS = Motors()
+
+
+def asked_torque(
+    joint_pos_target: Float64Array, joint_pos: Float64Array, joint_vel: Float64Array, motors: Motors = STANDARD_MOTORS
+) -> Float64Array:
     """The PD law's torque (..., 12), N m: kp (target - q) - kd qd, before any limit."""
-    return np.asarray(go1.KP * (joint_pos_target - joint_pos) - go1.KD * joint_vel)
+    return np.asarray(motors.kp * (joint_pos_target - joint_pos) - motors.kd * joint_vel)
 
 
-def speed_limited_torque(torque: Float64Array, joint_vel: Float64Array) -> Float64Array:
+def speed_limited_torque(torque: Float64Array, joint_vel: Float64Array, torque_limit: Float64Array = go1.TORQUE_LIMIT) -> Float64Array:
     """Torque (..., 12) within what a DC motor gives at joint_vel (..., 12).
 
-    Driving, the most it gives falls linearly from TORQUE_LIMIT at rest to 0 at JOINT_VEL_LIMIT; braking, it is TORQUE_LIMIT.
+    Driving, the most it gives falls linearly from torque_limit at rest to 0 at JOINT_VEL_LIMIT; braking, it is torque_limit.
     """
     share = joint_vel / go1.JOINT_VEL_LIMIT
-    upper = go1.TORQUE_LIMIT * np.clip(1 - share, 0, 1)
-    lower = -go1.TORQUE_LIMIT * np.clip(1 + share, 0, 1)
+    upper = torque_limit * np.clip(1 - share, 0, 1)
+    lower = -torque_limit * np.clip(1 + share, 0, 1)
     return np.asarray(np.clip(torque, lower, upper))
 
 
-def target_within_speed_limit(joint_pos_target: Float64Array, joint_pos: Float64Array, joint_vel: Float64Array) -> Float64Array:
+def target_within_speed_limit(
+    joint_pos_target: Float64Array, joint_pos: Float64Array, joint_vel: Float64Array, motors: Motors = STANDARD_MOTORS
+) -> Float64Array:
     """The target (..., 12) rad whose PD torque is `speed_limited_torque` of the given target's."""
-    torque = speed_limited_torque(asked_torque(joint_pos_target, joint_pos, joint_vel), joint_vel)
-    return joint_pos + (torque + go1.KD * joint_vel) / go1.KP
+    torque = speed_limited_torque(asked_torque(joint_pos_target, joint_pos, joint_vel, motors), joint_vel, motors.torque_limit)
+    return np.asarray(joint_pos + (torque + motors.kd * joint_vel) / motors.kp)
 
 
 def physics_steps(delay_s: float) -> int:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
-from twin.actuator import IDEAL, ActuatorConfig, DelayLine, asked_torque, physics_steps, target_within_speed_limit
+from twin.actuator import IDEAL, ActuatorConfig, DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
 from twin.model import build_model, standing_qpos
 from twin.terrain import Terrain
 
@@ -30,6 +30,7 @@ Float64Array = NDArray[np.float64]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel
 _JOINT_POS, _JOINT_VEL = slice(8, 20), slice(26, 38)
+MAX_SPEED = 1e3  # rad/s and m/s; joints reach 30 rad/s, so that a robot beyond this is no robot any more
 _MEMORY = ("before", "states", "sensors", "target")  # arrays of BatchTwin
 _LEGS = len(go1.LEGS)
 _TORQUE = slice(0, 12)
@@ -82,7 +83,7 @@ class BatchState:
 class BatchTwin:
     """N robots on one terrain. `step` advances all of them by one control period.
 
-    `variants` are models of robots that differ from the standard one (twin.model.build_model); `variant` says which of them each is.
+    `variants` are models of robots that differ from the standard one (twin.model.build_variant); `variant` says which of them each is.
     """
 
     def __init__(
@@ -99,10 +100,16 @@ class BatchTwin:
         self._rollout = rollout.Rollout(nthread=workers if workers > 1 else 0)
         size = mujoco.mj_stateSize(self.model, _STATE)
         self.variant = np.zeros(num_robots, dtype=np.int64)
+        self._motors = Motors(
+            np.stack([model.actuator_gainprm[:, 0] for model in self.models]),
+            np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
+            np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
+        )  # a row for each variant
         self.diverged = np.zeros(num_robots, dtype=np.bool_)
         self._before = np.zeros((num_robots, size))
         self._states = np.zeros((num_robots, go1.DECIMATION, size))
         self._sensors = np.zeros((num_robots, go1.DECIMATION, self.model.nsensordata))
+        self._felt_before = np.zeros((num_robots, self.model.nsensordata))
         self._control = np.zeros((num_robots, go1.DECIMATION, go1.NUM_JOINTS))
         self._line = DelayLine(num_robots, physics_steps(actuator.delay_s[1]))
         self._target = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, 1))
@@ -140,7 +147,7 @@ class BatchTwin:
     def step_unlimited(self, joint_pos_target: Float64Array) -> None:
         """Advance one control period with targets (N, 12) as they are: for a caller that has applied the limits itself."""
         self._target[:] = joint_pos_target
-        self._before[:] = self._states[:, -1]
+        self._before[:], self._felt_before[:] = self._states[:, -1], self._sensors[:, -1]
         self._control[:] = self._line.push(joint_pos_target)
         if self.actuator.torque_speed_limit:
             self._advance_step_by_step()
@@ -157,7 +164,7 @@ class BatchTwin:
         return self._before[robot].copy(), self._control[robot].copy()
 
     def read(self) -> BatchState:
-        """The newest state. Joint torque, forces and acceleration are those of the last physics step."""
+        """The newest state. Torque, forces, acceleration and feet are those of the last physics step's beginning, 5 ms ago."""
         newest, sensors = self._states[:, -1].copy(), self._sensors[:, -1].copy()
         qpos, qvel = newest[:, _QPOS], newest[:, _QVEL]
         last = self._states[:, -2]  # in which the last physics step's torque acted
@@ -184,11 +191,14 @@ class BatchTwin:
         self.variant[:], self.diverged[:] = state["variant"], state["diverged"]
 
     def _hold_diverged(self) -> None:
-        # The engine stops the clock of a robot that it gives up.
-        self.diverged |= ~(self._states[:, -1, _TIME] - self._before[:, _TIME] > go1.CONTROL_DT - go1.PHYSICS_DT / 2)
+        newest = self._states[:, -1]
+        # The engine stops the clock of a robot that it gives up, but only before its next step: what the last one did is checked here.
+        stopped = newest[:, _TIME] - self._before[:, _TIME] < go1.CONTROL_DT - go1.PHYSICS_DT / 2
+        sane = (np.abs(newest[:, _QVEL]).max(axis=1) < MAX_SPEED) & np.isfinite(newest[:, _QPOS]).all(axis=1)
+        self.diverged |= stopped | ~sane
         if self.diverged.any():
             self._states[self.diverged] = self._before[self.diverged, None]
-            self._sensors[self.diverged] = 0.0
+            self._sensors[self.diverged] = self._felt_before[self.diverged, None]
 
     def _draw_robots(self, where: NDArray[np.bool_], rng: np.random.Generator) -> None:
         """Which variant and which delay the masked robots have from now on."""
@@ -205,10 +215,10 @@ class BatchTwin:
 
     def _advance_step_by_step(self) -> None:
         """One physics step at a time, since the limit depends on the joints' speed."""
-        before = self._before
+        before, motors = self._before, Motors(*(np.asarray(values)[self.variant] for values in self._motors))
         states, sensors = np.empty_like(self._states[:, :1]), np.empty_like(self._sensors[:, :1])
         for k in range(go1.DECIMATION):
-            limited = target_within_speed_limit(self._control[:, k], before[:, _JOINT_POS], before[:, _JOINT_VEL])
+            limited = target_within_speed_limit(self._control[:, k], before[:, _JOINT_POS], before[:, _JOINT_VEL], motors)
             self._control[:, k] = limited
             self._advance(before, limited[:, None], states, sensors)
             self._states[:, k], self._sensors[:, k] = states[:, 0], sensors[:, 0]

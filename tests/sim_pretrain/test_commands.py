@@ -12,8 +12,8 @@ SMALL = CommandConfig(vx=(-1.0, 1.0), yaw_rate=(-1.0, 1.0), bins=(4, 2), easy_sh
 EVERYONE = np.ones(400, dtype=bool)
 
 
-def drawn(config=SMALL, seed=0, commander=None):
-    return (commander or Commander(400, config)).draw(EVERYONE, np.random.default_rng(seed))
+def drawn(config=SMALL, seed=0, commander=None, fell=None):
+    return (commander or Commander(400, config)).draw(EVERYONE, ~EVERYONE if fell is None else fell, np.random.default_rng(seed))
 
 
 def follow(commander, lin_vel=1.0, ang_vel=1.0, steps=60):
@@ -44,6 +44,22 @@ def test_what_was_not_followed_well_or_long_enough_opens_nothing(how):
     follow(commander, **how)
     drawn(commander=commander)
     assert commander.open_share == 0.5
+
+
+def test_a_robot_that_fell_has_mastered_nothing():
+    commander = Commander(400, SMALL)
+    drawn(commander=commander)
+    follow(commander)
+    drawn(commander=commander, fell=EVERYONE)
+    assert commander.open_share == 0.5
+
+
+@pytest.mark.parametrize("vx", [(1.0, 2.0), (-2.0, -1.0), (0.0, 0.0)])
+def test_ranges_away_from_zero_begin_at_their_near_end(vx):
+    commands = drawn(replace(SMALL, vx=vx))
+    assert (vx[0] <= commands[:, 0]).all() and (commands[:, 0] <= vx[1]).all()
+    if vx[0] != vx[1]:
+        assert np.abs(commands[:, 0]).max() < 1.6
 
 
 def test_standing_and_straight_commands_master_nothing():

@@ -163,6 +163,8 @@ def test_feet_touch_down_ahead_and_lift_off_behind():
     command = trot_command(1.2)[None]
     assert wanted_placement(command, np.full((1, 4), 0.0))[0, 0] == pytest.approx([0.3, 0.165])
     assert wanted_placement(command, np.full((1, 4), 0.4999999))[0, 0] == pytest.approx([0.1, 0.165], abs=1e-6)
+    assert wanted_placement(command, np.full((1, 4), 0.75))[0, 0] == pytest.approx([0.2, 0.165], abs=1e-6)
+    assert wanted_placement(command, np.full((1, 4), 0.9999999))[0, 0] == pytest.approx([0.3, 0.165], abs=1e-6)
 
 
 def test_feet_of_a_turn_move_with_the_floor_under_them():
