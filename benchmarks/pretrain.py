@@ -39,30 +39,35 @@ class Round:
 
 
 class Recorder:
-    """Stands before a twin's engine and remembers the targets that pass."""
+    """Stands before a twin's engine and remembers what passes: the robots' states, resets included, and the targets."""
 
     def __init__(self, environment: WalkingEnvironment) -> None:
         self.twin = environment.twin
-        self.before = self.twin.state_dict()
-        self.targets: list[np.ndarray] = []
+        self.overhead = 0.0  # s, of remembering
+        self.passed: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
         self._step = self.twin.step_unlimited
 
     def start(self) -> None:
-        """Remember the state, and the targets from now on."""
-        self.before, self.targets = self.twin.state_dict(), []
+        """Remember from now on."""
+        self.passed = []
         self.twin.step_unlimited = self._record  # type: ignore[method-assign]
 
-    def play(self) -> None:
-        """The engine alone: the remembered targets from the remembered state."""
-        for target in self.targets:
-            self._step(target)
+    def play(self) -> float:
+        """Seconds of the engine alone, for the remembered targets from the remembered states."""
+        seconds = 0.0
+        for state, target in self.passed:
+            self.twin.load_state_dict(state)
+            seconds += timed(lambda target=target: self._step(target))
+        return seconds
 
     def stop(self) -> None:
-        """Let targets pass unremembered."""
+        """Let everything pass unremembered."""
         self.twin.step_unlimited = self._step  # type: ignore[method-assign]
 
     def _record(self, joint_pos_target: np.ndarray) -> None:
-        self.targets.append(joint_pos_target.copy())
+        began = time.perf_counter()
+        self.passed.append((self.twin.state_dict(), joint_pos_target.copy()))
+        self.overhead += time.perf_counter() - began
         self._step(joint_pos_target)
 
 
@@ -77,11 +82,10 @@ def measure(trainer: Pretrainer, environment: WalkingEnvironment) -> Round:
     """One round; training goes on from its iteration as if nothing else had happened to the robots."""
     recorder = Recorder(environment)
     recorder.start()
-    iteration = timed(trainer.iterate)
+    iteration = timed(trainer.iterate) - recorder.overhead
     recorder.stop()
     after = environment.twin.state_dict()
-    environment.twin.load_state_dict(recorder.before)
-    physics = timed(recorder.play)
+    physics = recorder.play()
     environment.twin.load_state_dict(after)
     return Round(iteration, physics, timed(trainer.learn))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from common.command_line import RunArguments, Settings, parse
@@ -31,12 +33,12 @@ class PretrainArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("pretrain", PretrainArguments, arguments, PRESETS)
+    if wanted.check:
+        emit(_check(wanted), wanted.json)
+        return 0
     began = time.monotonic()
     run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
-        if wanted.check:
-            emit(_check(wanted), wanted.json)
-            return 0
         artifact = pretrain(wanted.config, wanted.seed, wanted.out, report, git_revision())
     result = {"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}
     if wanted.config.measure.trials:
@@ -46,14 +48,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _check(wanted: PretrainArguments) -> dict[str, Any]:
+    """What the terms did; nothing is written to the run's directory."""
     watched = []
-    for agent in AGENTS:
-        environment = make_environment(wanted.config, wanted.seed, wanted.out)
-        try:
-            watched += watch(environment, agent, wanted.seed)
-        finally:
-            environment.close()
+    with tempfile.TemporaryDirectory() as directory:
+        for agent in AGENTS:
+            environment = make_environment(wanted.config, wanted.seed, Path(directory))
+            try:
+                watched += watch(environment, agent, wanted.seed)
+            finally:
+                environment.close()
     weights = wanted.config.environment.penalties
-    switched_off = frozenset(penalty.name for penalty in fields(PenaltyWeights) if getattr(weights, penalty.name) == 0)
-    refuse_dead_terms(watched, switched_off)
+    switched_on = {penalty.name for penalty in fields(PenaltyWeights) if getattr(weights, penalty.name)}
+    refuse_dead_terms(watched, frozenset(switched_on | {"reward", "track_lin_vel", "track_ang_vel"}))
     return {agent: {one.name: {"mean": one.mean, "std": one.std} for one in watched if one.agent == agent} for agent in AGENTS}

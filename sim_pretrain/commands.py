@@ -98,7 +98,7 @@ class Commander:
         self.steps += 1
 
     def draw(self, where: BoolArray, fell: BoolArray, rng: np.random.Generator) -> Float64Array:
-        """New commands (n, 15) for the robots in `where` (N,); opens the neighbours of the cells that those who did not fall have mastered."""
+        """New commands (n, 15) for the robots in `where` (N,); opens the cells next to those that robots have mastered without a fall."""
         self._open_neighbours(where & ~fell)
         self.tracked[where], self.steps[where] = 0.0, 0.0
         config, count = self.config, int(where.sum())

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common.checks import POSITIVE, SHARE, at_least, require
+from common.errors import ConfigError
 from learners.ppo import PpoConfig
 from sim_pretrain.environment import EnvironmentConfig
 from sim_pretrain.report import MeasureConfig
-from sim_pretrain.worker_environment import WorkerConfig
+from sim_pretrain.worker_environment import NO_PYTHON, WorkerConfig
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class PretrainConfig:
     """how the policy is measured at the end"""
 
     def __post_init__(self) -> None:
+        if self.backend == "isaacgym" and self.isaacgym.python is None:
+            raise ConfigError(NO_PYTHON)
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
         require(self, SHARE, "quiet_share")

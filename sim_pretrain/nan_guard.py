@@ -6,6 +6,7 @@ python -m sim_pretrain.nan_guard FILE
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +51,7 @@ class NanGuard:
         state, control = twin.transition(robot)
         content = {
             "terrain": asdict(self.terrain), "variation": asdict(self.variations[twin.variant[robot]]), "state": state.tolist(),
-            "control": control.tolist(), "step": step, "robot": robot, "mujoco": mujoco.__version__,
+            "control": [[value if math.isfinite(value) else None for value in row] for row in control.tolist()], "step": step, "robot": robot, "mujoco": mujoco.__version__,
         }  # fmt: skip
         write_json(self.directory / f"step_{step}_robot_{robot}.json", content)
 

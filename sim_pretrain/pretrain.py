@@ -102,7 +102,7 @@ class Pretrainer:
             "learning_rate": self.ppo.policy_lr,
         }
         if not all(math.isfinite(value) for value in figures.values()):
-            raise PretrainError(f"learning blew up after {self.steps} steps; go on from the last checkpoint with a lower --ppo.policy-lr")
+            raise PretrainError(f"learning blew up after {self.steps} steps; start anew with a lower --ppo.policy-lr")
         return terms | figures
 
     def learn(self) -> dict[str, float]:

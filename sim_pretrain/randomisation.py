@@ -1,7 +1,6 @@
 """Robots and sensors that differ from the standard ones, so that a policy does not rely on what it cannot know.
 
-The paper pretrains without (A.4): the defaults are off, `configs/pretrain_randomised.yaml` has them on. Sources of the ranges there: Walk
-These Ways.
+The paper pretrains without (A.4): the defaults are off, `configs/pretrain_randomised.yaml` has them on.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from robot import go1
 from robot.observation import ObservationLayout
 from twin.model import Variation
 
@@ -43,6 +43,7 @@ class RandomisationConfig:
         require(self, at_least(1), "variants")
         require(self, POSITIVE, "friction", "motor_strength", "gains", "push_every_s")
         require(self, NOT_NEGATIVE, "push_speed")
+        require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
         for name in ("friction", "added_mass", "com_shift", "motor_strength", "gains"):
             require_rising(self, name)
 

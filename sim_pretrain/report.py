@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def measure(policy: PolicyArtifact, config: MeasureConfig) -> dict[str, Any]:
     results = {}
     for command in COMMANDS:
         trials = evaluate(policy, FLAT, straight_command(*command), config.trials, config.seed, config.steps, policy.metadata.layout)
-        axis = int(np.argmax(np.abs(command)))
+        axis = _axis(command)
         speed = float(getattr(trials, MEASURED[axis]).mean())
         share = abs(speed - command[axis]) / abs(command[axis])
         results[" ".join(f"{value:g}" for value in command)] = trials.summary(config.steps) | {"speed_error_share": share}
@@ -88,7 +88,7 @@ def table_rows(results: Mapping[str, Any]) -> list[list[str]]:
     rows = [header]
     for command, result in results.items():
         values = [float(value) for value in command.split()]
-        axis = int(np.argmax(np.abs(values)))
+        axis = _axis(values)
         unit = "rad/s" if axis == 2 else "m/s"
         name = ("forward", "sideways", "turning")[axis]
         rows.append(
@@ -99,6 +99,11 @@ def table_rows(results: Mapping[str, Any]) -> list[list[str]]:
             ]
         )  # fmt: skip
     return rows
+
+
+def _axis(command: Sequence[float]) -> int:
+    """Which of vx, vy and yaw rate a command asks for."""
+    return int(np.argmax(np.abs(command)))
 
 
 def _paint_curves(axes: Any, metrics: Path) -> None:
@@ -112,10 +117,13 @@ def _paint_curves(axes: Any, metrics: Path) -> None:
 
 def _curves(axis: Any, x: list[float], rows: list[dict[str, str]], names: tuple[str, ...], title: str, unit: str = "million steps") -> None:
     for name in names:
-        axis.plot(x, [float(row[name]) for row in rows], label=name)
+        points = [(at, float(row[name])) for at, row in zip(x, rows, strict=True) if row.get(name)]
+        if points:  # isaacgym's tasks have other terms
+            axis.plot(*zip(*points, strict=True), label=name)
     axis.set_title(title)
     axis.set_xlabel(unit)
-    axis.legend()
+    if axis.lines:
+        axis.legend()
 
 
 def _paint_gait(axis: Any, policy: PolicyArtifact, seed: int) -> None:

@@ -41,7 +41,7 @@ class Rollout:
         """Let the policy act, with exploration; returns the mean of each of the environment's terms, of reward and falls."""
         environment, finals = self.environment, []
         self.log_std = policy.log_std.detach().clone()
-        sums: dict[str, float] = {}
+        terms: dict[str, list[float]] = {}
         for t in range(len(self.actions)):
             self.observations[t] = torch.from_numpy(environment.observations)
             self.critic_observations[t] = torch.from_numpy(environment.critic_observations)
@@ -55,10 +55,10 @@ class Rollout:
             self.truncated[t] = torch.from_numpy(result.truncated)
             finals.append(torch.from_numpy(result.final_critic_observations))
             for name, value in result.terms.items():
-                sums[name] = sums.get(name, 0.0) + value
+                terms.setdefault(name, []).append(value)
         self.critic_observations[-1] = torch.from_numpy(environment.critic_observations)
         self.finals = torch.cat(finals)
-        means = {name: value / len(self.actions) for name, value in sums.items()}
+        means = {name: sum(values) / len(values) for name, values in terms.items()}  # legged_gym tells some only now and then
         return means | {"reward": float(self.rewards.mean()) / go1.CONTROL_DT, "falls": float(self.terminated.float().mean())}
 
     @torch.no_grad()

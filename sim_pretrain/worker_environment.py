@@ -26,6 +26,7 @@ from sim_pretrain.training_environment import StepResult
 from sim_pretrain.worker import protocol
 
 SERVE = Path(__file__).parent / "worker" / "serve.py"
+NO_PYTHON = "the isaacgym backend needs --isaacgym.python, the interpreter in which isaacgym is installed"
 LAST_WORDS = 300  # characters of the worker's log in an error
 
 
@@ -60,12 +61,13 @@ class WorkerEnvironment:
 
     def __init__(self, config: WorkerConfig, num_robots: int, seed: int, log: Path) -> None:
         if config.python is None:
-            raise WorkerError("the isaacgym backend needs --isaacgym.python, the interpreter in which isaacgym is installed")
+            raise WorkerError(NO_PYTHON)
         self.config = config
         self._log = log
-        self._memory = os.memfd_create("quadloop")  # has no name, so that nothing can stay behind
+        self._memory = os.fdopen(os.memfd_create("quadloop"), "r+b")  # has no name, so that nothing can stay behind
+        self._process: subprocess.Popen[bytes] | None = None
         self._socket, theirs = socket.socketpair()
-        options = {"make": config.make, "task": config.task, "num_envs": num_robots, "seed": seed}
+        options = {"make": config.make, "task": config.task, "num_envs": num_robots, "seed": seed, "parent": os.getpid()}
         self._unread = b""
         try:
             with theirs:  # the worker alone holds it from now on, so that its death closes it
@@ -89,7 +91,7 @@ class WorkerEnvironment:
         """Apply actions (N, 12); WorkerError if the simulator died or does not answer in time."""
         arrays = self._arrays
         arrays["actions"][:] = actions
-        answer = self._ask(protocol.STEP, self.config.step_timeout_s)
+        answer = self._ask(self.config.step_timeout_s)
         truncated = arrays["truncated"].copy()
         final = arrays["final_critic_observations"][truncated]
         return StepResult(arrays["rewards"].copy(), arrays["terminated"].copy(), truncated, final, answer["terms"])
@@ -102,17 +104,18 @@ class WorkerEnvironment:
         """Start new episodes."""
 
     def close(self) -> None:
-        """End the worker and whatever it has started."""
+        """End the worker and whatever it has started; closing again does nothing."""
         self._socket.close()
-        if hasattr(self, "_process"):
+        process, self._process = self._process, None
+        if process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        with contextlib.suppress(OSError):
-            os.close(self._memory)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if not self._memory.closed:
+            self._memory.close()
 
     def _start(self, python: Path, theirs: socket.socket, options: dict[str, Any]) -> subprocess.Popen[bytes]:
-        command = [str(python), str(SERVE), str(theirs.fileno()), str(self._memory), json.dumps(options)]
+        command = [str(python), str(SERVE), str(theirs.fileno()), str(self._memory.fileno()), json.dumps(options)]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._log.open("wb") as log:
@@ -121,7 +124,7 @@ class WorkerEnvironment:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=(theirs.fileno(), self._memory),
+                    pass_fds=(theirs.fileno(), self._memory.fileno()),
                     start_new_session=True,
                 )
         except OSError as error:
@@ -139,13 +142,13 @@ class WorkerEnvironment:
                 raise WorkerError(f"the task '{self.config.task}' has {name} {hello.get(name)}; quadloop needs {size}")
         sizes = {name: int(hello[name]) for name in protocol.SIZES}
         self.num_robots, self.critic_size = num_robots, sizes["critic_size"]
-        os.ftruncate(self._memory, protocol.memory_bytes(sizes))
-        self._arrays: dict[str, NDArray[Any]] = protocol.map_arrays(self._memory, sizes)
-        self._ask("map", self.config.start_timeout_s)
+        os.ftruncate(self._memory.fileno(), protocol.memory_bytes(sizes))
+        self._arrays: dict[str, NDArray[Any]] = protocol.map_arrays(self._memory.fileno(), sizes)
+        self._ask(self.config.start_timeout_s)
 
-    def _ask(self, request: str, timeout_s: float) -> dict[str, Any]:
+    def _ask(self, timeout_s: float) -> dict[str, Any]:
         try:
-            protocol.send(self._socket, {"request": request})
+            protocol.send(self._socket, {})
         except OSError:
             raise self._death() from None
         return self._receive(timeout_s)
@@ -183,9 +186,11 @@ class WorkerEnvironment:
         return message
 
     def _death(self) -> WorkerError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        return WorkerError(f"the simulator's process ended (exit status {self._process.returncode}){self._last_words()}")
+        status: int | None = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(5)
+        return WorkerError(f"the simulator's process ended (exit status {status}){self._last_words()}")
 
     def _last_words(self) -> str:
         try:

@@ -83,16 +83,13 @@ class Walkers:
             self.gait_index[where], self.layout,
         )  # fmt: skip
 
-    def observe(self, where: Any = ...) -> NDArray[np.float32]:
-        """Push the current frame of the robots selected by `where` (all by default); see `push`."""
-        return self.push(self.frame(), where)
+    def observe(self) -> NDArray[np.float32]:
+        """Push the current frames; see `push`."""
+        return self.push(self.frame())
 
-    def push(self, frame: NDArray[np.float32], where: Any = ...) -> NDArray[np.float32]:
-        """Append frames (N, 58) to the histories of the robots selected by `where`.
-
-        Returns the flattened histories of all robots (N, 290), a view valid until the next call.
-        """
-        return self.history.push(frame, where).reshape(self.twin.num_robots, -1)
+    def push(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Append frames (N, 58) to the histories; returns them flattened (N, 290), a view valid until the next call."""
+        return self.history.push(frame).reshape(self.twin.num_robots, -1)
 
     def act(self, action: NDArray[np.floating[Any]]) -> BatchState:
         """Apply actions (N, 12) for one control period and advance the gait clock; returns the state before the action."""

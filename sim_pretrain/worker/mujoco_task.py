@@ -13,6 +13,8 @@ from robot.observation import GO1_LAYOUT
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from twin.terrain import FLAT
 
+SHORT_EPISODE_S = 1.8  # s, of the task "short": long enough to fall over
+
 
 class MujocoTask:
     """legged_gym's interface: float tensors, robots reset before `step` answers, time-outs in extras["time_outs"]."""
@@ -55,7 +57,8 @@ class MujocoTask:
 
 def make(options: dict[str, Any]) -> MujocoTask:
     """The task that serve.py steps; options["task"] may ask for a fault, to rehearse what the other side does about it."""
-    return FAULTS.get(options["task"], MujocoTask)(options["num_envs"], options["seed"], episode_s=20.0)
+    episode_s = SHORT_EPISODE_S if options["task"] == "short" else 20.0
+    return FAULTS.get(options["task"], MujocoTask)(options["num_envs"], options["seed"], episode_s)
 
 
 class CrashingTask(MujocoTask):

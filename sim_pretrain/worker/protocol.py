@@ -1,7 +1,8 @@
 """What both sides of the border agree on. Imported by quadloop and, from its own folder, by the worker's Python 3.8.
 
-Two channels. A socket carries one line of JSON a message: the worker says hello with its sizes, then answers each request. Shared memory
-carries the numbers: arrays of `FIELDS`, one after the other.
+Two channels. A socket carries lines of JSON: the worker says hello with its sizes, then answers each line that it gets with one, the first
+when it has shown what the robots see, the others when it has made a step. Shared memory carries the numbers: arrays of `FIELDS`, one
+after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
-STEP = "step"
 MAX_LINE = 1_000_000  # bytes
 
 # Name, dtype, and columns a robot: the name of a size in the worker's hello, or None for one value without an axis of its own.

@@ -29,10 +29,11 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until the other side closes the socket."""
-    _die_with_parent()
+    options = json.loads(sys.argv[3])
+    _die_with_parent(options["parent"])
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
-        _serve(link, int(sys.argv[2]), json.loads(sys.argv[3]))
+        _serve(link, int(sys.argv[2]), options)
     except Exception as error:  # whatever a simulator raises is told to the other side
         traceback.print_exc()
         protocol.send(link, {"error": type(error).__name__ + ": " + (str(error).splitlines() or [""])[0]})
@@ -45,14 +46,14 @@ def _serve(link: socket.socket, memory: int, options: dict[str, Any]) -> None:
     env.reset()
     critic_size = env.num_privileged_obs or env.num_obs
     sizes = {"num_envs": env.num_envs, "num_obs": env.num_obs, "num_actions": env.num_actions, "critic_size": critic_size}
-    protocol.send(link, dict(sizes, version=protocol.VERSION, python=sys.version.split()[0]))
+    protocol.send(link, dict(sizes, version=protocol.VERSION))
     requests = link.makefile("r")
     if not requests.readline():  # the other side does not want an environment of these sizes
         return
     arrays = protocol.map_arrays(memory, sizes)
     _observe(arrays, env.get_observations(), env.get_privileged_observations())
     protocol.send(link, {})
-    for _request in requests:
+    for _request in requests:  # there is only one kind
         protocol.send(link, {"terms": _step(env, arrays)})
 
 
@@ -77,10 +78,10 @@ def _observe(arrays: Arrays, obs: Any, privileged_obs: Any) -> None:
     arrays["critic_observations"][:] = (obs if privileged_obs is None else privileged_obs).float().cpu().numpy()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Ask Linux to kill this process when its parent dies, even while the simulator hangs."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it died before that
+    if os.getppid() != parent:  # it died before that
         sys.exit(1)
 
 

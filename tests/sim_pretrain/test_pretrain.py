@@ -89,12 +89,6 @@ def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
     assert first.sha256 != other.sha256
 
 
-def test_the_learning_rate_falls_in_a_straight_line(make):
-    trainer = make(replace(TINY, steps=512, final_lr_share=0.2))
-    rates = [trainer.iterate()["learning_rate"] for _ in range(4)]
-    assert rates == pytest.approx([3e-5 * share for share in (1.0, 0.8, 0.6, 0.4)])
-
-
 def test_learning_that_blows_up_ends_on_one_line(make):
     trainer = make()
     with torch.no_grad():

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import QuadloopError
+from sim_pretrain.config import PretrainConfig
 from sim_pretrain.worker import protocol
 from sim_pretrain.worker.mujoco_task import MujocoTask
 from sim_pretrain.worker_environment import WorkerConfig, WorkerEnvironment, WorkerError
@@ -58,16 +60,21 @@ def test_both_sides_of_the_border_see_the_same(tmp_path):
 
 
 def test_falls_and_time_outs_stay_apart(tmp_path):
-    environment = start(tmp_path)
-    topple = np.tile(np.array([10.0, 0.0, 0.0], dtype=np.float32), (4, 4))
-    fell = np.zeros(4, dtype=bool)
+    environment = start(tmp_path, "short", robots=8)
+    topple = np.tile(np.array([10.0, 0.0, 0.0], dtype=np.float32), (8, 4))
+    topple[4:] = 0.0
+    fell, timed_out = np.zeros(8, dtype=bool), np.zeros(8, dtype=bool)
     for _ in range(120):
+        before = environment.critic_observations.copy()
         result = environment.step(topple)
         assert not (result.terminated & result.truncated).any()
-        assert result.final_critic_observations.shape == (result.truncated.sum(), environment.critic_size)
-        fell |= result.terminated
+        assert np.array_equal(result.final_critic_observations, before[result.truncated])
+        fell, timed_out = fell | result.terminated, timed_out | result.truncated
     environment.close()
-    assert fell.all()
+    environment.close()
+    assert fell[:4].all()
+    assert timed_out[4:].all()
+    assert not fell[4:].any()
 
 
 def test_a_crash_is_told_on_one_line_and_leaves_no_process(tmp_path):
@@ -122,8 +129,8 @@ def test_another_version_is_named(tmp_path, monkeypatch):
 def test_a_missing_interpreter_is_named(tmp_path):
     with pytest.raises(WorkerError, match="/nowhere/python cannot be started"):
         start(tmp_path, python=Path("/nowhere/python"))
-    with pytest.raises(WorkerError, match=r"--isaacgym\.python"):
-        start(tmp_path, python=None)
+    with pytest.raises(QuadloopError, match=r"--isaacgym\.python"):
+        PretrainConfig(backend="isaacgym")
 
 
 def test_a_program_that_is_no_worker_is_named(tmp_path):

@@ -5,8 +5,9 @@ import pytest
 
 from common.errors import QuadloopError
 from robot import go1
-from twin.actuator import ActuatorConfig, DelayLine, asked_torque, speed_limited_torque, target_within_speed_limit
+from twin.actuator import ActuatorConfig, DelayLine, Motors, asked_torque, speed_limited_torque, target_within_speed_limit
 from twin.batch import BatchTwin, InitialSpread
+from twin.model import Variation, build_variant
 from twin.terrain import FLAT
 
 ALIKE = InitialSpread(joint_pos_rad=0.0, yaw_rad=0.0, base_vel=0.0)
@@ -49,6 +50,24 @@ def test_the_limited_target_asks_for_the_limited_torque():
     position, speed = one(0.1), one(15.05)
     target = target_within_speed_limit(one(5.0), position, speed)
     assert asked_torque(target, position, speed)[0, 0] == pytest.approx(11.85)
+
+
+def test_other_motors_have_other_limits():
+    weak = Motors(kp=10.0, kd=1.0, torque_limit=np.full(12, 8.0))
+    assert asked_torque(one(0.3), one(0.1), one(0.5), weak)[0, 0] == pytest.approx(1.5)  # 10 * 0.2 - 1 * 0.5
+    target = target_within_speed_limit(one(5.0), one(0.1), one(15.05), weak)
+    assert asked_torque(target, one(0.1), one(15.05), weak)[0, 0] == pytest.approx(4.0)  # half of 8 at half of the top speed
+
+
+def test_a_variants_own_motors_are_limited():
+    strong = build_variant(FLAT, Variation(motor_strength=1.1, kp_factor=1.1, kd_factor=0.9))
+    with BatchTwin(FLAT, 1, actuator=ActuatorConfig(torque_speed_limit=True), variants=[strong]) as twin:
+        twin.reset(np.ones(1, dtype=bool), np.random.default_rng(0), ALIKE)
+        twin._states[0, -1, 26:38] = 15.05
+        twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 1.0)
+        _, control = twin.transition(0)
+    torque = 24.2 * (control[0, 0] - go1.DEFAULT_JOINT_POS[0]) - 0.495 * 15.05
+    assert torque == pytest.approx(1.1 * 23.7 / 2)
 
 
 def test_a_fast_motor_gives_less_than_it_is_asked_for():

@@ -7,6 +7,7 @@ import pytest
 from quadloop import main
 from robot.observation import trot_command
 from twin.command import GaitArguments
+from twin.evaluate import evaluate as evaluate_trials
 
 
 def evaluate(policy, *arguments):
@@ -34,7 +35,7 @@ def test_a_table_for_people(write_policy, capsys):
     assert "forward_speed.mean" in capsys.readouterr().out
 
 
-def test_the_gait_reaches_the_policy(write_policy, capsys):
+def test_the_gait_reaches_the_policy(write_policy, capsys, monkeypatch):
     policy = write_policy().path
 
     def seen(*arguments):
@@ -44,6 +45,13 @@ def test_the_gait_reaches_the_policy(write_policy, capsys):
     usual = seen()
     assert (usual["gait_frequency"], usual["gait_duration"], usual["foot_swing_height"], usual["pitch"]) == (3.0, 0.5, 0.08, 0.0)
     assert seen("--gait.gait-frequency", "2.5", "--gait.pitch", "0.1") == usual | {"gait_frequency": 2.5, "pitch": 0.1}
+    walked = []
+    monkeypatch.setattr(
+        "twin.command.evaluate",
+        lambda policy, terrain, command, *rest: walked.append(command) or evaluate_trials(policy, terrain, command, *rest),
+    )
+    seen("--gait.gait-frequency", "2.5")
+    assert walked[0][4] == 2.5
     command = GaitArguments(gait_frequency=2.5, body_height=-0.05).of(trot_command(0.5))
     assert command[[0, 3, 4, 8]].tolist() == [0.5, -0.05, 2.5, 0.5]
 
