@@ -51,7 +51,8 @@ class NanGuard:
         state, control = twin.transition(robot)
         content = {
             "terrain": asdict(self.terrain), "variation": asdict(self.variations[twin.variant[robot]]), "state": state.tolist(),
-            "control": [[value if math.isfinite(value) else None for value in row] for row in control.tolist()], "step": step, "robot": robot, "mujoco": mujoco.__version__,
+            "control": [[value if math.isfinite(value) else None for value in row] for row in control.tolist()],
+            "step": step, "robot": robot, "mujoco": mujoco.__version__,
         }  # fmt: skip
         write_json(self.directory / f"step_{step}_robot_{robot}.json", content)
 
