@@ -18,7 +18,7 @@ from learners.ppo import PpoConfig
 from loop.config import CollectConfig, LoopConfig, MeasureConfig
 from online_finetune.online import OnlineConfig
 from sim_pretrain.environment import EnvironmentConfig
-from sim_pretrain.pretrain import PretrainConfig
+from sim_pretrain.config import PretrainConfig
 
 
 @dataclass(frozen=True)
