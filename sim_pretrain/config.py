@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from common.checks import POSITIVE, SHARE, at_least, require
+from common.checks import POSITIVE, at_least, require
 from common.errors import ConfigError
 from learners.ppo import PpoConfig
 from sim_pretrain.environment import EnvironmentConfig
@@ -28,9 +28,7 @@ class PretrainConfig:
     initial_std: float = 0.8
     """most exploration at the start; falls in a straight line to final_std"""
     final_std: float = 0.2
-    """most exploration from quiet_share on: a policy that learnt with much noise walks too fast without it"""
-    quiet_share: float = 0.8
-    """share of the steps after which exploration falls no further"""
+    """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
     deployed_std: float = 0.45
     """how much the exported policy explores: about what the released logs were collected with"""
     checkpoint_every: int = 20
@@ -64,8 +62,6 @@ class PretrainConfig:
             raise ConfigError(NO_PYTHON)
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
-        require(self, SHARE, "quiet_share")
-        require(self, POSITIVE, "quiet_share")
 
 
 PRESETS = {

@@ -112,7 +112,7 @@ class Pretrainer:
     @torch.no_grad()
     def _limit_exploration(self) -> None:
         config = self.config
-        done = min(1.0, self.steps / (config.quiet_share * config.steps))
+        done = min(1.0, self.steps / config.steps)
         largest_std = config.initial_std + done * (config.final_std - config.initial_std)
         self.policy.log_std.clamp_(max=math.log(largest_std))
 
