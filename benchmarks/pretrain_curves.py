@@ -6,11 +6,11 @@ python benchmarks/pretrain_curves.py --picture docs/pretraining.png RUN [RUN ...
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
+from common.metrics import rows_of_stage
 from common.page import draw
 
 WINDOW = 10  # updates that a point of the curve averages
@@ -18,8 +18,7 @@ WINDOW = 10  # updates that a point of the curve averages
 
 def read(run: Path) -> dict[str, list[float]]:
     """Columns of a run's metrics, averaged over WINDOW updates."""
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["stage"] == "pretrain"]
+    rows = rows_of_stage(run / "metrics.csv", "pretrain")
     names = ("step", "seconds", "reward", "track_lin_vel", "track_ang_vel", "open_commands", "falls")
     whole = len(rows) // WINDOW * WINDOW
     return {name: [sum(float(row[name]) for row in rows[i : i + WINDOW]) / WINDOW for i in range(0, whole, WINDOW)] for name in names}

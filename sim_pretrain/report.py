@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from common.checks import NOT_NEGATIVE, at_least, require
 from common.files import write_json
+from common.metrics import rows_of_stage
 from common.page import draw, heading, paragraph, picture, table, video, with_interval, write_page
 from robot import go1
 from robot.observation import foot_phases
@@ -107,7 +107,7 @@ def _axis(command: Sequence[float]) -> int:
 
 
 def _paint_curves(axes: Any, metrics: Path) -> None:
-    rows = _pretraining_rows(metrics)
+    rows = rows_of_stage(metrics, "pretrain")
     steps = [int(row["step"]) / 1e6 for row in rows]
     _curves(axes[0, 0], steps, rows, ("reward",), "reward a second (of 1.5)")
     _curves(axes[0, 1], [float(row["seconds"]) / 60 for row in rows], rows, ("reward",), "reward a second", "minutes")
@@ -153,8 +153,3 @@ def _film(path: Path, policy: PolicyArtifact, config: MeasureConfig) -> str | No
         return None
     frames = record_walk(policy, FLAT, straight_command(*FILMED), config.seed, config.video_steps, policy.metadata.layout)
     return write_video(frames, FLAT, path)
-
-
-def _pretraining_rows(metrics: Path) -> list[dict[str, str]]:
-    with metrics.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["stage"] == "pretrain"]
