@@ -45,7 +45,7 @@ class PenaltyWeights:
     swing_contact: float = 0.5  # per foot that presses the floor in its swing
     stance_lift: float = 0.7  # per foot that does not press the floor in its stance
     stance_slip: float = 0.1  # per foot that moves in its stance
-    swing_height: float = 40.0  # per m^2 off the commanded height, at the swing's apex
+    swing_height: float = 60.0  # per m^2 below the commanded height; feet may go higher, as the released policies' do
     placement: float = 2.0  # per m^2 off the commanded stance, a foot that is on the floor
 
 
@@ -125,13 +125,13 @@ def _foot_terms(state: BatchState, commands: Float64Array, gait_index: Float64Ar
     slipping = 1 - np.exp(-np.square(state.foot_vel_w).sum(-1) / CONTACT_SPEED_WIDTH)
     # The swing's apex is at phase 0.75; the wanted height is a half sine over the swing.
     swing = np.clip(-np.sin(2 * np.pi * phases), 0, None)
-    off_height = np.square(state.foot_pos_w[..., 2] - commands[:, 9:10] * swing - go1.FOOT_RADIUS)
+    too_low = np.square(np.minimum(state.foot_pos_w[..., 2] - commands[:, 9:10] * swing - go1.FOOT_RADIUS, 0))
     off_place = np.square(_feet_in_heading_frame(state) - wanted_placement(commands, phases)).sum(-1)
     return {
         "swing_contact": ((1 - stance) * pressed).sum(-1),
         "stance_lift": (stance * (1 - pressed)).sum(-1),
         "stance_slip": (stance * slipping).sum(-1),
-        "swing_height": (swing * off_height).sum(-1),
+        "swing_height": (swing * too_low).sum(-1),
         "placement": (stance * off_place).sum(-1),
     }
 
