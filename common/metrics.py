@@ -96,6 +96,11 @@ class Scalars:
             self._writer.close()
 
 
+def rows_of_stage(path: Path, stage: str) -> list[dict[str, str]]:
+    """The rows of one stage in a metrics.csv, in order; cells that the stage did not fill are empty."""
+    return [row for row in _read(path)[1] if row["stage"] == stage]
+
+
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a table; a last row that a crash cut short, so that it has no line end, is left out."""
     text = path.read_text(encoding="utf-8", errors="replace")

@@ -44,6 +44,12 @@ def picture(name: str, description: str) -> str:
     return f'<img src="{html.escape(name)}" alt="{html.escape(description)}">'
 
 
+def video(name: str, caption: str) -> str:
+    """A video that lies beside the page."""
+    source, text = html.escape(name), html.escape(caption)
+    return f'<figure><video src="{source}" width="320" height="240" controls loop muted></video><figcaption>{text}</figcaption></figure>'
+
+
 def with_interval(figure: Mapping[str, Any]) -> str:
     """A `{"mean", "ci95": [lo, hi]}` as text, such as "0.52 [0.48, 0.55]"."""
     low, high = figure["ci95"]

@@ -47,18 +47,22 @@ class MLP(nn.Module):
         activation = ACTIVATIONS[self.activation]
         hidden = inputs
         for weight, bias in zip(list(self.weights)[:-1], list(self.biases)[:-1], strict=True):
-            hidden = hidden @ weight + bias
+            hidden = _affine(hidden, weight, bias)
             if self.layer_norm:
                 hidden = functional.layer_norm(hidden, hidden.shape[-1:])
             hidden = activation(hidden)
-        outputs: Tensor = hidden @ self.weights[-1] + self.biases[-1]
-        return outputs
+        return _affine(hidden, self.weights[-1], self.biases[-1])
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Detached (weight (in, out), bias (out)) of each layer of a single network, for export."""
         if self.members:
             raise ValueError("only a single network has one set of layers; select a member first")
         return [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases, strict=True)]
+
+
+def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    # One fused call where there is one: a fifth of a training step.
+    return torch.addmm(bias, inputs, weight) if inputs.dim() == weight.dim() == 2 else inputs @ weight + bias
 
 
 class Normaliser(nn.Module):

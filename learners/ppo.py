@@ -29,9 +29,11 @@ class PpoConfig:
     epochs: int = 10
     """passes over the batch"""
     minibatches: int = 16
-    """parts that each pass splits the batch into"""
+    """parts that each pass is split into"""
+    pass_share: float = 1.0
+    """share of the batch, drawn anew, that each pass takes"""
     policy_lr: float = 3e-5
-    """Adam's learning rate for the policy; the start value where desired_kl is set"""
+    """Adam's learning rate for the policy; the highest one where desired_kl is set"""
     value_lr: float = 2e-4
     """Adam's learning rate for the value"""
     entropy_weight: float = 0.0
@@ -39,7 +41,7 @@ class PpoConfig:
     max_grad_norm: float = 1.0
     """gradients are scaled down to this norm, policy and value apart"""
     desired_kl: float | None = None
-    """if set, the policy's learning rate is adapted towards this KL an update step (rsl_rl's rule)"""
+    """if set, the policy's learning rate follows from how far updates lead: divided by 1.5 above twice this KL, multiplied below half"""
     max_kl: float | None = None
     """if set, an update ends early once the mean KL from the acting policy exceeds it"""
     precision: Precision = "fp32"
@@ -49,7 +51,8 @@ class PpoConfig:
         require(self, at_least(1), "epochs", "minibatches")
         require(self, POSITIVE, "clip_ratio", "max_grad_norm", "desired_kl", "max_kl")
         require(self, NOT_NEGATIVE, "policy_lr", "value_lr", "entropy_weight")  # a rate of 0 leaves its network as it is
-        require(self, SHARE, "gamma", "gae_lambda")
+        require(self, SHARE, "gamma", "gae_lambda", "pass_share")
+        require(self, POSITIVE, "pass_share")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class PpoBatch:
     log_std: Tensor  # (A,) of the acting policy
     advantages: Tensor  # (B,)
     returns: Tensor  # (B,)
+    critic_observations: Tensor | None = None  # (B, C) where the value sees something else than the policy
 
 
 class Ppo:
@@ -74,6 +78,15 @@ class Ppo:
         self.config = config
         self.policy_optimizer = torch.optim.Adam(policy.parameters(), lr=config.policy_lr, fused=True)
         self.value_optimizer = torch.optim.Adam(value.parameters(), lr=config.value_lr, fused=True)
+
+    @property
+    def policy_lr(self) -> float:
+        """The policy's learning rate now."""
+        return float(self.policy_optimizer.param_groups[0]["lr"])
+
+    def autocast(self) -> torch.autocast:
+        """Context in which matrix products have the wanted precision."""
+        return autocast(self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimisers, for a checkpoint."""
@@ -94,22 +107,26 @@ class Ppo:
         """Several epochs of minibatches over `batch`; returns means of the losses and the last KL from the acting policy."""
         # Over the whole batch: a minibatch without one of the rare falls would blow up what little its own steps differ by.
         batch = replace(batch, advantages=normalise_advantages(batch.advantages))
+        seen_by_value = batch.observations if batch.critic_observations is None else batch.critic_observations
         surrogates, value_losses, kl = [], [], 0.0
         for picks in self._minibatches(len(batch.actions), generator):
             surrogate, kl = self._policy_step(batch, picks)
             surrogates.append(surrogate)
-            value_losses.append(self._value_step(batch.observations[picks], batch.returns[picks]))
+            value_losses.append(self._value_step(seen_by_value[picks], batch.returns[picks]))
             if self.config.max_kl is not None and kl > self.config.max_kl:
                 break
+        if self.config.desired_kl is not None:
+            self._adapt_learning_rate(kl, self.config.desired_kl)
         steps = len(surrogates)
         return {"surrogate": sum(surrogates) / steps, "value_loss": sum(value_losses) / steps, "kl": kl, "steps": float(steps)}
 
     def _minibatches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        taken = max(1, round(self.config.pass_share * size))
         for _ in range(self.config.epochs):
-            yield from torch.randperm(size, generator=generator).chunk(self.config.minibatches)
+            yield from torch.randperm(size, generator=generator)[:taken].chunk(self.config.minibatches)
 
     def _policy_step(self, batch: PpoBatch, picks: Tensor) -> tuple[float, float]:
-        with autocast(self.config.precision):
+        with self.autocast():
             mean = self.policy(batch.observations[picks])
         mean = mean.float()
         log_std = self.policy.log_std
@@ -118,12 +135,10 @@ class Ppo:
         surrogate = clipped_surrogate(log_prob, batch.log_prob[picks], batch.advantages[picks], self.config.clip_ratio)
         loss = -surrogate - self.config.entropy_weight * self.policy.entropy()
         self._step(self.policy_optimizer, self.policy, loss)
-        if self.config.desired_kl is not None:
-            self._adapt_learning_rate(kl, self.config.desired_kl)
         return float(surrogate.detach()), kl
 
     def _value_step(self, observations: Tensor, returns: Tensor) -> float:
-        with autocast(self.config.precision):
+        with self.autocast():
             values = self.value(observations)
         loss = torch.nn.functional.mse_loss(values.float(), returns)
         self._step(self.value_optimizer, self.value, loss)
@@ -136,8 +151,9 @@ class Ppo:
         optimizer.step()
 
     def _adapt_learning_rate(self, kl: float, desired: float) -> None:
-        group = self.policy_optimizer.param_groups[0]
+        """Rudin et al. 2021's rule, once an update and never above the given rate: the KL of small minibatches is mostly their noise."""
+        group, limit = self.policy_optimizer.param_groups[0], self.config.policy_lr
         if kl > 2 * desired:
-            group["lr"] = max(1e-5, group["lr"] / 1.5)
-        elif 0 < kl < desired / 2:
-            group["lr"] = min(1e-2, group["lr"] * 1.5)
+            group["lr"] = max(limit / 100, group["lr"] / 1.5)
+        elif kl < desired / 2:
+            group["lr"] = min(limit, group["lr"] * 1.5)

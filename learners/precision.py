@@ -12,10 +12,10 @@ Precision = Literal["fp32", "bf16", "auto"]
 
 def autocast(precision: Precision) -> torch.autocast:
     """Context in which matrix products have the wanted precision; everything else stays float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and _multiplies_bf16()))
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and multiplies_bf16()))
 
 
 @cache
-def _multiplies_bf16() -> bool:
+def multiplies_bf16() -> bool:
     """Whether this processor has bfloat16 products in hardware (AMX, AVX512-BF16); emulated, they are far slower than float32."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -10,8 +10,8 @@ from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
 from offline_finetune.finetune import FinetuneConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
 from online_finetune.online import OnlineConfig
-from sim_pretrain.pretrain import PRESETS as PRETRAIN_PRESETS
-from sim_pretrain.pretrain import PretrainConfig
+from sim_pretrain.config import PRESETS as PRETRAIN_PRESETS
+from sim_pretrain.config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LoopConfig:
 
     terrain: str = "mattress"
     """where the robot is to walk: flat, mattress, or a YAML file"""
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    pretrain: PretrainConfig = field(default_factory=lambda: PRETRAIN_PRESETS["demo"])
     """simulator pretraining on flat ground"""
     collect: CollectConfig = field(default_factory=CollectConfig)
     """data for the offline stage"""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import html
 import json
 from pathlib import Path
 from typing import Any
 
-from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
+from common.metrics import rows_of_stage
+from common.page import draw, heading, paragraph, picture, table, video, with_interval, write_page
 from loop.config import LoopConfig
 from loop.stages import POLICY_STAGES
 from offline_finetune.report import paint_gate_differences
@@ -32,7 +31,7 @@ def write_report(out: Path, config: LoopConfig, result: dict[str, Any]) -> list[
         table(table_rows(result["stages"])),
         paragraph(falls_on_the_way(result)),
         heading(f"Videos at {measure.commands[0]:g} m/s"),
-        *(_video(stage) for stage in POLICY_STAGES if (report / f"{stage}.mp4").exists()),
+        *(video(f"{stage}.mp4", stage) for stage in POLICY_STAGES if (report / f"{stage}.mp4").exists()),
         *(paragraph(note, "note") for note in notes),
         heading("Learning"),
         *([picture("curves.png", "learning curves")] if curves is None else []),
@@ -60,12 +59,12 @@ def table_rows(stages: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def _paint_curves(axes: Any, out: Path) -> None:
-    metrics = _read_metrics(out / "metrics.csv")
-    _curve(axes[0, 0], metrics.get("pretrain", []), ("reward",), "pretraining: reward (of 1.5)", "control steps")
-    _curve(axes[0, 1], metrics.get("critics", []), ("value_loss", "q_loss"), "offline: critic losses", "gradient steps")
+    metrics = out / "metrics.csv"
+    _curve(axes[0, 0], rows_of_stage(metrics, "pretrain"), ("reward",), "pretraining: reward (of 1.5)", "control steps")
+    _curve(axes[0, 1], rows_of_stage(metrics, "critics"), ("value_loss", "q_loss"), "offline: critic losses", "gradient steps")
     paint_gate_differences(axes[1, 0], json.loads((out / "offline" / "evidence.json").read_text())["gate"]["decisions"])
-    _curve(axes[1, 1], metrics.get("online", []), ("reward",), "online: reward a step, and falls so far", "control steps")
-    _curve(axes[1, 1].twinx(), metrics.get("online", []), ("falls",), "", "control steps", colour="tab:red")
+    _curve(axes[1, 1], rows_of_stage(metrics, "online"), ("reward",), "online: reward a step, and falls so far", "control steps")
+    _curve(axes[1, 1].twinx(), rows_of_stage(metrics, "online"), ("falls",), "", "control steps", colour="tab:red")
 
 
 def _curve(axis: Any, rows: list[dict[str, str]], names: tuple[str, ...], title: str, unit: str, colour: str | None = None) -> None:
@@ -87,16 +86,3 @@ def _film(out: Path, report: Path, config: LoopConfig) -> list[str | None]:
         frames = record_walk(policy, terrain, command, config.measure.seed, config.measure.video_steps, policy.metadata.layout)
         notes.append(write_video(frames, terrain, report / f"{stage}.mp4"))
     return notes
-
-
-def _read_metrics(path: Path) -> dict[str, list[dict[str, str]]]:
-    rows: dict[str, list[dict[str, str]]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            rows.setdefault(row["stage"], []).append(row)
-    return rows
-
-
-def _video(stage: str) -> str:
-    name = html.escape(stage)
-    return f'<figure><video src="{name}.mp4" width="320" height="240" controls loop muted></video><figcaption>{name}</figcaption></figure>'

@@ -170,11 +170,8 @@ class ObservationHistory:
         """Forget the frames of the robots selected by `where` (an index or mask over the batch)."""
         self.frames[where] = 0.0
 
-    def push(self, frame: NDArray[np.float32], where: Any = ...) -> NDArray[np.float32]:
-        """Append frames (*batch, frame_size) for the robots selected by `where` (all by default).
-
-        Returns the history of all robots, a view valid until the next push.
-        """
-        self.frames[where, :-1, :] = self.frames[where, 1:, :]
-        self.frames[where, -1, :] = frame[where]
+    def push(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Append frames (*batch, frame_size); returns the history of all robots, a view valid until the next push."""
+        self.frames[..., :-1, :] = self.frames[..., 1:, :]
+        self.frames[..., -1, :] = frame
         return self.frames

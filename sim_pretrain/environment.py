@@ -1,137 +1,195 @@
-"""Thousands of twins that learn to walk: commands, episode borders and the training reward around twin.Walkers."""
+"""Thousands of twins that learn to walk: commands, episode borders, noise and the training reward around twin.Walkers."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checks import POSITIVE, SHARE, Rule, at_least, require, require_rising
-from robot import go1, safety
-from robot.observation import trot_command
+from common.checks import POSITIVE, Rule, at_least, require
+from robot import go1
+from robot.observation import GO1_LAYOUT, foot_phases, trot_command
 from sim_pretrain import reward
+from sim_pretrain.commands import CommandConfig, Commander
+from sim_pretrain.nan_guard import NanGuard
+from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_variations, noise_amplitude
+from sim_pretrain.training_environment import StepResult
+from twin.actuator import ActuatorConfig
 from twin.batch import BatchState, BatchTwin
 from twin.evaluate import Walkers
+from twin.model import build_variant
 from twin.terrain import Terrain
 
 Float64Array = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+BIAS_TIME_S = 0.3  # s, time constant of the averaged velocity error: a stride at 3 Hz
+WEIGHT_N = go1.TOTAL_MASS * 9.81  # N, unit of foot forces for the critic
+CRITIC_SIZE = GO1_LAYOUT.frame_size + 3 + 3 + 1 + 4 + 4 + 3  # see WalkingEnvironment._for_critic
 
 
 @dataclass(frozen=True)
 class EnvironmentConfig:
     """The training task."""
 
-    num_robots: int = 512
+    num_robots: int = 1024
     """robots stepped at once"""
     episode_s: float = 20.0
     """time limit of an episode, s"""
     command_s: float = 5.0
     """a new command is drawn this often, s"""
-    vx: tuple[float, float] = (-0.6, 1.6)
-    """range of the commanded forward speed, m/s"""
-    vy: tuple[float, float] = (-0.4, 0.4)
-    """range of the commanded sideways speed, m/s"""
-    yaw_rate: tuple[float, float] = (-0.8, 0.8)
-    """range of the commanded turning rate, rad/s"""
-    gait_frequency: tuple[float, float] = (2.8, 3.2)
-    """range of the commanded gait frequency, Hz"""
-    standing_share: float = 0.05
-    """share of the commands that ask to trot on the spot"""
-    curriculum_start: float = 0.3
-    """share of the command ranges that is used at first"""
-    curriculum_threshold: float = 0.75
-    """the ranges grow while the mean of exp(-|v_xy - cmd|^2 / 0.25) is above this"""
     min_height: float = 0.14
     """a trunk lower than this above the floor ends the episode, m"""
+    commands: CommandConfig = field(default_factory=CommandConfig)
+    """what is asked of the robots"""
     penalties: reward.PenaltyWeights = field(default_factory=reward.PenaltyWeights)
     """weights of the penalties"""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """noise on what the policy sees"""
+    actuator: ActuatorConfig = field(default_factory=ActuatorConfig)
+    """motors that are not ideal"""
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    """robots that differ"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "num_robots")
+        require(self, POSITIVE, "min_height")
         require(self, Rule(f"at least a control step, {go1.CONTROL_DT} s", lambda value: value >= go1.CONTROL_DT), "episode_s", "command_s")
-        require(self, POSITIVE, "gait_frequency")
-        require(self, SHARE, "standing_share", "curriculum_start")
-        for name in ("vx", "vy", "yaw_rate", "gait_frequency"):
-            require_rising(self, name)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one control step of N robots brought. `next_observations` belongs to the step, before any reset."""
-
-    next_observations: NDArray[np.float32]  # (N, 290)
-    rewards: Float64Array  # (N,)
-    terminated: NDArray[np.bool_]  # (N,)
-    truncated: NDArray[np.bool_]  # (N,)
-    terms: dict[str, float]  # mean of each reward term
 
 
 class WalkingEnvironment:
-    """N robots on one terrain; `step` resets those whose episode has ended and `observations` is always current."""
+    """A TrainingEnvironment of N twins on one terrain. Robots whose physics blows up are dumped to `dumps` and start anew."""
 
-    def __init__(self, terrain: Terrain, config: EnvironmentConfig, seed: int) -> None:
+    critic_size = CRITIC_SIZE
+
+    def __init__(self, terrain: Terrain, config: EnvironmentConfig, seed: int, dumps: Path | None = None) -> None:
         self.config = config
         self.rng = np.random.default_rng(seed)
-        self.count = config.num_robots
-        self.twin = BatchTwin(terrain, self.count)
-        self.walkers = Walkers(self.twin, np.tile(trot_command(), (self.count, 1)))
-        self.range_share = config.curriculum_start
+        self.num_robots = count = config.num_robots
+        variations = draw_variations(config.randomisation, self.rng)
+        models = [build_variant(terrain, variation) for variation in variations]
+        self.twin = BatchTwin(terrain, count, actuator=config.actuator, variants=models)
+        self.walkers = Walkers(self.twin, np.tile(trot_command(), (count, 1)))
+        self.commander = Commander(count, config.commands)
+        self.guard = NanGuard(dumps, terrain, variations)
+        self.amplitude = noise_amplitude(config.noise, GO1_LAYOUT)
+        self.mean_error = np.zeros((count, 3))
         # Staggered clocks: otherwise all robots would start and end their episodes in the same step.
-        self.steps = self.rng.integers(0, round(config.episode_s / go1.CONTROL_DT), self.count)
-        everyone = np.ones(self.count, dtype=np.bool_)
-        self._draw_commands(everyone)
+        self.steps = self.rng.integers(0, round(config.episode_s / go1.CONTROL_DT), count)
+        self.total_steps = 0
+        everyone = np.ones(count, dtype=np.bool_)
+        self._command(everyone, ~everyone)
         self.walkers.reset(everyone, self.rng)
-        self.observations = self.walkers.observe().copy()
+        self._observe()
 
-    def step(self, action: NDArray[np.float32]) -> StepResult:
+    def step(self, actions: Float32Array) -> StepResult:
         """Apply actions (N, 12), reward them, reset the ended robots, and observe."""
-        clipped = np.clip(action, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float64)
+        clipped = np.clip(actions, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float64)
         before = self.walkers.act(clipped)
         tracking, penalties = self._reward_terms(before, clipped)
         self.walkers.last_action = clipped
         self.steps += 1
-        terminated = safety.has_fallen(self.walkers.state.gravity_b) | (self.walkers.state.base_pos_w[:, 2] < self.config.min_height)
+        self.total_steps += 1
+        terminated = self.walkers.fallen() | (self.walkers.state.base_pos_w[:, 2] < self.config.min_height)
         truncated = ~terminated & (self.steps * go1.CONTROL_DT >= self.config.episode_s)
-        next_observations = self.walkers.observe().copy()
-        self._start_anew(terminated | truncated, next_observations)
+        rewards = reward.total_reward(tracking, penalties)
         terms = {name: float(value.mean()) for name, value in (tracking | penalties).items()}
-        return StepResult(next_observations, reward.total_reward(tracking, penalties), terminated, truncated, terms)
+        terms |= {"open_commands": self.commander.open_share, "diverged": float(self.twin.diverged.sum())}
+        self.guard.note(self.twin, self.total_steps)
+        final = self._for_critic(truncated)
+        self._go_on(terminated, truncated)
+        return StepResult(rewards, terminated, truncated, final, terms)
 
-    def widen_commands(self, tracking: float) -> None:
-        """Use 2 % more of the command ranges if the commands are tracked well enough; call once an update."""
-        if tracking > self.config.curriculum_threshold:
-            self.range_share = min(1.0, self.range_share + 0.02)
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides how the robots go on: physics, histories, commands, clocks, luck."""
+        walkers = self.walkers
+        arrays: dict[str, NDArray[Any]] = {
+            "history": walkers.history.frames, "commands": walkers.commands, "gait_index": walkers.gait_index,
+            "last_action": walkers.last_action, "mean_error": self.mean_error, "steps": self.steps,
+        }  # fmt: skip
+        arrays |= {f"twin/{name}": value for name, value in self.twin.state_dict().items()}
+        arrays |= {f"commander/{name}": value for name, value in self.commander.state_dict().items()}
+        return {name: value.copy() for name, value in arrays.items()} | {
+            "total_steps": self.total_steps, "rng": json.dumps(self.rng.bit_generator.state),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken; KeyError or ValueError where it does not fit."""
+        walkers = self.walkers
+        self.twin.load_state_dict(_below("twin/", state))
+        self.commander.load_state_dict(_below("commander/", state))
+        walkers.history.frames[:], walkers.commands[:] = state["history"], state["commands"]
+        walkers.gait_index[:], walkers.last_action = state["gait_index"], np.array(state["last_action"])
+        self.mean_error[:], self.steps[:] = state["mean_error"], state["steps"]
+        self.total_steps = int(state["total_steps"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        walkers.state = self.twin.read()
+        self.observations = walkers.history.frames.reshape(self.num_robots, -1)
+        self.critic_observations = self._for_critic()
 
     def close(self) -> None:
         """Stop the engine's threads."""
         self.twin.close()
 
-    def _reward_terms(self, before: BatchState, action: Float64Array) -> tuple[dict[str, Float64Array], dict[str, Float64Array]]:
+    def _reward_terms(self, before: BatchState, action: Float64Array) -> tuple[reward.Terms, reward.Terms]:
         walkers = self.walkers
+        error = reward.velocity_error(walkers.state, walkers.commands)
+        self.mean_error += go1.CONTROL_DT / BIAS_TIME_S * (error - self.mean_error)
         tracking = reward.tracking_terms(walkers.state, walkers.commands)
+        self.commander.account(tracking["track_lin_vel"], 2 * tracking["track_ang_vel"])
         penalties = reward.penalty_terms(
-            walkers.state, before, walkers.commands, walkers.gait_index, action, walkers.last_action, self.config.penalties
+            walkers.state, before, walkers.commands, walkers.gait_index, action, walkers.last_action, self.mean_error, self.config.penalties
         )
         return tracking, penalties
 
-    def _start_anew(self, ended: NDArray[np.bool_], next_observations: NDArray[np.float32]) -> None:
-        self.observations = next_observations
-        self._draw_commands((self.steps % round(self.config.command_s / go1.CONTROL_DT) == 0) | ended)
-        if not ended.any():
-            return
-        self.steps[ended] = 0
-        self.walkers.reset(ended, self.rng)
-        self.observations = next_observations.copy()
-        self.observations[ended] = self.walkers.observe(ended)[ended]
+    def _go_on(self, terminated: BoolArray, truncated: BoolArray) -> None:
+        """Reset the robots whose episode has ended, command and push whoever's turn it is, and observe."""
+        ended = terminated | truncated
+        self._command((self.steps % round(self.config.command_s / go1.CONTROL_DT) == 0) | ended, terminated)
+        self._push()
+        if ended.any():
+            self.steps[ended] = 0
+            self.walkers.reset(ended, self.rng)
+        self._observe()
 
-    def _draw_commands(self, where: NDArray[np.bool_]) -> None:
-        count = int(where.sum())
-        if count == 0:
-            return
-        commands = np.tile(trot_command(), (count, 1))
-        for slot, (low, high) in enumerate((self.config.vx, self.config.vy, self.config.yaw_rate)):
-            commands[:, slot] = self.range_share * self.rng.uniform(low, high, count)
-        commands[self.rng.random(count) < self.config.standing_share, :3] = 0.0
-        commands[:, 4] = self.rng.uniform(*self.config.gait_frequency, count)
-        self.walkers.commands[where] = commands
+    def _command(self, where: BoolArray, fell: BoolArray) -> None:
+        if where.any():
+            self.walkers.commands[where] = self.commander.draw(where, fell, self.rng)
+            self.mean_error[where] = 0.0
+
+    def _push(self) -> None:
+        every_s, speed = self.config.randomisation.push_every_s, self.config.randomisation.push_speed
+        if every_s is not None:
+            pushed = self.rng.random(self.num_robots) < go1.CONTROL_DT / every_s
+            self.twin.push(pushed, self.rng.uniform(-speed, speed, (int(pushed.sum()), 2)))
+            self.walkers.state = self.twin.read()
+
+    def _observe(self) -> None:
+        frame = self.walkers.frame()
+        noise = self.amplitude * (2 * self.rng.random(frame.shape, dtype=np.float32) - 1)
+        self.observations = self.walkers.push(frame + noise)
+        self.critic_observations = self._for_critic(frame=frame)
+
+    def _for_critic(self, where: Any = slice(None), frame: Float32Array | None = None) -> Float32Array:
+        """(n, CRITIC_SIZE): the frame without noise, and what a robot cannot measure, of the robots selected by `where`.
+
+        Trunk velocity and turning rate in the body frame, height, foot forces, foot phases' cosines, averaged velocity error.
+        """
+        walkers, state = self.walkers, self.walkers.state
+        frame = walkers.frame(where) if frame is None else frame
+        phases = foot_phases(walkers.gait_index[where], walkers.commands[where])
+        more = (
+            state.base_lin_vel_b[where], 0.25 * state.base_ang_vel_b[where], 10 * (state.base_pos_w[where, 2:] - reward.STANCE_HEIGHT),
+            state.foot_force[where] / WEIGHT_N, np.cos(2 * np.pi * phases), 2 * self.mean_error[where],
+        )  # fmt: skip
+        return np.concatenate([frame, *more], axis=-1, dtype=np.float32)
+
+
+def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

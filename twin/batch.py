@@ -1,8 +1,13 @@
-"""Many robots at once: the physics of all of them inside the engine's threads, no Python per robot."""
+"""Many robots at once: the physics of all of them inside the engine's threads, no Python per robot.
+
+A robot whose physics blows up (the engine finds a number that is not finite or beyond all bounds) stands still in its last state and
+is `diverged` until it is reset; `transition` has what the engine was given, so that the step can be played again.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +19,19 @@ from numpy.typing import NDArray
 
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
+from twin.actuator import IDEAL, ActuatorConfig, DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
 from twin.model import build_model, standing_qpos
 from twin.terrain import Terrain
 
+# Divergence is noticed and handled here; the engine would write a line for each to MUJOCO_LOG.TXT wherever the program was started.
+mujoco.set_mju_user_warning(lambda _message: None)
+
 Float64Array = NDArray[np.float64]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
-_QPOS, _QVEL = slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel
+_TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel
+_JOINT_POS, _JOINT_VEL = slice(8, 20), slice(26, 38)
+MAX_SPEED = 1e3  # rad/s and m/s; joints reach 30 rad/s, so that a robot beyond this is no robot any more
+_MEMORY = ("before", "states", "sensors", "target")  # arrays of BatchTwin
 _LEGS = len(go1.LEGS)
 _TORQUE = slice(0, 12)
 _ACCELEROMETER = slice(12, 15)
@@ -46,7 +58,8 @@ class BatchState:
 
     joint_pos: Float64Array  # (N, 12) rad
     joint_vel: Float64Array  # (N, 12) rad/s
-    joint_torque: Float64Array  # (N, 12) N m
+    joint_torque: Float64Array  # (N, 12) N m, applied
+    asked_torque: Float64Array  # (N, 12) N m, what the PD law asked of ideal motors
     base_pos_w: Float64Array  # (N, 3) m
     quaternion_wxyz: Float64Array  # (N, 4)
     base_lin_vel_w: Float64Array  # (N, 3) m/s
@@ -68,21 +81,39 @@ class BatchState:
 
 
 class BatchTwin:
-    """N robots on one terrain. `step` advances all of them by one control period."""
+    """N robots on one terrain. `step` advances all of them by one control period.
 
-    def __init__(self, terrain: Terrain, num_robots: int, threads: int | None = None) -> None:
+    `variants` are models of robots that differ from the standard one (twin.model.build_variant); `variant` says which of them each is.
+    """
+
+    def __init__(
+        self, terrain: Terrain, num_robots: int, threads: int | None = None, actuator: ActuatorConfig = IDEAL,
+        variants: Sequence[mujoco.MjModel] = (),
+    ) -> None:  # fmt: skip
         self.terrain = terrain
         self.num_robots = num_robots
-        self.model = build_model(terrain)
+        self.actuator = actuator
+        self.models = list(variants) or [build_model(terrain)]
+        self.model = self.models[0]
         workers = min(num_robots, threads or os.cpu_count() or 1)
         self._datas = [mujoco.MjData(self.model) for _ in range(max(1, workers))]
         self._rollout = rollout.Rollout(nthread=workers if workers > 1 else 0)
         size = mujoco.mj_stateSize(self.model, _STATE)
-        self._state = np.zeros((num_robots, size))
+        self.variant = np.zeros(num_robots, dtype=np.int64)
+        self._motors = Motors(
+            np.stack([model.actuator_gainprm[:, 0] for model in self.models]),
+            np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
+            np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
+        )  # a row for each variant
+        self.diverged = np.zeros(num_robots, dtype=np.bool_)
+        self._before = np.zeros((num_robots, size))
         self._states = np.zeros((num_robots, go1.DECIMATION, size))
         self._sensors = np.zeros((num_robots, go1.DECIMATION, self.model.nsensordata))
-        self._targets = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, go1.DECIMATION, 1))
-        self._state[:, _QPOS] = standing_qpos()
+        self._felt_before = np.zeros((num_robots, self.model.nsensordata))
+        self._control = np.zeros((num_robots, go1.DECIMATION, go1.NUM_JOINTS))
+        self._line = DelayLine(num_robots, physics_steps(actuator.delay_s[1]))
+        self._target = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, 1))
+        self._states[:, -1, _QPOS] = standing_qpos()
 
     def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = INITIAL_SPREAD) -> None:
         """Set the robots selected by the mask (N,) upright at the origin, each a little different."""
@@ -95,42 +126,108 @@ class BatchTwin:
         qpos[:, 7:] += rng.uniform(-spread.joint_pos_rad, spread.joint_pos_rad, (count, go1.NUM_JOINTS))
         qvel = np.zeros((count, 18))
         qvel[:, :6] = rng.uniform(-spread.base_vel, spread.base_vel, (count, 6))
-        self._state[where] = 0.0
-        self._state[where, _QPOS] = qpos
-        self._state[where, _QVEL] = qvel
+        self._states[where] = 0.0
+        self._states[where, :, _QPOS] = qpos[:, None]
+        self._states[where, -1, _QVEL] = qvel
         self._sensors[where] = 0.0
-        self._targets[where] = qpos[:, None, 7:]
+        self._target[where] = qpos[:, 7:]
+        self._line.fill(where, qpos[:, 7:])
+        self.diverged[where] = False
+        self._draw_robots(where, rng)
 
     def step(self, joint_pos_target: Float64Array) -> tuple[BatchState, Float64Array]:
-        """Hold the targets (N, 12) rad, limited as on the robot, for one control period; returns the state and what was applied."""
-        applied, _ = safety.limit_joint_pos_target(
-            joint_pos_target, self._targets[:, -1], self._state[:, 7 + 1 : 20], self._state[:, 26:38], go1.KP, go1.KD, go1.CONTROL_DT
+        """Hold the targets (N, 12) rad, limited as on the robot, for one control period; returns the state and what was sent."""
+        state = self._states[:, -1]
+        sent, _ = safety.limit_joint_pos_target(
+            joint_pos_target, self._target, state[:, _JOINT_POS], state[:, _JOINT_VEL], go1.KP, go1.KD, go1.CONTROL_DT
         )
-        self.step_unlimited(applied)
-        return self.read(), applied
+        self.step_unlimited(sent)
+        return self.read(), sent
 
     def step_unlimited(self, joint_pos_target: Float64Array) -> None:
         """Advance one control period with targets (N, 12) as they are: for a caller that has applied the limits itself."""
-        self._targets[:] = joint_pos_target[:, None]
-        self._rollout.rollout(
-            [self.model], self._datas, initial_state=self._state, control=self._targets, state=self._states, sensordata=self._sensors
-        )
-        self._state[:] = self._states[:, -1]
+        self._target[:] = joint_pos_target
+        self._before[:], self._felt_before[:] = self._states[:, -1], self._sensors[:, -1]
+        self._control[:] = self._line.push(joint_pos_target)
+        if self.actuator.torque_speed_limit:
+            self._advance_step_by_step()
+        else:
+            self._advance(self._before, self._control, self._states, self._sensors)
+        self._hold_diverged()
+
+    def push(self, where: NDArray[np.bool_], change: Float64Array) -> None:
+        """Add change (n, 2), m/s, to the horizontal speed of the masked robots' trunks, in the world frame."""
+        self._states[where, -1, _QVEL.start : _QVEL.start + 2] += change
+
+    def transition(self, robot: int) -> tuple[Float64Array, Float64Array]:
+        """What the engine was given for one robot's last control period: its full state (S,) and the targets (4, 12)."""
+        return self._before[robot].copy(), self._control[robot].copy()
 
     def read(self) -> BatchState:
-        """The newest state. Joint torque, forces and acceleration are those of the last physics step."""
-        qpos, qvel, sensors = self._state[:, _QPOS].copy(), self._state[:, _QVEL].copy(), self._sensors[:, -1].copy()
+        """The newest state. Torque, forces, acceleration and feet are those of the last physics step's beginning, 5 ms ago."""
+        newest, sensors = self._states[:, -1].copy(), self._sensors[:, -1].copy()
+        qpos, qvel = newest[:, _QPOS], newest[:, _QVEL]
+        last = self._states[:, -2]  # in which the last physics step's torque acted
         return BatchState(
-            joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, _TORQUE], base_pos_w=qpos[:, :3],
-            quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6],
+            joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, _TORQUE],
+            asked_torque=asked_torque(self._target, last[:, _JOINT_POS], last[:, _JOINT_VEL]),
+            base_pos_w=qpos[:, :3], quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6],
             accelerometer_b=sensors[:, _ACCELEROMETER], foot_force=sensors[:, _FOOT_FORCE],
             foot_pos_w=sensors[:, _FOOT_POS].reshape(-1, _LEGS, 3), foot_vel_w=sensors[:, _FOOT_VEL].reshape(-1, _LEGS, 3),
         )  # fmt: skip
 
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """All that decides how the robots go on."""
+        return {name: getattr(self, f"_{name}").copy() for name in _MEMORY} | {
+            "sent": self._line.sent.copy(), "delay": self._line.steps.copy(),
+            "variant": self.variant.copy(), "diverged": self.diverged.copy(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state_dict` gave; ValueError or KeyError where it does not fit."""
+        for name in _MEMORY:
+            getattr(self, f"_{name}")[:] = state[name]
+        self._line.sent[:], self._line.steps[:] = state["sent"], state["delay"]
+        self.variant[:], self.diverged[:] = state["variant"], state["diverged"]
+
+    def _hold_diverged(self) -> None:
+        newest = self._states[:, -1]
+        # The engine stops the clock of a robot that it gives up, but only before its next step: what the last one did is checked here.
+        stopped = newest[:, _TIME] - self._before[:, _TIME] < go1.CONTROL_DT - go1.PHYSICS_DT / 2
+        sane = (np.abs(newest[:, _QVEL]).max(axis=1) < MAX_SPEED) & np.isfinite(newest[:, _QPOS]).all(axis=1)
+        self.diverged |= stopped | ~sane
+        if self.diverged.any():
+            self._states[self.diverged] = self._before[self.diverged, None]
+            self._sensors[self.diverged] = self._felt_before[self.diverged, None]
+
+    def _draw_robots(self, where: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        """Which variant and which delay the masked robots have from now on."""
+        count = int(where.sum())
+        if len(self.models) > 1:
+            self.variant[where] = rng.integers(len(self.models), size=count)
+        if self._line.longest:
+            low, high = (physics_steps(delay) for delay in self.actuator.delay_s)
+            self._line.steps[where] = rng.integers(low, high + 1, size=count)
+
+    def _advance(self, before: Float64Array, control: Float64Array, states: Float64Array, sensors: Float64Array) -> None:
+        models = [self.models[index] for index in self.variant] if len(self.models) > 1 else [self.model]
+        self._rollout.rollout(models, self._datas, initial_state=before, control=control, state=states, sensordata=sensors)
+
+    def _advance_step_by_step(self) -> None:
+        """One physics step at a time, since the limit depends on the joints' speed."""
+        before, motors = self._before, Motors(*(np.asarray(values)[self.variant] for values in self._motors))
+        states, sensors = np.empty_like(self._states[:, :1]), np.empty_like(self._sensors[:, :1])
+        for k in range(go1.DECIMATION):
+            limited = target_within_speed_limit(self._control[:, k], before[:, _JOINT_POS], before[:, _JOINT_VEL], motors)
+            self._control[:, k] = limited
+            self._advance(before, limited[:, None], states, sensors)
+            self._states[:, k], self._sensors[:, k] = states[:, 0], sensors[:, 0]
+            before = states[:, 0].copy()
+
     @property
     def qpos(self) -> Float64Array:
         """Positions (N, 19) of all robots, for pictures."""
-        return self._state[:, _QPOS]
+        return self._states[:, -1, _QPOS]
 
     def close(self) -> None:
         """Stop the engine's threads."""

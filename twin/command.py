@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from common.checks import OPEN_SHARE, Rule, require
 from common.command_line import parse
 from common.result import emit
+from robot.observation import COMMAND_NAMES
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.terrain import find_terrain
+
+
+@dataclass(frozen=True)
+class GaitArguments:
+    """How to walk; the defaults are the trot of the robot's logs."""
+
+    gait_frequency: float = 3.0
+    """steps of a foot in a second, Hz"""
+    gait_duration: float = 0.5
+    """share of a cycle that a foot is on the floor"""
+    foot_swing_height: float = 0.08
+    """apex of a foot's swing above the floor, m"""
+    body_height: float = 0.0
+    """trunk above its usual height, m"""
+    pitch: float = 0.0
+    """rad, nose up positive"""
+    roll: float = 0.0
+    """rad, left side down positive"""
+
+    def __post_init__(self) -> None:
+        require(self, Rule("from 0.1 to 10 Hz", lambda value: 0.1 <= value <= 10), "gait_frequency")
+        require(self, OPEN_SHARE, "gait_duration")
+        require(self, Rule("from -1 to 1", lambda value: -1 <= value <= 1), "foot_swing_height", "body_height", "pitch", "roll")
+
+    def of(self, command: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A copy of the command (15,) with this gait and posture."""
+        changed = command.copy()
+        for gait in fields(self):
+            changed[COMMAND_NAMES.index(gait.name)] = getattr(self, gait.name)
+        return changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +60,8 @@ class EvaluateArguments:
     """flat, mattress, or a YAML file that describes a floor"""
     command: tuple[float, ...] = (0.5,)
     """forward speed (m/s), then sideways speed (m/s) and turning rate (rad/s) if wanted"""
+    gait: GaitArguments = field(default_factory=GaitArguments)
+    """how it is to walk"""
     trials: int = 20
     """robots that walk"""
     steps: int = 1000
@@ -46,9 +83,9 @@ def measure(wanted: EvaluateArguments) -> dict[str, Any]:
     """The verb's result."""
     artifact = load_artifact(wanted.policy)
     terrain = find_terrain(wanted.terrain)
-    trials = evaluate(
-        artifact, terrain, straight_command(*wanted.command), wanted.trials, wanted.seed, wanted.steps, artifact.metadata.layout
-    )
+    command = wanted.gait.of(straight_command(*wanted.command))
+    trials = evaluate(artifact, terrain, command, wanted.trials, wanted.seed, wanted.steps, artifact.metadata.layout)
     return trials.summary(wanted.steps) | {
-        "policy_sha256": artifact.sha256, "seed": wanted.seed, "terrain": terrain.name, "command": list(wanted.command),
+        "policy_sha256": artifact.sha256, "seed": wanted.seed, "terrain": terrain.name,
+        "command": list(wanted.command), "gait": asdict(wanted.gait),
     }  # fmt: skip

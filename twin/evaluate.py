@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from robot import go1, safety
 from robot.observation import GO1_LAYOUT, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
 from robot.reward import reward_terms, total_reward
 from twin.batch import INITIAL_SPREAD, BatchState, BatchTwin, InitialSpread
+from twin.gait import GaitMeter
 from twin.terrain import Terrain
 
 Float64Array = NDArray[np.float64]
@@ -30,26 +31,28 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Trials:
-    """What N trials of one command earned. Nothing is earned after a fall."""
+    """What N trials of one command earned and how they walked, all (N,). Nothing is earned, and nothing measured, after a fall."""
 
-    returns: Float64Array  # (N,)
-    lengths: NDArray[np.int64]  # (N,) control steps before the fall or the time limit
-    fell: NDArray[np.bool_]  # (N,)
-    forward_speed: Float64Array  # (N,) m/s, mean body-frame vx while up
-    forward_speed_error: Float64Array  # (N,) m/s, mean |vx - command|
-    distance: Float64Array  # (N,) m, along the body's forward axis
+    returns: Float64Array  # Table 3
+    lengths: NDArray[np.int64]  # control steps before the fall or the time limit
+    fell: NDArray[np.bool_]
+    forward_speed: Float64Array  # m/s, mean body-frame vx
+    forward_speed_error: Float64Array  # m/s, mean |vx - command|
+    sideways_speed: Float64Array  # m/s, mean body-frame vy
+    turning_rate: Float64Array  # rad/s, mean body-frame yaw rate
+    distance: Float64Array  # m, along the body's forward axis
+    gait_frequency: Float64Array  # Hz
+    duty_factor: Float64Array  # share of a foot's cycle on the floor
+    torque: Float64Array  # N m, root mean square over joints and time
+    power: Float64Array  # W, mean of the sum over joints of |torque * joint_vel|
+    action_rate: Float64Array  # mean |a_t - a_{t-1}|^2
 
     def summary(self, steps: int) -> dict[str, Any]:
         """The machine-readable result: means with 95 % intervals over trials."""
+        measured = {field.name: mean_with_ci95(getattr(self, field.name)) for field in fields(self)[3:]}
         return {
-            "trials": len(self.returns),
-            "steps": steps,
-            "return": mean_with_ci95(self.returns),
-            "forward_speed": mean_with_ci95(self.forward_speed),
-            "forward_speed_error": mean_with_ci95(self.forward_speed_error),
-            "distance": mean_with_ci95(self.distance),
-            "falls": int(self.fell.sum()),
-        }
+            "trials": len(self.returns), "steps": steps, "return": mean_with_ci95(self.returns), **measured, "falls": int(self.fell.sum()),
+        }  # fmt: skip
 
 
 class Walkers:
@@ -72,14 +75,21 @@ class Walkers:
         self.last_action[where] = 0.0
         self.state = self.twin.read()
 
-    def observe(self, where: Any = ...) -> NDArray[np.float32]:
-        """Push the current frame of the robots selected by `where` (all by default).
-
-        Returns the flattened histories of all robots (N, 290), a view valid until the next call.
-        """
+    def frame(self, where: Any = slice(None)) -> NDArray[np.float32]:
+        """What the robots selected by `where` measure now, (n, 58), scaled."""
         state = self.state
-        frame = observe(state.gravity_b, self.commands, state.joint_pos, state.joint_vel, self.last_action, self.gait_index, self.layout)
-        return self.history.push(frame, where).reshape(self.twin.num_robots, -1)
+        return observe(
+            state.gravity_b[where], self.commands[where], state.joint_pos[where], state.joint_vel[where], self.last_action[where],
+            self.gait_index[where], self.layout,
+        )  # fmt: skip
+
+    def observe(self) -> NDArray[np.float32]:
+        """Push the current frames; see `push`."""
+        return self.push(self.frame())
+
+    def push(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Append frames (N, 58) to the histories; returns them flattened (N, 290), a view valid until the next call."""
+        return self.history.push(frame).reshape(self.twin.num_robots, -1)
 
     def act(self, action: NDArray[np.floating[Any]]) -> BatchState:
         """Apply actions (N, 12) for one control period and advance the gait clock; returns the state before the action."""
@@ -87,6 +97,10 @@ class Walkers:
         self.state, _ = self.twin.step(go1.joint_pos_target_of(action))
         self.gait_index[:] = advance_gait(self.gait_index, self.commands)
         return before
+
+    def fallen(self) -> NDArray[np.bool_]:
+        """Which robots (N,) lie tilted beyond 60 degrees or have left what the physics can compute."""
+        return np.asarray(safety.has_fallen(self.state.gravity_b) | self.twin.diverged)
 
     def reward(self, before: BatchState, action: NDArray[np.floating[Any]]) -> Float64Array:
         """Table 3's reward (N,) of the step from `before` by `action`; remembers the action for the next step."""
@@ -117,26 +131,62 @@ def evaluate(
         return _walk(policy, walkers, steps)
 
 
+def record_gait(
+    policy: Policy, terrain: Terrain, command: Float64Array, seed: int, steps: int, layout: ObservationLayout = GO1_LAYOUT
+) -> tuple[Float64Array, Float64Array]:
+    """Foot forces (steps, 4), N, and the gait index (steps,) of one robot walking with the mean action, for pictures."""
+    forces, gait_index = np.zeros((steps, len(go1.LEGS))), np.zeros(steps)
+    with BatchTwin(terrain, 1) as twin:
+        walkers = Walkers(twin, command[None], layout)
+        walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed))
+        for step in range(steps):
+            action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
+            walkers.act(action)
+            walkers.last_action = action.astype(np.float64)
+            forces[step], gait_index[step] = walkers.state.foot_force[0], walkers.gait_index[0]
+    return forces, gait_index
+
+
 def _walk(policy: Policy, walkers: Walkers, steps: int) -> Trials:
     count = walkers.twin.num_robots
     up = np.ones(count, dtype=np.bool_)
-    returns, speed_sum, error_sum = np.zeros(count), np.zeros(count), np.zeros(count)
+    sums: dict[str, Float64Array] = {}
     lengths = np.zeros(count, dtype=np.int64)
+    gait = GaitMeter(count)
     for _ in range(steps):
         mean, _std = policy.act(walkers.observe())
         action = np.clip(mean, -go1.ACTION_CLIP, go1.ACTION_CLIP)
         before = walkers.act(action)
-        returns += up * walkers.reward(before, action)
+        for name, value in _figures(walkers, before, action).items():
+            sums[name] = sums.get(name, 0.0) + up * value
         walkers.last_action = action.astype(np.float64)
-        forward = walkers.state.base_lin_vel_b[:, 0]
-        speed_sum += up * forward
-        error_sum += up * np.abs(forward - walkers.commands[:, 0])
+        gait.watch(walkers.state.foot_force, up)
         lengths += up
-        up &= ~safety.has_fallen(walkers.state.gravity_b)
+        up &= ~walkers.fallen()
         if not up.any():
             break
-    divisor = np.maximum(lengths, 1)
-    return Trials(returns, lengths, ~up, speed_sum / divisor, error_sum / divisor, speed_sum * go1.CONTROL_DT)
+    means = {name: value / np.maximum(lengths, 1) for name, value in sums.items() if name != "returns"}
+    means["torque"] = np.sqrt(means["torque"])
+    return Trials(
+        returns=sums["returns"], lengths=lengths, fell=~up, distance=sums["forward_speed"] * go1.CONTROL_DT,
+        gait_frequency=gait.frequency_hz(), duty_factor=gait.duty_factor(), **means,
+    )  # fmt: skip
+
+
+def _figures(walkers: Walkers, before: BatchState, action: NDArray[np.floating[Any]]) -> dict[str, Float64Array]:
+    """What one control step adds to each of Trials' sums, (N,)."""
+    state = walkers.state
+    forward = state.base_lin_vel_b[:, 0]
+    return {
+        "returns": walkers.reward(before, action),
+        "forward_speed": forward,
+        "forward_speed_error": np.abs(forward - walkers.commands[:, 0]),
+        "sideways_speed": state.base_lin_vel_b[:, 1],
+        "turning_rate": state.base_ang_vel_b[:, 2],
+        "torque": np.square(state.joint_torque).mean(axis=1),
+        "power": np.abs(state.joint_torque * state.joint_vel).sum(axis=1),
+        "action_rate": np.square(action - walkers.last_action).sum(axis=1),
+    }
 
 
 def straight_command(*speeds: float) -> Float64Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import mujoco
 import numpy as np
 
@@ -24,6 +26,8 @@ def build_model(terrain: Terrain) -> mujoco.MjModel:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.iterations = 4
     spec.option.ls_iterations = 8
+    # Otherwise a robot whose physics blows up is put back on its feet without a word.
+    spec.option.disableflags = int(spec.option.disableflags) | int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     _add_floor(spec, terrain)
     trunk = _add_trunk(spec)
     for leg in go1.LEGS:
@@ -32,6 +36,36 @@ def build_model(terrain: Terrain) -> mujoco.MjModel:
         _add_motor(spec, name, index)
     _add_sensors(spec)
     return spec.compile()
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A robot that differs from the standard one. The defaults are the standard robot."""
+
+    friction: float | None = None  # sliding friction of the floor; None is the terrain's
+    added_mass: float = 0.0  # kg, on the trunk
+    com_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # m, of the trunk's centre of mass
+    motor_strength: float = 1.0  # share of every torque, its limit included
+    kp_factor: float = 1.0
+    kd_factor: float = 1.0
+
+
+def build_variant(terrain: Terrain, variation: Variation) -> mujoco.MjModel:
+    """Compile a Go1 that differs as `variation` says; the trunk's inertia grows with its mass."""
+    if variation.friction is not None:
+        terrain = replace(terrain, friction=variation.friction)
+    model = build_model(terrain)
+    trunk = model.body("trunk")
+    mass = go1.TRUNK_MASS + variation.added_mass
+    trunk.mass[:] = mass
+    trunk.inertia[:] = np.array(go1.TRUNK_INERTIA) * mass / go1.TRUNK_MASS
+    trunk.ipos[:] = np.array(go1.TRUNK_COM) + variation.com_shift
+    strength = variation.motor_strength
+    ones = np.ones(go1.NUM_JOINTS)
+    set_gains(model, go1.KP * variation.kp_factor * strength * ones, go1.KD * variation.kd_factor * strength * ones)
+    model.actuator_forcerange *= strength
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
 
 
 def standing_qpos() -> np.ndarray:

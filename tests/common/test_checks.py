@@ -17,8 +17,9 @@ from learners.iql import IqlConfig
 from learners.ppo import PpoConfig
 from loop.config import CollectConfig, LoopConfig, MeasureConfig
 from online_finetune.online import OnlineConfig
+from sim_pretrain.commands import CommandConfig
+from sim_pretrain.config import PretrainConfig
 from sim_pretrain.environment import EnvironmentConfig
-from sim_pretrain.pretrain import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def test_numbers_that_rise() -> None:
 REFUSED = [
     (EnvironmentConfig, {"num_robots": 0}, "num_robots is 0; it must be at least 1"),
     (EnvironmentConfig, {"command_s": 0.001}, "command_s is 0.001; it must be at least a control step, 0.02 s"),
-    (EnvironmentConfig, {"vx": (1.0, -1.0)}, "vx is (1.0, -1.0); give the smaller number first"),
-    (EnvironmentConfig, {"standing_share": 1.5}, "standing_share is 1.5; it must be from 0 to 1"),
+    (CommandConfig, {"vx": (1.0, -1.0)}, "vx is (1.0, -1.0); give the smaller number first"),
+    (CommandConfig, {"standing_share": 1.5}, "standing_share is 1.5; it must be from 0 to 1"),
     (PretrainConfig, {"steps": 0}, "steps is 0; it must be at least 1"),
     (PretrainConfig, {"rollout": 0}, "rollout is 0; it must be at least 1"),
     (PretrainConfig, {"hidden": (32, 0)}, "hidden is (32, 0); it must be at least 1"),

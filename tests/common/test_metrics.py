@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from common.metrics import Metrics, MetricsError
+from common.metrics import Metrics, MetricsError, rows_of_stage
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -72,3 +72,12 @@ def test_a_table_of_someone_else_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(MetricsError, match=r"metrics\.csv .*choose another --out"):
         Metrics(tmp_path)
     assert (tmp_path / "metrics.csv").read_text() == text
+
+
+def test_the_rows_of_a_stage(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path)
+    metrics.write("critics", 10, {"loss": 0.5})
+    metrics.write("improvement", 1, {"kl": 0.25})
+    metrics.close()
+    assert rows_of_stage(tmp_path / "metrics.csv", "critics") == [{"stage": "critics", "step": "10", "loss": "0.5", "kl": ""}]
+    assert rows_of_stage(tmp_path / "metrics.csv", "online") == []

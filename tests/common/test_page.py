@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from common.page import NO_MATPLOTLIB, draw, heading, paragraph, picture, table, with_interval, write_page
+from common.page import NO_MATPLOTLIB, draw, heading, paragraph, picture, table, video, with_interval, write_page
 
 
 def test_a_page_is_one_file_that_needs_no_other(tmp_path):
@@ -57,3 +57,9 @@ def test_without_matplotlib_there_is_a_note(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert draw(tmp_path / "curve.png", 1, 1, lambda axes: None) == NO_MATPLOTLIB
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_is_named_and_captioned():
+    figure = video("walk.mp4", "at 1 m/s & more")
+    assert 'src="walk.mp4"' in figure
+    assert "<figcaption>at 1 m/s &amp; more</figcaption>" in figure

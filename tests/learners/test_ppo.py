@@ -34,9 +34,10 @@ def unchanged(module, before):
     return all(torch.equal(now, then) for now, then in zip(module.parameters(), before, strict=True))
 
 
-def test_a_bandit_is_solved():
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_bandit_is_solved(precision):
     generator = torch.Generator().manual_seed(0)
-    ppo = learner(clip_ratio=0.2, epochs=4, minibatches=2, policy_lr=1e-2, value_lr=2e-2)
+    ppo = learner(clip_ratio=0.2, epochs=4, minibatches=2, policy_lr=1e-2, value_lr=2e-2, precision=precision)
     for _ in range(25):
         figures = ppo.update(bandit_batch(ppo.policy, generator), generator)
     mean, std = ppo.policy(OBSERVATIONS[:1]).item(), ppo.policy.log_std.exp().item()
@@ -48,16 +49,36 @@ def test_a_bandit_is_solved():
     assert figures["steps"] == 8
 
 
-def test_bfloat16_products_give_nearly_the_same_update():
-    results = []
+def test_bfloat16_products_change_the_policy_in_nearly_the_same_direction():
+    changes = []
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
         generator = torch.Generator().manual_seed(0)
-        ppo = learner(epochs=1, minibatches=2, precision=precision)
-        results.append(ppo.update(bandit_batch(ppo.policy, generator), generator))
-    plain, rounded = results
-    assert rounded["surrogate"] == pytest.approx(plain["surrogate"], abs=0.02)
-    assert rounded["value_loss"] == pytest.approx(plain["value_loss"], rel=0.02)
+        ppo = learner(epochs=4, minibatches=2, precision=precision)
+        before = parameters(ppo.policy)
+        ppo.update(bandit_batch(ppo.policy, generator), generator)
+        changes.append(torch.cat([(now - then).flatten() for now, then in zip(parameters(ppo.policy), before, strict=True)]))
+    assert torch.cosine_similarity(*changes, dim=0) > 0.95
+
+
+@pytest.mark.parametrize(("desired_kl", "factor"), [(1e-9, 1 / 1.5), (1e3, 1.0)])
+def test_the_learning_rate_follows_the_kl_and_never_exceeds_the_given_one(desired_kl, factor):
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(desired_kl=desired_kl, policy_lr=1e-2)
+    ppo.update(bandit_batch(ppo.policy, generator), generator)
+    assert ppo.policy_lr == pytest.approx(1e-2 * factor)
+
+
+def test_the_learning_rate_recovers_and_has_a_floor():
+    generator = torch.Generator().manual_seed(0)
+    low = learner(desired_kl=1e3, policy_lr=1e-2)
+    low.policy_optimizer.param_groups[0]["lr"] = 2e-3
+    low.update(bandit_batch(low.policy, generator), generator)
+    assert low.policy_lr == pytest.approx(3e-3)
+    floor = learner(desired_kl=1e-12, policy_lr=1e-2)
+    floor.policy_optimizer.param_groups[0]["lr"] = 1.1e-4
+    floor.update(bandit_batch(floor.policy, generator), generator)
+    assert floor.policy_lr == pytest.approx(1e-4)
 
 
 def test_an_update_ends_once_the_policy_has_moved_too_far():
@@ -81,23 +102,6 @@ def test_the_reported_kl_is_that_of_one_policy_mean_and_std_alike():
     assert ppo.update(batch, generator)["kl"] == 0.0  # measured where the only step starts: at the acting policy
     after = gaussian_kl(batch.mean, batch.log_std, ppo.policy(OBSERVATIONS).detach(), ppo.policy.log_std.detach()).mean().item()
     assert ppo.update(batch, generator)["kl"] == pytest.approx(after, rel=1e-4)
-
-
-@pytest.mark.parametrize(("desired_kl", "factor"), [(1e-9, 1 / 1.5), (1e3, 1.5), (None, 1.0)])
-def test_the_learning_rate_follows_the_kl(desired_kl, factor):
-    generator = torch.Generator().manual_seed(0)
-    ppo = learner(desired_kl=desired_kl, epochs=1, minibatches=2, policy_lr=1e-3)
-    ppo.update(bandit_batch(ppo.policy, generator), generator)  # only the second step sees a KL above zero
-    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * factor)
-    assert ppo.value_optimizer.param_groups[0]["lr"] == 2e-4
-
-
-@pytest.mark.parametrize(("desired_kl", "start", "bound"), [(1e-9, 1.2e-5, 1e-5), (1e3, 9e-3, 1e-2)])
-def test_the_learning_rate_stays_within_its_bounds(desired_kl, start, bound):
-    generator = torch.Generator().manual_seed(0)
-    ppo = learner(desired_kl=desired_kl, epochs=2, minibatches=4, policy_lr=start)
-    ppo.update(bandit_batch(ppo.policy, generator), generator)
-    assert ppo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(bound)
 
 
 def test_without_advantages_the_policy_stays_and_the_value_learns():
@@ -139,3 +143,10 @@ def test_every_epoch_visits_every_step_once(minibatches):
     figures = ppo.update(batch, torch.Generator().manual_seed(0))
     assert figures["steps"] == 3 * minibatches
     assert figures["value_loss"] == pytest.approx(7.5)  # V = 0: (1 + 4 + 9 + 16) / 4
+
+
+def test_a_pass_may_take_a_part_of_the_batch():
+    ppo = learner(epochs=3, minibatches=4, pass_share=0.5)
+    passes = [torch.cat(list(picks)) for picks in zip(*[ppo._minibatches(80, torch.Generator().manual_seed(0))] * 4, strict=True)]
+    assert [len(taken.unique()) for taken in passes] == [40, 40, 40]
+    assert not torch.equal(passes[0].sort().values, passes[1].sort().values)

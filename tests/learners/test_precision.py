@@ -16,6 +16,6 @@ from learners import precision
     ],
 )
 def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch, wanted, in_hardware, dtype):
-    monkeypatch.setattr(precision, "_multiplies_bf16", lambda: in_hardware)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: in_hardware)
     with precision.autocast(wanted):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype

@@ -1,24 +1,56 @@
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from learners.checkpoint import CheckpointError
+from common.config import load_config
+from learners.checkpoint import CheckpointError, load_checkpoint
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
 from quadloop import main
 from robot.policy_artifact import load_artifact
+from sim_pretrain.backend import make_environment
+from sim_pretrain.config import PretrainConfig
 from sim_pretrain.environment import EnvironmentConfig
-from sim_pretrain.pretrain import PretrainConfig, Pretrainer, export, pretrain
+from sim_pretrain.pretrain import Pretrainer, PretrainError, export, pretrain
+from sim_pretrain.randomisation import RandomisationConfig
+from sim_pretrain.report import MeasureConfig
+from sim_pretrain.worker_environment import WorkerConfig
 
 # 16 robots x 8 steps are 128 control steps an update.
 TINY = PretrainConfig(
     steps=256, rollout=8, hidden=(32, 16), value_hidden=(32,), ppo=PpoConfig(epochs=2, minibatches=2),
-    environment=EnvironmentConfig(num_robots=16, episode_s=0.2),
+    environment=EnvironmentConfig(num_robots=16, episode_s=0.2), measure=MeasureConfig(trials=0),
 )  # fmt: skip
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes trainers and stops their engines."""
+    made = []
+
+    def trainer(config=TINY, seed=0):
+        made.append(Pretrainer(config, seed, make_environment(config, seed, tmp_path / "made")))
+        return made[-1]
+
+    yield trainer
+    for trainer in made:
+        trainer.environment.close()
+
+
+def weights(out):
+    return load_checkpoint(out / "checkpoint.pt")["policy"]
+
+
+def equal(ours, theirs):
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 class Report:
@@ -44,12 +76,25 @@ def test_a_few_updates_leave_a_policy_and_a_checkpoint(tmp_path):
     assert loaded.metadata.git_revision == "abc"
 
 
-def test_learning_changes_the_policy(tmp_path):
-    trainer = Pretrainer(TINY, 0)
+def test_learning_changes_the_policy(make):
+    trainer = make()
     before = [parameter.detach().clone() for parameter in trainer.policy.parameters()]
     trainer.iterate()
-    trainer.close()
     assert all(not torch.equal(old, new) for old, new in zip(before, trainer.policy.parameters(), strict=True))
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
+    first, again, other = (pretrain(TINY, seed, tmp_path / name, Report()) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first.sha256 == again.sha256
+    assert first.sha256 != other.sha256
+
+
+def test_learning_that_blows_up_ends_on_one_line(make):
+    trainer = make()
+    with torch.no_grad():
+        trainer.value.network.biases[-1].fill_(math.inf)
+    with pytest.raises(PretrainError, match="blew up"):
+        trainer.iterate()
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path):
@@ -66,20 +111,52 @@ def test_a_finished_run_gives_the_same_policy_again(tmp_path):
     assert report.steps == []
 
 
-def test_a_checkpoint_holds_all_that_was_learnt(tmp_path):
-    trainer, other = Pretrainer(TINY, 0), Pretrainer(TINY, 1)
-    trainer.iterate()
-    trainer.environment.range_share = 0.7
-    trainer.save(tmp_path / "checkpoint.pt")
-    other.resume(tmp_path / "checkpoint.pt")
-    trainer.close()
-    other.close()
-    for module in ("policy", "value"):
-        ours, theirs = getattr(trainer, module).state_dict(), getattr(other, module).state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert (other.steps, other.updates, other.environment.range_share) == (128, 1, 0.7)
-    assert torch.equal(trainer.generator.get_state(), other.generator.get_state())
-    assert other.ppo.policy_optimizer.state_dict()["state"].keys() == trainer.ppo.policy_optimizer.state_dict()["state"].keys()
+EVERYTHING = replace(
+    TINY, steps=128 * 12, checkpoint_every=2,
+    environment=EnvironmentConfig(
+        num_robots=16, episode_s=0.5, command_s=0.1, randomisation=RandomisationConfig(variants=3, push_every_s=0.2)
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("updates", [1, 5])
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, make, updates):
+    pretrain(EVERYTHING, 0, tmp_path / "whole", Report())
+    trainer = make(EVERYTHING)
+    for _ in range(updates):
+        trainer.iterate()
+    trainer.save(tmp_path / "resumed" / "checkpoint.pt")
+    pretrain(EVERYTHING, 0, tmp_path / "resumed", Report())
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests_pretrain import EVERYTHING
+from sim_pretrain.pretrain import pretrain
+pretrain(EVERYTHING, 0, Path(sys.argv[1]), lambda part, done, total, figures: print(done, flush=True))
+"""
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, root):
+    """kill -9 in the midst of an update, twice, then to the end: as if nothing had happened."""
+    pretrain(EVERYTHING, 0, tmp_path / "whole", Report())
+    code = KILLED.replace("from tests_pretrain import", f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_pretrain import")
+    for updates in (3, 4):
+        run = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "killed")], cwd=root, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(root)},
+        )  # fmt: skip
+        for _ in range(updates):
+            assert run.stdout.readline()
+        run.kill()
+        run.wait()
+        run.stdout.close()
+    before = load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["steps"]
+    assert 0 < before < EVERYTHING.steps
+    pretrain(EVERYTHING, 0, tmp_path / "killed", Report())
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
 def test_a_checkpoint_of_another_network_is_refused_on_one_line(tmp_path):
@@ -89,21 +166,36 @@ def test_a_checkpoint_of_another_network_is_refused_on_one_line(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_values_do_not_leak_from_one_episode_into_the_next():
-    trainer = Pretrainer(TINY, 0)
-    rollout, _ = trainer._collect()
-    trainer.close()
-    following, goes_on = rollout.values[1:], ~(rollout.terminated | rollout.truncated)[:-1]
-    assert torch.equal(rollout.next_values[:-1][goes_on], following[goes_on])
-    ended = rollout.truncated[:-1]
-    assert ended.any()
-    assert (rollout.next_values[:-1][ended] != following[ended]).all()
+def test_values_do_not_leak_from_one_episode_into_the_next(make):
+    """With gamma 1, lambda 0 and no reward the return of a step is the value of what followed it."""
+    config = replace(TINY, rollout=12, ppo=replace(TINY.ppo, gamma=1.0, gae_lambda=0.0))
+    trainer = make(config)
+    trainer.rollout.collect(trainer.policy, trainer.generator, trainer.ppo.autocast)
+    rollout = trainer.rollout
+    batch = rollout.batch(trainer.policy, trainer.value, trainer.ppo)
+    following = (batch.returns - rollout.rewards.flatten()).view(12, 16)
+    with torch.no_grad():
+        values = trainer.value(rollout.critic_observations.flatten(0, 1)).view(13, 16)
+        finals = trainer.value(rollout.finals)
+    goes_on = ~(rollout.terminated | rollout.truncated)
+    assert torch.allclose(following[goes_on], values[1:][goes_on], atol=1e-6)
+    assert rollout.truncated.any()
+    assert torch.allclose(following[rollout.truncated], finals, atol=1e-6)
+
+
+def test_a_run_in_another_process_learns_too(tmp_path, monkeypatch, root):
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    worker = WorkerConfig(python=Path(sys.executable), make="mujoco_task:make", task="walk")
+    report = Report()
+    artifact = pretrain(replace(TINY, backend="isaacgym", isaacgym=worker), 0, tmp_path, report)
+    assert report.steps == [128, 256]
+    assert artifact.metadata.stage == "pretrained"
 
 
 def test_the_export_computes_what_the_policy_does(tmp_path):
     torch.manual_seed(0)
     policy = GaussianPolicy(290, 12, (32, 16), initial_std=1.0)
-    artifact = export(policy, tmp_path / "policy.onnx", max_std=0.45)
+    artifact = export(policy, tmp_path / "policy.onnx", std=0.45)
     histories = np.random.default_rng(0).standard_normal((20, 290)).astype(np.float32)
     mean, std = load_artifact(artifact.path).act(histories)
     with torch.no_grad():
@@ -112,14 +204,42 @@ def test_the_export_computes_what_the_policy_does(tmp_path):
     assert std == pytest.approx(np.full(12, 0.45))
 
 
-def test_export_leaves_a_smaller_std_alone(tmp_path):
-    artifact = export(GaussianPolicy(290, 12, (8,), initial_std=0.2), tmp_path / "policy.onnx", max_std=0.45)
-    assert artifact.act(np.zeros(290, dtype=np.float32))[1] == pytest.approx(np.full(12, 0.2))
+def test_exploration_falls_in_a_straight_line(make):
+    trainer = make(replace(TINY, steps=512, initial_std=0.8, final_std=0.4, ppo=replace(TINY.ppo, policy_lr=0.0)))
+    assert [trainer.iterate()["std"] for _ in range(4)] == pytest.approx([0.8, 0.7, 0.6, 0.5])
 
 
 def test_the_verb(tmp_path, capsys):
     arguments = ["pretrain", "--preset", "smoke", "--steps", "64", "--rollout", "4", "--environment.num-robots", "16", "--json"]
-    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main([*arguments, "--measure.trials", "2", "--measure.steps", "20", "--measure.video-steps", "0", "--out", str(tmp_path / "run")])
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     assert load_artifact(tmp_path / "run" / "policy.onnx").sha256 == result["policy_sha256"]
     assert (tmp_path / "run" / "metrics.csv").read_text().count("\npretrain,") == 1
+    assert set(result["walk"]) == {"0.5", "1", "1.5", "0 0.3", "0 0 1"}
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "sideways 0.3 m/s" in page
+    assert {"curves.png", "gait.png"} <= {path.name for path in (tmp_path / "run" / "report").iterdir()}
+
+
+def test_the_verb_checks_the_task_without_training(tmp_path, capsys):
+    arguments = ["pretrain", "--check", "--environment.num-robots", "16", "--json", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {"zero", "random"}
+    assert result["random"]["action_rate"]["mean"] > result["zero"]["action_rate"]["mean"] == 0
+    assert not (tmp_path / "run" / "policy.onnx").exists()
+
+
+def test_the_isaacgym_backend_says_what_it_lacks(tmp_path, capsys):
+    assert main(["pretrain", "--preset", "smoke", "--backend", "isaacgym", "--out", str(tmp_path / "run")]) == 1
+    assert "--isaacgym.python" in capsys.readouterr().err
+
+
+def test_the_named_experiments_are_whole_configs(root):
+    paths = sorted((root / "configs").glob("pretrain_*.yaml"))
+    assert paths
+    for path in paths:
+        assert load_config(PretrainConfig(), path) != PretrainConfig()

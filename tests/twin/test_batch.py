@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from robot import go1
+from twin.actuator import ActuatorConfig
 from twin.batch import BatchTwin, InitialSpread
+from twin.model import Variation, build_variant
 from twin.terrain import FLAT, MATTRESS
 
 ALIKE = InitialSpread(joint_pos_rad=0.0, yaw_rad=0.0, base_vel=0.0)
@@ -107,3 +109,47 @@ def test_the_mattress_gives_way():
         heights[terrain.name] = state.foot_pos_w[0, :, 2].mean()
     assert heights["flat"] == pytest.approx(0.023, abs=0.006)  # a sphere of 23 mm on a hard floor
     assert heights["mattress"] < heights["flat"] - 0.01
+
+
+def blown_up(twin, robot):
+    """Make one robot's numbers larger than any that the engine accepts."""
+    twin._states[robot, -1, 20] = 1e11
+
+
+def test_a_robot_whose_physics_blows_up_is_noticed_and_held(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with placed(3) as twin, placed(3) as other:
+        blown_up(twin, 1)
+        for _ in range(3):
+            state, _ = twin.step(np.tile(go1.DEFAULT_JOINT_POS, (3, 1)))
+            undisturbed, _ = other.step(np.tile(go1.DEFAULT_JOINT_POS, (3, 1)))
+        assert twin.diverged.tolist() == [False, True, False]
+        assert same(state, undisturbed, [0, 2], [0, 2])
+        twin.reset(np.array([False, True, False]), np.random.default_rng(0), ALIKE)
+        assert not twin.diverged.any()
+        assert np.abs(twin.step(np.tile(go1.DEFAULT_JOINT_POS, (3, 1)))[0].joint_vel[1]).max() < 10
+    assert not list(tmp_path.iterdir())  # the engine would log it wherever the program was started
+
+
+def test_a_state_that_was_kept_goes_on_the_same():
+    actuator = ActuatorConfig(delay_s=(0.0, 0.04))
+    variants = [build_variant(FLAT, Variation(added_mass=mass)) for mass in (0.0, 3.0)]
+    with (
+        BatchTwin(FLAT, 4, actuator=actuator, variants=variants) as twin,
+        BatchTwin(FLAT, 4, actuator=actuator, variants=variants) as other,
+    ):
+        twin.reset(np.ones(4, dtype=bool), np.random.default_rng(0))
+        for step in range(10):
+            twin.step(wobble(step, range(4)))
+        other.load_state_dict(twin.state_dict())
+        for step in range(10, 20):
+            ahead, behind = twin.step(wobble(step, range(4)))[0], other.step(wobble(step, range(4)))[0]
+        assert same(ahead, behind)
+        assert np.array_equal(ahead.asked_torque, behind.asked_torque)
+        assert set(twin.variant.tolist()) == {0, 1}
+
+
+def test_a_push_changes_the_trunks_speed():
+    with placed(2) as twin:
+        twin.push(np.array([False, True]), np.array([[0.5, -0.25]]))
+        assert twin.read().base_lin_vel_w.tolist() == [[0, 0, 0], [0.5, -0.25, 0]]

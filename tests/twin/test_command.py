@@ -5,6 +5,9 @@ import json
 import pytest
 
 from quadloop import main
+from robot.observation import trot_command
+from twin.command import GaitArguments
+from twin.evaluate import evaluate as evaluate_trials
 
 
 def evaluate(policy, *arguments):
@@ -32,6 +35,27 @@ def test_a_table_for_people(write_policy, capsys):
     assert "forward_speed.mean" in capsys.readouterr().out
 
 
+def test_the_gait_reaches_the_policy(write_policy, capsys, monkeypatch):
+    policy = write_policy().path
+
+    def seen(*arguments):
+        assert evaluate(policy, *arguments, "--json") == 0
+        return json.loads(capsys.readouterr().out)["gait"]
+
+    usual = seen()
+    assert (usual["gait_frequency"], usual["gait_duration"], usual["foot_swing_height"], usual["pitch"]) == (3.0, 0.5, 0.08, 0.0)
+    assert seen("--gait.gait-frequency", "2.5", "--gait.pitch", "0.1") == usual | {"gait_frequency": 2.5, "pitch": 0.1}
+    walked = []
+    monkeypatch.setattr(
+        "twin.command.evaluate",
+        lambda policy, terrain, command, *rest: walked.append(command) or evaluate_trials(policy, terrain, command, *rest),
+    )
+    seen("--gait.gait-frequency", "2.5")
+    assert walked[0][4] == 2.5
+    command = GaitArguments(gait_frequency=2.5, body_height=-0.05).of(trot_command(0.5))
+    assert command[[0, 3, 4, 8]].tolist() == [0.5, -0.05, 2.5, 0.5]
+
+
 def test_a_terrain_of_ones_own(write_policy, tmp_path, capsys):
     terrain = tmp_path / "lawn.yaml"
     terrain.write_text("solref: [0.05, 1.0]\n")
@@ -50,6 +74,8 @@ def test_a_terrain_of_ones_own(write_policy, tmp_path, capsys):
         (["--trials", "0"], 1, "at least one trial"),
         (["--robot", "spot"], 2, "spot"),
         (["--speed", "1"], 2, "speed"),
+        (["--gait.gait-frequency", "0"], 1, "gait_frequency is 0"),
+        (["--gait.gait-duration", "1"], 1, "gait_duration is 1"),
     ],
 )
 def test_what_cannot_be_done_is_said_on_one_line(write_policy, capsys, arguments, status, complaint):

@@ -42,7 +42,10 @@ def test_speed_and_its_error_are_measured_against_the_command():
 
 def test_summary_is_what_machines_are_promised():
     summary = evaluate(Constant(), FLAT, STILL, trials=4, seed=0, steps=20).summary(20)
-    assert set(summary) == {"trials", "steps", "return", "forward_speed", "forward_speed_error", "distance", "falls"}
+    assert set(summary) == {
+        "trials", "steps", "return", "forward_speed", "forward_speed_error", "sideways_speed", "turning_rate", "distance",
+        "gait_frequency", "duty_factor", "torque", "power", "action_rate", "falls",
+    }  # fmt: skip
     assert (summary["trials"], summary["steps"], summary["falls"]) == (4, 20, 0)
     low, high = summary["return"]["ci95"]
     assert low <= summary["return"]["mean"] <= high

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from robot import go1
-from twin.model import FOOT_SITES, build_model, set_gains, standing_qpos
+from twin.model import FOOT_SITES, Variation, build_model, build_variant, set_gains, standing_qpos
 from twin.terrain import FLAT, MATTRESS
 
 LINKS = [f"{leg}_{part}" for leg in ("FL", "FR", "RL", "RR") for part in ("hip", "thigh", "calf")]
@@ -102,3 +102,22 @@ def test_the_floor_has_the_terrains_contact_whatever_touches_it():
 def test_links_touch_the_floor_and_never_each_other(model):
     robot = [model.geom(index) for index in range(model.ngeom) if model.geom(index).name != "floor"]
     assert all(geom.contype[0] == 0 and geom.conaffinity[0] & model.geom("floor").contype[0] for geom in robot)
+
+
+def test_the_default_variation_is_the_standard_robot(model):
+    variant = build_variant(FLAT, Variation())
+    for name in ("body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "geom_friction"):
+        assert getattr(variant, name) == pytest.approx(getattr(model, name)), name
+
+
+def test_a_variation_changes_what_it_names():
+    variant = build_variant(FLAT, Variation(0.5, 5.204, (0.01, 0.0, -0.02), motor_strength=0.8, kp_factor=1.5, kd_factor=2.0))
+    trunk = variant.body("trunk")
+    assert trunk.mass[0] == pytest.approx(2 * 5.204)
+    assert trunk.inertia == pytest.approx((2 * 0.0168, 2 * 0.0630, 2 * 0.0717))
+    assert trunk.ipos == pytest.approx((0.0323, 0.002, -0.0205))
+    assert variant.geom("floor").friction[0] == 0.5
+    assert variant.actuator_gainprm[0, 0] == pytest.approx(20 * 1.5 * 0.8)
+    assert variant.actuator_biasprm[0, :3] == pytest.approx((0.0, -24.0, -0.5 * 2.0 * 0.8))
+    assert variant.actuator_forcerange[0] == pytest.approx((-18.96, 18.96))
+    assert variant.body("trunk").subtreemass[0] == pytest.approx(12.744 + 5.204)  # the engine's derived numbers follow

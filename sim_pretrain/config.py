@@ -1,0 +1,73 @@
+"""Pretraining in numbers, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.checks import POSITIVE, at_least, require
+from common.errors import ConfigError
+from learners.ppo import PpoConfig
+from sim_pretrain.environment import EnvironmentConfig
+from sim_pretrain.report import MeasureConfig
+from sim_pretrain.worker_environment import NO_PYTHON, WorkerConfig
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Simulator pretraining on flat ground without randomisation, as in the paper. Defaults suit two cores and ten minutes."""
+
+    steps: int = 7_000_000
+    """control steps in all, over all robots"""
+    rollout: int = 16
+    """control steps of each robot between two updates"""
+    hidden: tuple[int, ...] = (512, 256, 128)
+    """hidden layers of the actor"""
+    value_hidden: tuple[int, ...] = (256, 128)
+    """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
+    initial_std: float = 0.8
+    """most exploration at the start; falls in a straight line to final_std"""
+    final_std: float = 0.2
+    """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
+    deployed_std: float = 0.45
+    """how much the exported policy explores: about what the released logs were collected with"""
+    checkpoint_every: int = 20
+    """updates between two checkpoints"""
+    ppo: PpoConfig = field(
+        default_factory=lambda: PpoConfig(
+            clip_ratio=0.2,
+            gamma=0.98,
+            epochs=1,
+            minibatches=16,
+            pass_share=0.75,
+            policy_lr=5e-4,
+            desired_kl=0.01,
+            value_lr=1e-3,
+            entropy_weight=0.001,
+            precision="auto",
+        )
+    )
+    """the learner"""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """the task, in MuJoCo; isaacgym's tasks bring their own and take num_robots alone"""
+    backend: Literal["mujoco", "isaacgym"] = "mujoco"
+    """the simulator"""
+    isaacgym: WorkerConfig = field(default_factory=WorkerConfig)
+    """the process that isaacgym lives in"""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """how the policy is measured at the end"""
+
+    def __post_init__(self) -> None:
+        if self.backend == "isaacgym" and self.isaacgym.python is None:
+            raise ConfigError(NO_PYTHON)
+        require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
+        require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
+
+
+PRESETS = {
+    "smoke": PretrainConfig(
+        steps=12_288, environment=EnvironmentConfig(num_robots=128), measure=MeasureConfig(trials=4, steps=100, video_steps=20)
+    ),
+    "demo": PretrainConfig(steps=3_000_000, final_std=0.6),  # what learns with noise is sturdier on floors that it has never seen
+    "paper": PretrainConfig(),
+}

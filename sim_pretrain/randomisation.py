@@ -1,0 +1,90 @@
+"""Robots and sensors that differ from the standard ones, so that a policy does not rely on what it cannot know.
+
+The paper pretrains without (A.4): the defaults are off, `configs/pretrain_randomised.yaml` has them on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from robot import go1
+from robot.observation import ObservationLayout
+from twin.model import Variation
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RandomisationConfig:
+    """Ranges that robots are drawn from; a robot is drawn anew at each episode's start. The defaults are the standard robot."""
+
+    variants: int = 1
+    """different robots that are drawn from; 1 is the standard robot, whatever the ranges below"""
+    friction: tuple[float, float] = (0.4, 1.2)
+    """sliding friction of the floor"""
+    added_mass: tuple[float, float] = (-0.5, 1.5)
+    """on the trunk, kg"""
+    com_shift: tuple[float, float] = (-0.03, 0.03)
+    """of the trunk's centre of mass, each axis, m"""
+    motor_strength: tuple[float, float] = (0.9, 1.1)
+    """share of every torque"""
+    gains: tuple[float, float] = (0.9, 1.1)
+    """factor on kp and on kd, drawn apart"""
+    push_every_s: float | None = None
+    """mean time between two pushes of a robot, s; null never pushes"""
+    push_speed: float = 0.5
+    """most that a push changes each horizontal component of the trunk's velocity, m/s"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "variants")
+        require(self, POSITIVE, "friction", "motor_strength", "gains", "push_every_s")
+        require(self, NOT_NEGATIVE, "push_speed")
+        require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
+        for name in ("friction", "added_mass", "com_shift", "motor_strength", "gains"):
+            require_rising(self, name)
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Uniform noise on what the policy sees, drawn anew each control step, up to plus or minus these; the critic sees the truth."""
+
+    projected_gravity: float = 0.03
+    """of a unit vector"""
+    joint_pos: float = 0.01
+    """rad"""
+    joint_vel: float = 0.5
+    """rad/s"""
+
+    def __post_init__(self) -> None:
+        require(self, NOT_NEGATIVE, "projected_gravity", "joint_pos", "joint_vel")
+
+
+def draw_variations(config: RandomisationConfig, rng: np.random.Generator) -> list[Variation]:
+    """`config.variants` robots; a single one is the standard robot."""
+    if config.variants == 1:
+        return [Variation()]
+    return [_draw(config, rng) for _ in range(config.variants)]
+
+
+def noise_amplitude(config: NoiseConfig, layout: ObservationLayout) -> Float32Array:
+    """Largest noise (frame_size,) of each value of a frame, in its scaled units."""
+    amplitude = np.zeros(layout.frame_size)
+    for name in ("projected_gravity", "joint_pos", "joint_vel"):
+        amplitude[layout.slice_of(name)] = getattr(config, name)
+    return np.asarray(amplitude * layout.scales, dtype=np.float32)
+
+
+def _draw(config: RandomisationConfig, rng: np.random.Generator) -> Variation:
+    x, y, z = rng.uniform(*config.com_shift, 3)
+    return Variation(
+        friction=rng.uniform(*config.friction),
+        added_mass=rng.uniform(*config.added_mass),
+        com_shift=(x, y, z),
+        motor_strength=rng.uniform(*config.motor_strength),
+        kp_factor=rng.uniform(*config.gains),
+        kd_factor=rng.uniform(*config.gains),
+    )

@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from robot import go1
+from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
+from sim_pretrain.nan_guard import MAX_DUMPS, NanGuardError, replay
+from sim_pretrain.randomisation import RandomisationConfig
+from twin.actuator import ActuatorConfig
+from twin.terrain import FLAT
+
+STILL = np.zeros((3, 12), dtype=np.float32)
+
+
+@pytest.fixture(params=[False, True], ids=["ideal", "torque_speed_limit"])
+def blown_up(tmp_path, request):
+    """An environment in which robot 1 is about to leave what the engine can compute."""
+    actuator = ActuatorConfig(torque_speed_limit=request.param)
+    config = EnvironmentConfig(num_robots=3, randomisation=RandomisationConfig(variants=2), actuator=actuator)
+    environment = WalkingEnvironment(FLAT, config, 0, tmp_path / "diverged")
+    environment.step(STILL)
+    environment.twin._states[1, -1, 26:38] = 9e9  # joint speeds, rad/s; the engine gives up at 1e10
+    yield environment
+    environment.close()
+
+
+def test_a_robot_that_blows_up_is_dumped_and_starts_anew(blown_up, tmp_path):
+    result = blown_up.step(STILL)
+    assert result.terminated.tolist() == [False, True, False]
+    assert result.terms["diverged"] == 1
+    assert np.isfinite(result.rewards).all()
+    assert np.isfinite(blown_up.observations).all()
+    assert not blown_up.twin.diverged.any()
+    dump = json.loads((tmp_path / "diverged" / "step_2_robot_1.json").read_text())
+    assert (dump["step"], dump["robot"]) == (2, 1)
+
+
+def test_a_dump_can_be_played_again(blown_up, tmp_path):
+    blown_up.step(STILL)
+    rows = replay(tmp_path / "diverged" / "step_2_robot_1.json")
+    assert rows[-1]["unstable"] or rows[-1]["qvel"] > 1e3
+    assert rows[0]["worst"] in ("trunk", *go1.JOINT_NAMES)
+    assert len(rows) <= 4
+
+
+def test_a_robot_that_leaves_all_bounds_in_the_last_physics_step_is_noticed_too(blown_up):
+    """Speeds that the engine still accepts, but no robot has."""
+    blown_up.twin._states[1, -1, 20] = 5e3
+    result = blown_up.step(STILL)
+    assert result.terminated.tolist() == [False, True, False]
+    assert np.abs(blown_up.critic_observations).max() < 100
+
+
+def test_only_the_first_are_dumped(blown_up, tmp_path):
+    for _ in range(MAX_DUMPS + 3):
+        blown_up.twin._states[1, -1, 26:38] = 9e9
+        blown_up.step(STILL)
+    assert len(list((tmp_path / "diverged").iterdir())) == MAX_DUMPS
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"terrain": {"name": 1}}', b"\xff", b"x" * 2_000_000])
+def test_other_files_are_refused_on_one_line(tmp_path, content):
+    path = tmp_path / "dump.json"
+    path.write_bytes(content)
+    with pytest.raises(NanGuardError, match=r"dump\.json") as refusal:
+        replay(path)
+    assert "\n" not in str(refusal.value)
