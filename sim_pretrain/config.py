@@ -31,6 +31,8 @@ class PretrainConfig:
     """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
     deployed_std: float = 0.45
     """how much the exported policy explores: about what the released logs were collected with"""
+    averaged_updates: int = 30
+    """the exported policy is the running mean of the acting ones over about this many updates"""
     checkpoint_every: int = 20
     """updates between two checkpoints"""
     ppo: PpoConfig = field(
@@ -60,7 +62,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.backend == "isaacgym" and self.isaacgym.python is None:
             raise ConfigError(NO_PYTHON)
-        require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "checkpoint_every")
+        require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "averaged_updates", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
 
 

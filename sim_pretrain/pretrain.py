@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.errors import QuadloopError
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -52,7 +53,7 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
         trainer.save(out / "checkpoint.pt")
     finally:
         environment.close()
-    return export(trainer.policy, out / "policy.onnx", config.deployed_std, revision)
+    return export(trainer.average.module, out / "policy.onnx", config.deployed_std, revision)
 
 
 def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
@@ -80,6 +81,8 @@ class Pretrainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.environment = environment
         self.policy = GaussianPolicy(GO1_LAYOUT.size, go1.NUM_JOINTS, config.hidden, initial_std=config.initial_std)
+        # Each update leads a little astray; the mean over many of them walks straighter than any.
+        self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / config.averaged_updates))
         self.value = Value(environment.critic_size, config.value_hidden)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.rollout = Rollout(config.rollout, environment)
@@ -93,6 +96,7 @@ class Pretrainer:
         self._limit_exploration()
         terms = self.rollout.collect(self.policy, self.generator, self.ppo.autocast)
         figures = self.learn()
+        self.average.update_parameters(self.policy)
         self.steps += self.rollout.size
         self.updates += 1
         self.seconds += time.monotonic() - began
@@ -123,6 +127,7 @@ class Pretrainer:
             path,
             self.ppo.state_dict()
             | {
+                "average": self.average.state_dict(),
                 "steps": self.steps,
                 "updates": self.updates,
                 "seconds": self.seconds,
@@ -138,6 +143,7 @@ class Pretrainer:
         state = load_checkpoint(path)
         try:
             self.ppo.load_state_dict(state)
+            self.average.load_state_dict(state["average"])
             self.generator.set_state(state["generator"])
             self.steps, self.updates, self.seconds = state["steps"], state["updates"], state["seconds"]
             self.environment.load_state_dict({name: _as_array(value) for name, value in state["environment"].items()})

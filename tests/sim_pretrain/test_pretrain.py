@@ -83,6 +83,23 @@ def test_learning_changes_the_policy(make):
     assert all(not torch.equal(old, new) for old, new in zip(before, trainer.policy.parameters(), strict=True))
 
 
+def test_the_average_is_the_running_mean_of_the_acting_policies(make):
+    trainer = make(replace(TINY, averaged_updates=4))
+    acted = []
+    for _ in range(3):
+        trainer.iterate()
+        acted.append(trainer.policy.actor.weights[0].detach().clone())
+    mean = 0.75 * (0.75 * acted[0] + 0.25 * acted[1]) + 0.25 * acted[2]
+    assert torch.allclose(trainer.average.module.actor.weights[0], mean, atol=1e-7)
+
+
+def test_what_is_exported_is_the_average(tmp_path):
+    artifact = pretrain(replace(TINY, averaged_updates=1), 0, tmp_path / "last", Report())
+    averaged = pretrain(replace(TINY, averaged_updates=50), 0, tmp_path / "averaged", Report())
+    assert equal(weights(tmp_path / "last"), weights(tmp_path / "averaged"))
+    assert artifact.sha256 != averaged.sha256
+
+
 def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
     first, again, other = (pretrain(TINY, seed, tmp_path / name, Report()) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     assert first.sha256 == again.sha256
@@ -128,6 +145,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, make, updates):
     trainer.save(tmp_path / "resumed" / "checkpoint.pt")
     pretrain(EVERYTHING, 0, tmp_path / "resumed", Report())
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
+    assert load_artifact(tmp_path / "whole" / "policy.onnx").sha256 == load_artifact(tmp_path / "resumed" / "policy.onnx").sha256
 
 
 KILLED = """
