@@ -8,6 +8,7 @@ from typing import Literal
 from common.checks import POSITIVE, at_least, require
 from common.errors import ConfigError
 from learners.ppo import PpoConfig
+from sim_pretrain.commands import CommandConfig
 from sim_pretrain.environment import EnvironmentConfig
 from sim_pretrain.report import MeasureConfig
 from sim_pretrain.worker_environment import NO_PYTHON, WorkerConfig
@@ -43,7 +44,7 @@ class PretrainConfig:
             minibatches=16,
             pass_share=0.75,
             policy_lr=5e-4,
-            desired_kl=0.01,
+            desired_kl=0.02,
             value_lr=1e-3,
             entropy_weight=0.001,
             precision="auto",
@@ -66,10 +67,26 @@ class PretrainConfig:
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
 
 
+# Fewer steps, and more made of each: four passes take three times as long as one, and walk more sturdily for it, on floors too that
+# they have never seen. So does much exploration to the end, at the cost of some accuracy on flat ground.
+DEMO = PretrainConfig(
+    steps=2_500_000,
+    rollout=24,
+    initial_std=1.0,
+    final_std=0.6,
+    ppo=PpoConfig(
+        clip_ratio=0.2, gamma=0.99, epochs=4, minibatches=4, policy_lr=1e-3, desired_kl=0.01, value_lr=1e-3, entropy_weight=0.002,
+        precision="auto",
+    ),
+    environment=EnvironmentConfig(
+        num_robots=512, commands=CommandConfig(vx=(-0.6, 1.6), vy=(-0.4, 0.4), yaw_rate=(-0.8, 0.8), plain_share=0.9)
+    ),
+)  # fmt: skip
+
 PRESETS = {
     "smoke": PretrainConfig(
         steps=12_288, environment=EnvironmentConfig(num_robots=128), measure=MeasureConfig(trials=4, steps=100, video_steps=20)
     ),
-    "demo": PretrainConfig(steps=3_000_000, final_std=0.6),  # what learns with noise is sturdier on floors that it has never seen
+    "demo": DEMO,
     "paper": PretrainConfig(),
 }

@@ -21,7 +21,7 @@ Terms = dict[str, Float64Array]
 
 TRACKING_WIDTH = 0.25  # (m/s)^2 and (rad/s)^2, as on the robot
 BIAS_WIDTH = 0.04  # (m/s)^2 and (rad/s)^2, of the velocity error averaged over a stride or two
-STANCE_HEIGHT = 0.32  # m, trunk above the floor in a trot at body_height 0; the released sim_000300 keeps it on the twin
+STANCE_HEIGHT = 0.30  # m, trunk above the floor in a trot at body_height 0, as in Walk These Ways
 CONTACT_FORCE = 25.0  # N, not far from the 31 N of a standing robot's foot: lifting its weight a little already counts
 CONTACT_SPEED_WIDTH = 1.0  # (m/s)^2
 CONTACT_SMOOTHNESS = 0.25  # of sin(2 pi phase): how softly stance turns into swing
@@ -33,20 +33,20 @@ class PenaltyWeights:
 
     lin_vel_z: float = 0.02  # per (m/s)^2, Table 3's 4e-4 / 0.02
     ang_vel_xy: float = 0.02  # per (rad/s)^2
-    joint_torque: float = 2e-4  # per (N m)^2, twice Table 3's 2e-6 / 0.02
+    joint_torque: float = 1e-4  # per (N m)^2, Table 3's 2e-6 / 0.02
     joint_vel: float = 1e-4  # per (rad/s)^2, Table 3's 2e-6 / 0.02
     joint_acc: float = 2.5e-7  # per (rad/s^2)^2, Table 3's 5e-9 / 0.02
-    action_rate: float = 0.03  # per action^2, a third of Table 3's 2e-3 / 0.02: most of it is the exploration's
+    action_rate: float = 0.02  # per action^2, a fifth of Table 3's 2e-3 / 0.02: most of it is the exploration's
     power: float = 1e-3  # per W of |torque * joint_vel|
     torque_gap: float = 0.0  # per (N m)^2 between the torque that was asked of the motors and what they gave
     bias: float = 0.5  # of the averaged velocity error, saturating
-    orientation: float = 3.0  # per squared deviation of projected gravity from the commanded pitch and roll
-    height: float = 20.0  # per m^2
+    orientation: float = 2.0  # per squared deviation of projected gravity from the commanded pitch and roll
+    height: float = 10.0  # per m^2
     swing_contact: float = 0.5  # per foot that presses the floor in its swing
-    stance_lift: float = 0.7  # per foot that does not press the floor in its stance
+    stance_lift: float = 0.5  # per foot that does not press the floor in its stance
     stance_slip: float = 0.1  # per foot that moves in its stance
     swing_height: float = 60.0  # per m^2 below the commanded height; feet may go higher, as the released policies' do
-    placement: float = 2.0  # per m^2 off the commanded stance, a foot that is on the floor
+    placement: float = 4.0  # per m^2 off the commanded stance, a foot that is on the floor
 
 
 def tracking_terms(state: BatchState, commands: Float64Array) -> Terms:
