@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.errors import QuadloopError
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -53,7 +53,7 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
         trainer.save(out / "checkpoint.pt")
     finally:
         environment.close()
-    return export(trainer.average.module, out / "policy.onnx", config.deployed_std, revision)
+    return export(trainer.average, out / "policy.onnx", config.deployed_std, revision)
 
 
 def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
@@ -82,7 +82,7 @@ class Pretrainer:
         self.environment = environment
         self.policy = GaussianPolicy(GO1_LAYOUT.size, go1.NUM_JOINTS, config.hidden, initial_std=config.initial_std)
         # Each update leads a little astray; the mean over many of them walks straighter than any.
-        self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / config.averaged_updates))
+        self.average = copy.deepcopy(self.policy)
         self.value = Value(environment.critic_size, config.value_hidden)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.rollout = Rollout(config.rollout, environment)
@@ -96,9 +96,9 @@ class Pretrainer:
         self._limit_exploration()
         terms = self.rollout.collect(self.policy, self.generator, self.ppo.autocast)
         figures = self.learn()
-        self.average.update_parameters(self.policy)
         self.steps += self.rollout.size
         self.updates += 1
+        self._average()
         self.seconds += time.monotonic() - began
         figures |= {
             "seconds": self.seconds,
@@ -119,6 +119,12 @@ class Pretrainer:
         done = min(1.0, self.steps / config.steps)
         largest_std = config.initial_std + done * (config.final_std - config.initial_std)
         self.policy.log_std.clamp_(max=math.log(largest_std))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        weight = 1 / min(self.updates, self.config.averaged_updates)
+        for mean, acting in zip(self.average.parameters(), self.policy.parameters(), strict=True):
+            mean.lerp_(acting, weight)
 
     def save(self, path: Path) -> None:
         """Write what `resume` needs."""
