@@ -93,7 +93,7 @@ def test_the_critic_knows_what_a_robot_cannot_measure(make):
     assert seen[:, :58] == pytest.approx(frames(environment.observations)[:, 4], abs=1e-6)
     assert seen[:, 58:61] == pytest.approx(state.base_lin_vel_b, abs=1e-6)
     assert np.linalg.norm(seen[:, 58:61], axis=1) == pytest.approx(0.3, abs=0.1)
-    assert seen[:, 64] == pytest.approx(10 * (state.base_pos_w[:, 2] - 0.32), abs=1e-6)
+    assert seen[:, 64] == pytest.approx(10 * (state.base_pos_w[:, 2] - 0.30), abs=1e-6)
 
 
 def test_commands_change_on_time_and_only_then(make):
