@@ -11,6 +11,7 @@ from learners.ppo import PpoConfig
 from sim_pretrain.commands import CommandConfig
 from sim_pretrain.environment import EnvironmentConfig
 from sim_pretrain.report import MeasureConfig
+from sim_pretrain.reward import PenaltyWeights
 from sim_pretrain.worker_environment import NO_PYTHON, WorkerConfig
 
 
@@ -79,7 +80,11 @@ DEMO = PretrainConfig(
         precision="auto",
     ),
     environment=EnvironmentConfig(
-        num_robots=512, commands=CommandConfig(vx=(-0.6, 1.6), vy=(-0.4, 0.4), yaw_rate=(-0.8, 0.8), plain_share=0.9)
+        num_robots=512,
+        commands=CommandConfig(vx=(-0.6, 1.6), vy=(-0.4, 0.4), yaw_rate=(-0.8, 0.8), plain_share=0.9),
+        penalties=PenaltyWeights(
+            joint_torque=1e-4, action_rate=0.02, bias=0.5, orientation=2.0, height=10.0, stance_lift=0.5, placement=4.0
+        ),
     ),
 )  # fmt: skip
 
