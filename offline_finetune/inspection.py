@@ -1,0 +1,182 @@
+"""What is in episode logs: how the robot walked, what was measured badly, and which policy drove it. Numbers only; no file, no picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.episode import Episode
+from robot.observation import COMMAND_NAMES
+from robot.supervisor import SafetyEvent
+
+FloatArray = NDArray[np.floating[Any]]
+
+SPEEDS = ("vx", "vy", "yaw_rate")
+LATE_PERIODS = 1.5  # a row that comes later than this after the one before has left out at least one
+# What is left of actions when their own policy's mean is taken away is its noise: about 1 std^2, and no step's noise knows the last one's.
+# What another policy leaves is a difference of two gaits, which lasts over many steps.
+LARGEST_OWN_DISTANCE = 1.5  # in std^2; the released logs reach 1.3 with the policy that drove
+LARGEST_OWN_CORRELATION = 0.05  # from one step to the next, and three standard errors of chance
+NONE_OF_THEM = "none of them"
+EXACT_ERROR = 0.01  # of an action: closer than this, it acted with its mean
+FLAGGED_SHARE = 0.05  # of velocity samples: more than this is worth a line of its own
+COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
+SHORT_S = 1.0  # episodes shorter than this teach little but how to fall
+
+
+class Policy(Protocol):
+    """What may have driven: action mean (T, 12) and std (12,) or (T, 12) of histories (T, 5, 58)."""
+
+    def act(self, observation_history: FloatArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of the Gaussian over actions."""
+
+
+def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[str, Any]:
+    """Everything that one episode says about itself, as JSON values; what was not recorded is None."""
+    attributes = episode.attributes
+    return {
+        "session": attributes.session,
+        "source": attributes.source,
+        "ended": attributes.ended,
+        "steps": len(episode),
+        "seconds": len(episode) * attributes.control_dt_s,
+        "fell": bool(episode.terminated.any()),
+        "policy_sha256": attributes.policy_sha256 or None,
+        "missing": list(episode.missing),
+        "command": {name: [float(end(episode.command[:, COMMAND_NAMES.index(name)])) for end in (np.min, np.max)] for name in SPEEDS},
+        "forward_speed": _mean(episode.base_lin_vel_b[episode.velocity_valid, 0]),
+        "speed_by_command": speed_by_command(episode),
+        "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
+        "velocity_flagged": float((~episode.velocity_valid).mean()),
+        "timing": timing(episode),
+        "safety": safety_events(episode),
+        "likelihood": {name: likelihood(episode, policy) for name, policy in policies.items()},
+    }
+
+
+def speed_by_command(episode: Episode) -> list[dict[str, Any]]:
+    """Mean forward speed, m/s, and number of rows with a usable velocity, for commanded speeds between two of COMMANDED each."""
+    vx, speed = episode.command[:, COMMAND_NAMES.index("vx")], episode.base_lin_vel_b[:, 0]
+    usable = episode.velocity_valid & np.isfinite(speed)
+    bins = []
+    for low, high in itertools.pairwise(COMMANDED):
+        chosen = speed[usable & (vx >= low) & (vx < high)]
+        bins.append({"commanded": [low, high], "rows": len(chosen), "speed": _mean(chosen)})
+    return bins
+
+
+def timing(episode: Episode) -> dict[str, Any] | None:
+    """How evenly rows came, ms, and how many were left out; None where the source did not record time."""
+    if not np.isfinite(episode.stamp_s).all() or len(episode) < 2:
+        return None
+    periods = np.diff(episode.stamp_s)
+    expected = episode.attributes.control_dt_s
+    late = periods > LATE_PERIODS * expected
+    latency = episode.loop_latency_s[np.isfinite(episode.loop_latency_s)]
+    return {
+        "period_ms": {"median": 1e3 * float(np.median(periods)), "largest": 1e3 * float(periods.max())},
+        "latency_ms": {"p99": 1e3 * float(np.percentile(latency, 99)) if len(latency) else None},
+        "dropped": int((np.rint(periods[late] / expected) - 1).sum()),
+        "overruns": int(episode.overrun.sum()),
+    }
+
+
+def safety_events(episode: Episode) -> dict[str, int]:
+    """In how many rows each of the supervisor's events stands."""
+    counts = {str(event.name): int(((episode.safety_events & event.value) != 0).sum()) for event in SafetyEvent}
+    return {name: count for name, count in counts.items() if count}
+
+
+def likelihood(episode: Episode, policy: Policy) -> dict[str, Any]:
+    """How well a policy explains the actions, rows without any history left out.
+
+    log_prob: mean log density of a row's action, nats; error: root mean square of a - mean over rows and joints; distance: mean of
+    ((a - mean) / std)^2; correlation: of a - mean with itself one row later; drove: whether all that is what its own actions leave.
+    """
+    seen = episode.observations.any(axis=(1, 2))
+    if seen.sum() < 2:
+        return {"log_prob": None, "error": None, "distance": None, "correlation": None, "drove": False}
+    mean, std = policy.act(episode.observations[seen])
+    clipped = np.clip(mean, -go1.ACTION_CLIP, go1.ACTION_CLIP)  # as the robot does with every action
+    left = (episode.actions[seen] - clipped).astype(np.float64)
+    squared = np.square(left / std)
+    error, distance = float(np.sqrt(np.square(left).mean())), float(squared.mean())
+    correlation = float((left[1:] * left[:-1]).sum() / max(np.square(left).sum(), np.finfo(np.float64).tiny))
+    by_chance = LARGEST_OWN_CORRELATION + 3 / np.sqrt(left.size)
+    noisy = distance < LARGEST_OWN_DISTANCE and abs(correlation) < by_chance
+    return {
+        "log_prob": float((-0.5 * (squared + np.log(2 * np.pi)) - np.log(std)).sum(axis=-1).mean()),
+        "error": error, "distance": distance, "correlation": correlation, "drove": bool(error < EXACT_ERROR or noisy),
+    }  # fmt: skip
+
+
+def driver_of(found: Mapping[str, Any]) -> str | None:
+    """Which of the policies that an inspected episode was compared with drove it, None if it is none of them."""
+    drove = {name: fit["error"] for name, fit in found["likelihood"].items() if fit["drove"]}
+    return min(drove, key=lambda name: float(drove[name])) if drove else None
+
+
+def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row for several inspected episodes, such as those of a session."""
+    steps = np.array([episode["steps"] for episode in found])
+
+    def weighted(name: str) -> float | None:
+        return _weighted([(episode[name], episode["steps"]) for episode in found])
+
+    timed = [episode["timing"] for episode in found if episode["timing"] is not None]
+    drivers = Counter(driver_of(episode) or NONE_OF_THEM for episode in found if episode["likelihood"])
+    return {
+        "episodes": len(found),
+        "steps": int(steps.sum()),
+        "seconds": float(sum(episode["seconds"] for episode in found)),
+        "falls": sum(episode["fell"] for episode in found),
+        "seconds_to_fall": _mean(np.array([episode["seconds"] for episode in found if episode["fell"]])),
+        "vx": [min(episode["command"]["vx"][0] for episode in found), max(episode["command"]["vx"][1] for episode in found)],
+        "forward_speed": weighted("forward_speed"),
+        "speed_by_command": [_joined_bins(bins) for bins in zip(*(episode["speed_by_command"] for episode in found), strict=True)],
+        "reward_a_step": weighted("reward_a_step"),
+        "velocity_flagged": weighted("velocity_flagged"),
+        "dropped": sum(each["dropped"] for each in timed) if timed else None,
+        "driven_by": dict(drivers.most_common()),
+    }
+
+
+def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What somebody who wants to learn from these episodes should know, a line each."""
+    said = []
+    if untimed := sum(episode["timing"] is None for episode in found):
+        said.append(f"{untimed} of {len(found)} episodes have no time stamps: dropped samples cannot be counted")
+    if short := sum(episode["seconds"] < SHORT_S for episode in found):
+        said.append(f"{short} episodes are shorter than {SHORT_S:g} s")
+    if flagged := sum(episode["velocity_flagged"] > FLAGGED_SHARE for episode in found):
+        said.append(
+            f"in {flagged} episodes more than {FLAGGED_SHARE:.0%} of the velocity samples are flagged; a data set leaves their rows out"
+        )
+    if dropped := sum(episode["timing"]["dropped"] for episode in found if episode["timing"] is not None):
+        said.append(f"{dropped} control periods were left out of the logs")
+    if absent := sorted({name for episode in found for name in episode["missing"]}):
+        said.append(f"not recorded in some or all: {', '.join(absent)}")
+    if strangers := sum(driver_of(episode) is None for episode in found if episode["likelihood"]):
+        said.append(f"{strangers} episodes were driven by none of the given policies")
+    return said
+
+
+def _joined_bins(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    speed = _weighted([(each["speed"], each["rows"]) for each in bins])
+    return {"commanded": bins[0]["commanded"], "rows": sum(each["rows"] for each in bins), "speed": speed}
+
+
+def _weighted(values: Sequence[tuple[float | None, int]]) -> float | None:
+    known = [(value, weight) for value, weight in values if value is not None]
+    return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
+
+
+def _mean(values: FloatArray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

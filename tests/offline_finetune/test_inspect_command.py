@@ -1,0 +1,74 @@
+"""`quadloop inspect` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from quadloop import main
+from tests.offline_finetune.made_data import standing_states
+
+
+def test_a_policy_says_what_it_is(write_policy, capsys) -> None:
+    artifact = write_policy(stage="offline", std=0.25)
+    assert main(["inspect", str(artifact.path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["stage"], said["sha256"]) == ("offline", artifact.sha256)
+    assert said["mean_std"] == pytest.approx(0.25)
+
+
+def test_a_directory_is_summed_up_by_session_with_a_page(write_made, tmp_path, capsys) -> None:
+    write_made(60, session="morning", fell=True)
+    write_made(80, session="noon")
+    assert main(["inspect", str(tmp_path / "episodes"), "--out", str(tmp_path / "page"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {name: row["episodes"] for name, row in said["sessions"].items()} == {"morning": 1, "noon": 1}
+    assert said["total"]["falls"] == 1
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "morning" in page
+    assert "noon" in page
+    assert (tmp_path / "page" / "logs.png").exists()
+    assert [each["steps"] for episodes in json.loads((tmp_path / "page" / "episodes.json").read_text()).values() for each in episodes] == [
+        60,
+        80,
+    ]
+
+
+def test_people_get_a_table(write_made, write_policy, capsys) -> None:
+    path = write_made(60)
+    assert main(["inspect", str(path), "--policies", str(write_policy("standing").path)]) == 0
+    out = capsys.readouterr().out
+    assert "standing" in out  # its actions are all zero, and so is what that policy does
+    assert "no time stamps" in out
+
+
+def test_a_released_recording_is_read_as_it_is(write_released, capsys) -> None:
+    path = write_released(standing_states(60), session="august")
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["sessions"]) == ["august"]
+
+
+def test_a_damaged_log_is_named_and_the_others_are_read(write_made, tmp_path, capsys) -> None:
+    (write_made(60).parent / "damaged.hdf5").write_bytes(b"no log")
+    assert main(["inspect", str(tmp_path / "episodes"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["total"]["episodes"] == 1
+    assert list(said["unreadable"]) == ["damaged.hdf5"]
+
+
+@pytest.mark.parametrize("name", ["damaged.hdf5", "nothing.hdf5", "."])
+def test_what_cannot_be_read_is_one_line(tmp_path, capsys, name) -> None:
+    (tmp_path / "damaged.hdf5").write_bytes(b"no log")
+    assert main(["inspect", str(tmp_path / name)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "hdf5" in error
+
+
+def test_a_page_is_not_overwritten_without_force(write_made, tmp_path, capsys) -> None:
+    arguments = ["inspect", str(write_made(60)), "--out", str(tmp_path / "page")]
+    assert main(arguments) == 0
+    assert main(arguments) == 1
+    assert "exists" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 0
