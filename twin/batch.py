@@ -135,6 +135,19 @@ class BatchTwin:
         self.diverged[where] = False
         self._draw_robots(where, rng)
 
+    def place(self, qpos: Float64Array, qvel: Float64Array, joint_pos_target: Float64Array) -> None:
+        """Put all robots at positions (N, 19) with velocities (N, 18), linear ones in the world and angular ones in the body frame.
+
+        Their motors have been following joint_pos_target (N, 12) rad.
+        """
+        everyone = np.ones(self.num_robots, dtype=np.bool_)
+        self._states[:] = 0.0
+        self._states[:, :, _QPOS], self._states[:, :, _QVEL] = qpos[:, None], qvel[:, None]
+        self._sensors[:] = 0.0
+        self._target[:] = joint_pos_target
+        self._line.fill(everyone, joint_pos_target)
+        self.diverged[:] = False
+
     def step(self, joint_pos_target: Float64Array) -> tuple[BatchState, Float64Array]:
         """Hold the targets (N, 12) rad, limited as on the robot, for one control period; returns the state and what was sent."""
         state = self._states[:, -1]

@@ -1,0 +1,135 @@
+"""`quadloop replay`: a recorded walk on the twin, as it was, driven again by what was sent, or walked by another policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from common.checks import at_least, require
+from common.command_line import parse
+from common.errors import UsageError
+from common.files import refuse_to_overwrite, write_json
+from common.result import emit
+from loop.replay_report import write_report
+from offline_finetune.readable_log import read_log
+from robot import go1
+from robot.episode import Episode
+from robot.policy_artifact import load_artifact
+from twin.render import FRAME_EVERY, write_video
+from twin.replay import PredictionErrors, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
+from twin.terrain import Terrain, find_terrain
+
+Float64Array = NDArray[np.float64]
+POLICY_AND_MODE = "--policy FILE goes with --mode policy, and only with that"
+Mode = Literal["kinematic", "torque", "policy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayArguments:
+    """Replay an episode log or a released recording on the twin; writes replay.json, replay.mp4 and index.html."""
+
+    log: tyro.conf.Positional[Path]
+    """the log (.hdf5)"""
+    out: Path
+    """directory for the page, the video and the numbers"""
+    mode: Mode = "kinematic"
+    """kinematic: the recorded poses; torque: the recorded targets sent to the twin; policy: a policy under the recorded commands"""
+    policy: Path | None = None
+    """the policy artifact of mode policy"""
+    terrain: str = "flat"
+    """what the twin stands on: flat, mattress, or a YAML file"""
+    episode: int = 0
+    """which of the episodes in a released recording, from 0"""
+    horizon: int = 25
+    """control steps of a window of mode torque"""
+    every: int = 5
+    """control steps between two windows' starts"""
+    video_steps: int = 500
+    """control steps that are filmed; 0 films none"""
+    force: bool = False
+    """overwrite what is there"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "horizon", "every")
+        require(self, at_least(0), "episode", "video_steps")
+        if (self.policy is None) == (self.mode == "policy"):
+            raise UsageError(POLICY_AND_MODE)
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("replay", ReplayArguments, arguments)
+    terrain = find_terrain(wanted.terrain)
+    refuse_to_overwrite(wanted.out / "replay.json", wanted.force)
+    episodes = read_log(wanted.log)
+    if wanted.episode >= len(episodes):
+        raise UsageError(f"{wanted.log} holds {len(episodes)} episodes; --episode counts from 0")
+    episode = episodes[wanted.episode]
+    figures, poses = MODES[wanted.mode](episode, terrain, wanted)
+    result = {
+        "log": str(wanted.log), "mode": wanted.mode, "terrain": terrain.name, "steps": len(episode), "missing": list(episode.missing)
+    } | figures  # fmt: skip
+    write_json(wanted.out / "replay.json", result)
+    note = write_video(poses[: wanted.video_steps : FRAME_EVERY], terrain, wanted.out / "replay.mp4") if wanted.video_steps else None
+    page = write_report(wanted.out, result, note)
+    emit({name: value for name, value in result.items() if name != "errors"} | {"report": page}, wanted.json)
+    return 0
+
+
+def _kinematic(episode: Episode, terrain: Terrain, _wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+    poses = recorded_poses(episode, standing_sink(terrain))
+    return {"way": float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())}, poses
+
+
+def _torque(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+    sink = standing_sink(terrain)
+    windows = windows_of(episode, wanted.horizon, wanted.every, sink)
+    found = errors_of(windows, *drive(windows, terrain))
+    filmed = windows_of(episode, wanted.horizon, wanted.horizon, sink)
+    poses, _ = drive(filmed, terrain)
+    return {"windows": len(windows.qpos), "errors": by_horizon(found), **_at_ends(found)}, poses.reshape(-1, poses.shape[-1])
+
+
+def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+    if wanted.policy is None:
+        raise UsageError(POLICY_AND_MODE)
+    poses, speeds, fell = follow(load_artifact(wanted.policy), episode, terrain)
+    recorded = episode.base_lin_vel_b[episode.velocity_valid, 0]
+    return {
+        "policy": str(wanted.policy), "walked_steps": len(poses), "fell": fell, "recorded_fell": bool(episode.terminated.any()),
+        "commanded_vx": float(episode.command[: len(poses), 0].mean()), "walked_vx": float(speeds[:, 0].mean()),
+        "recorded_vx": float(recorded.mean()) if len(recorded) else None,
+    }, poses  # fmt: skip
+
+
+MODES: dict[Mode, Callable[[Episode, Terrain, ReplayArguments], tuple[dict[str, Any], Float64Array]]] = {
+    "kinematic": _kinematic, "torque": _torque, "policy": _policy,
+}  # fmt: skip
+
+
+def by_horizon(errors: PredictionErrors) -> dict[str, Any]:
+    """Root mean square over windows of each joint's error, (H, 12), rad and rad/s, what holding is off by, and the median tilt, rad."""
+
+    def rms(values: Float64Array) -> list[list[float]]:
+        return np.sqrt(np.square(values).mean(axis=0)).tolist()  # type: ignore[no-any-return]
+
+    return {
+        "joint_names": list(go1.JOINT_NAMES), "joint_pos": rms(errors.joint_pos), "joint_vel": rms(errors.joint_vel),
+        "joint_pos_held": rms(errors.joint_pos_held), "joint_vel_held": rms(errors.joint_vel_held),
+        "tilt_median": np.median(errors.tilt, axis=0).tolist(),
+    }  # fmt: skip
+
+
+def _at_ends(errors: PredictionErrors) -> dict[str, Any]:
+    """Errors over all joints after one step and after the last."""
+    ends = {"one_step": 0, "last_step": -1}
+    names = ("joint_pos", "joint_vel", "joint_pos_held", "joint_vel_held")
+    return {end: {name: float(np.sqrt(np.square(getattr(errors, name)[:, step]).mean())) for name in names} for end, step in ends.items()}

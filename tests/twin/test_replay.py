@@ -1,0 +1,108 @@
+"""Recorded episodes on the twin, with episodes that a twin itself has walked: what it did it must predict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robot import go1
+from robot.episode import Episode
+from robot.episode_log import read_episode
+from robot.pace import AsFastAsPossible
+from robot.station import Collector, ForwardCommands, Station
+from twin.driver import TwinDriver, TwinVelocity
+from twin.model import Variation
+from twin.replay import ReplayError, drive, errors_of, follow, joined, recorded_poses, standing_sink, windows_of
+from twin.terrain import FLAT, MATTRESS
+
+STEPS = 60
+
+
+@pytest.fixture
+def walk(write_policy, tmp_path) -> Episode:
+    """A twin that stands and fidgets: every action is noise around the default posture."""
+    driver = TwinDriver(FLAT, 0)
+    driver.connect()
+    station = Station(driver, TwinVelocity(driver, 0, noise_std=0.0), AsFastAsPossible(), driver.place, "twin:flat")
+    rng = np.random.default_rng(0)
+    Collector(station, write_policy(std=1.0), rng, "s", {}).collect(tmp_path / "walk.hdf5", ForwardCommands(0.0, 0.0).draw(STEPS, rng))
+    driver.close()
+    return read_episode(tmp_path / "walk.hdf5")
+
+
+def rms(values):
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def test_a_twin_predicts_what_a_twin_did(walk):
+    windows = windows_of(walk, horizon=10, every=1, sink=standing_sink(FLAT))
+    errors = errors_of(windows, *drive(windows, FLAT))
+    assert rms(errors.joint_pos[:, 0]) < 0.4 * rms(errors.joint_pos_held[:, 0])  # how high the trunk was is only known from its feet
+    assert rms(errors.joint_pos[:, -1]) < 0.2 * rms(errors.joint_pos_held[:, -1])
+    assert np.median(errors.tilt) < 0.01
+
+
+def test_a_weaker_twin_predicts_worse(walk):
+    windows = windows_of(walk, horizon=5, every=1)
+    right, wrong = (errors_of(windows, *drive(windows, FLAT, variation=Variation(motor_strength=share))) for share in (1.0, 0.6))
+    assert rms(wrong.joint_pos) > 2 * rms(right.joint_pos)
+
+
+def test_windows_hold_the_recorded_rows_in_their_order(walk):
+    windows = windows_of(walk, horizon=3, every=20)
+    assert len(windows.qpos) == 3  # they start at rows 1, 21 and 41
+    assert windows.qpos[1, 7:] == pytest.approx(walk.joint_pos[21])
+    assert windows.qvel[1, 6:] == pytest.approx(walk.joint_vel[21])
+    assert windows.target_before[1] == pytest.approx(walk.joint_pos_target[20])
+    assert windows.targets[1] == pytest.approx(walk.joint_pos_target[21:24])
+    assert windows.joint_pos[1] == pytest.approx(walk.joint_pos[22:25])
+
+
+def test_a_window_does_not_start_where_the_velocity_was_not_measured(walk):
+    valid = np.ones(len(walk), dtype=np.bool_)
+    valid[10:] = False
+    assert len(windows_of(replace(walk, velocity_valid=valid), horizon=3, every=1).qpos) == 9
+    with pytest.raises(ReplayError, match="no row has a measured state"):
+        windows_of(replace(walk, velocity_valid=np.zeros_like(valid)), horizon=3, every=1)
+
+
+def test_without_any_velocity_windows_start_at_rest(walk):
+    nothing = np.full_like(walk.base_lin_vel_b, np.nan)
+    windows = windows_of(replace(walk, base_lin_vel_b=nothing, missing=("base_lin_vel_b",)), horizon=3, every=20)
+    assert not windows.qvel[:, :3].any()
+
+
+def test_what_a_replay_needs_and_the_log_lacks_is_named(walk):
+    nothing = np.full_like(walk.joint_pos_target, np.nan)
+    with pytest.raises(ReplayError, match="no joint_pos_target"):
+        windows_of(replace(walk, joint_pos_target=nothing, missing=("joint_pos_target",)), horizon=3, every=1)
+
+
+def test_windows_of_several_episodes_are_joined(walk):
+    one = windows_of(walk, horizon=3, every=20)
+    assert len(joined([one, one]).qpos) == 2 * len(one.qpos)
+
+
+def test_poses_stand_on_the_floor_and_move_with_the_velocity(walk):
+    forward = np.zeros_like(walk.base_lin_vel_b)
+    forward[:, 0] = 0.5
+    upright = np.tile(np.array([1, 0, 0, 0], dtype=np.float32), (len(walk), 1))
+    poses = recorded_poses(replace(walk, base_lin_vel_b=forward, quaternion_wxyz=upright))
+    assert poses[-1, 0] == pytest.approx(0.5 * 0.02 * (len(walk) - 1), rel=1e-5)
+    assert np.median(poses[:, 2]) == pytest.approx(0.27, abs=0.05)
+    assert recorded_poses(walk, sink=0.04)[:, 2] == pytest.approx(recorded_poses(walk)[:, 2] - 0.04)
+
+
+def test_feet_sink_into_a_mattress():
+    assert 0.0 < standing_sink(FLAT) < 0.002
+    assert 0.02 < standing_sink(MATTRESS) < 0.1
+
+
+def test_a_policy_walks_under_the_recorded_commands(walk, write_policy):
+    poses, speeds, fell = follow(write_policy("still"), walk, FLAT)
+    assert poses.shape == (len(walk), 19)
+    assert speeds.shape == (len(walk), 3)
+    assert not fell
+    assert poses[-1, 7:] == pytest.approx(go1.DEFAULT_JOINT_POS, abs=0.35)  # what gravity bends the motors by

@@ -1,0 +1,198 @@
+"""Recorded episodes on the twin: shown as they were recorded, or driven again by what was sent to the robot.
+
+Row t of an episode is a state and the targets that were sent in it; row t + 1 is what came of them. A window starts the twin in the
+state of a row, sends it the recorded targets, and compares what it does with what the robot did, step by step, for `horizon` steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import QuadloopError
+from robot import go1
+from robot.episode import Episode
+from robot.observation import projected_gravity, rotate_to_body
+from twin.actuator import IDEAL, ActuatorConfig
+from twin.batch import BatchTwin
+from twin.evaluate import Policy, Walkers
+from twin.model import FOOT_SITES, Variation, build_model, build_variant
+from twin.terrain import FLAT, Terrain
+
+Float64Array = NDArray[np.float64]
+
+AT_ONCE = 1024  # windows that the twin is stepped in together
+SETTLING_STEPS = 100  # control steps, 2 s, until a standing robot has stopped sinking in
+
+
+class ReplayError(QuadloopError):
+    """An episode that cannot be replayed."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W starts of the twin, and H control steps of what the robot was sent and did from each."""
+
+    qpos: Float64Array  # (W, 19) at the start
+    qvel: Float64Array  # (W, 18)
+    target_before: Float64Array  # (W, 12) rad, what the motors were following until then
+    targets: Float64Array  # (W, H, 12) rad
+    joint_pos: Float64Array  # (W, H, 12) rad, after each of them
+    joint_vel: Float64Array  # (W, H, 12) rad/s
+    gravity_b: Float64Array  # (W, H, 3)
+
+
+@dataclass(frozen=True)
+class PredictionErrors:
+    """Twin minus robot after each step of each window, and what "nothing changes" would have been off by."""
+
+    joint_pos: Float64Array  # (W, H, 12) rad
+    joint_vel: Float64Array  # (W, H, 12) rad/s
+    tilt: Float64Array  # (W, H) rad between the two directions of gravity
+    joint_pos_held: Float64Array  # (W, H, 12) rad, of the start's state
+    joint_vel_held: Float64Array  # (W, H, 12) rad/s
+
+
+def recorded_poses(episode: Episode, sink: float = 0.0) -> Float64Array:
+    """Positions (T, 19) for pictures and starts: joints and attitude as recorded, the lowest foot `sink` m below the floor.
+
+    The way along the floor is added up from the velocities that may be used; height was not recorded by any sensor that can be trusted.
+    """
+    check_recorded(episode, "joint_pos", "quaternion_wxyz")
+    poses = np.zeros((len(episode), 19))
+    poses[:, 3:7] = episode.quaternion_wxyz / np.linalg.norm(episode.quaternion_wxyz, axis=1, keepdims=True)
+    poses[:, 7:] = episode.joint_pos
+    velocity = _to_world(poses[:, 3:7], np.where(episode.velocity_valid[:, None], episode.base_lin_vel_b, 0.0))
+    poses[1:, :2] = np.cumsum(np.nan_to_num(velocity[:-1, :2]), axis=0) * episode.attributes.control_dt_s
+    poses[:, 2] = -_lowest_foot(poses) - sink
+    return poses
+
+
+def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) -> Windows:
+    """Windows that start at every `every`-th row where all that a start needs was measured.
+
+    Where the trunk's velocity was never recorded, the twin starts without any.
+    """
+    check_recorded(episode, "joint_pos", "joint_vel", "quaternion_wxyz", "joint_pos_target")
+    poses = recorded_poses(episode, sink)
+    velocity, turning = np.asarray(episode.base_lin_vel_b, dtype=np.float64), np.asarray(episode.gyro_b, dtype=np.float64)
+    known = np.isfinite(velocity).all(axis=1) & episode.velocity_valid & np.isfinite(turning).all(axis=1)
+    if "base_lin_vel_b" in episode.missing:
+        velocity, known = np.zeros_like(velocity), np.ones(len(episode), dtype=np.bool_)
+    turning = np.nan_to_num(turning)
+    starts = np.arange(1, len(episode) - horizon, every)
+    starts = starts[known[starts]]
+    if len(starts) == 0:
+        raise ReplayError(f"no row has a measured state that the twin could start from and {horizon} steps after it")
+    after = starts[:, None] + np.arange(1, horizon + 1)
+    qvel = np.concatenate([_to_world(poses[starts, 3:7], velocity[starts]), turning[starts], episode.joint_vel[starts]], axis=1)
+    return Windows(
+        qpos=poses[starts],
+        qvel=qvel,
+        target_before=_float64(episode.joint_pos_target[starts - 1]),
+        targets=_float64(episode.joint_pos_target[after - 1]),
+        joint_pos=_float64(episode.joint_pos[after]),
+        joint_vel=_float64(episode.joint_vel[after]),
+        gravity_b=_float64(projected_gravity(poses[:, 3:7])[after]),
+    )
+
+
+def joined(parts: Sequence[Windows]) -> Windows:
+    """The windows of several episodes as one."""
+    return Windows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Windows.__dataclass_fields__))
+
+
+def drive(
+    windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None
+) -> tuple[Float64Array, Float64Array]:
+    """Send the recorded targets to a twin in every window; its positions (W, H, 19) and joint velocities (W, H, 12) after each step."""
+    count, horizon = windows.targets.shape[:2]
+    variants = [] if variation is None else [build_variant(terrain, variation)]
+    qpos, joint_vel = np.zeros((count, horizon, 19)), np.zeros((count, horizon, go1.NUM_JOINTS))
+    for first in range(0, count, AT_ONCE):
+        part = slice(first, min(first + AT_ONCE, count))
+        with BatchTwin(terrain, part.stop - first, actuator=actuator, variants=variants) as twin:
+            twin.place(windows.qpos[part], windows.qvel[part], windows.target_before[part])
+            for step in range(horizon):
+                twin.step_unlimited(windows.targets[part, step])
+                qpos[part, step], joint_vel[part, step] = twin.qpos, twin.read().joint_vel
+    return qpos, joint_vel
+
+
+def errors_of(windows: Windows, qpos: Float64Array, joint_vel: Float64Array) -> PredictionErrors:
+    """What `drive` made of the windows, against what the robot did."""
+    gravity = np.asarray(projected_gravity(qpos[..., 3:7]), dtype=np.float64)
+    cosine = np.clip((gravity * windows.gravity_b).sum(axis=-1), -1, 1)
+    return PredictionErrors(
+        joint_pos=qpos[..., 7:] - windows.joint_pos, joint_vel=joint_vel - windows.joint_vel, tilt=np.arccos(cosine),
+        joint_pos_held=windows.qpos[:, None, 7:] - windows.joint_pos, joint_vel_held=windows.qvel[:, None, 6:] - windows.joint_vel,
+    )  # fmt: skip
+
+
+def follow(policy: Policy, episode: Episode, terrain: Terrain) -> tuple[Float64Array, Float64Array, bool]:
+    """Let a policy walk the twin under the recorded commands from the recorded start, with its mean action, until the end or a fall.
+
+    Returns positions (T, 19), body-frame trunk velocity (T, 3) m/s, and whether it fell.
+    """
+    sink = standing_sink(terrain)
+    start = windows_of(episode, 1, 1, sink)
+    commands = np.asarray(episode.command, dtype=np.float64)
+    poses, speeds, fell = [], [], False
+    with BatchTwin(terrain, 1) as twin:
+        walkers = Walkers(twin, commands[:1].copy())
+        twin.place(start.qpos[:1], start.qvel[:1], start.target_before[:1])
+        walkers.state = twin.read()
+        for command in commands:
+            walkers.commands[0] = command
+            action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
+            walkers.act(action)
+            walkers.last_action = action.astype(np.float64)
+            poses.append(twin.qpos[0].copy())
+            speeds.append(walkers.state.base_lin_vel_b[0].copy())
+            fell = bool(walkers.fallen()[0])
+            if fell:
+                break
+    return np.array(poses), np.array(speeds), fell
+
+
+def standing_sink(terrain: Terrain) -> float:
+    """How deep, m, the feet of a standing robot sink into the floor: what a recorded posture is placed with."""
+    with BatchTwin(terrain, 1) as twin:
+        for _ in range(SETTLING_STEPS):
+            twin.step_unlimited(go1.DEFAULT_JOINT_POS[None])
+        return float(-_lowest_foot(twin.qpos)[0])
+
+
+def check_recorded(episode: Episode, *names: str) -> None:
+    """ReplayError unless these fields were recorded in every row."""
+    for name in names:
+        if name in episode.missing or not np.isfinite(getattr(episode, name)).all():
+            raise ReplayError(f"the log has no {name}, which this replay starts from")
+
+
+def _lowest_foot(poses: Float64Array) -> Float64Array:
+    """Height (T,), m, of the lowest point of the lowest foot sphere at positions (T, 19)."""
+    model = build_model(FLAT)
+    data = mujoco.MjData(model)
+    sites = [model.site(name).id for name in FOOT_SITES]
+    lowest = np.zeros(len(poses))
+    for index, pose in enumerate(poses):
+        data.qpos[:] = pose
+        mujoco.mj_kinematics(model, data)
+        lowest[index] = data.site_xpos[sites, 2].min() - go1.FOOT_RADIUS
+    return lowest
+
+
+def _to_world(quaternion_wxyz: Float64Array, vector_b: Float64Array) -> Float64Array:
+    """Vectors (T, 3) from the body frame into the world's."""
+    conjugate = quaternion_wxyz * np.array([1.0, -1.0, -1.0, -1.0])
+    return np.asarray(rotate_to_body(conjugate, vector_b), dtype=np.float64)
+
+
+def _float64(values: NDArray[np.floating[Any]]) -> Float64Array:
+    return np.asarray(values, dtype=np.float64)
