@@ -116,13 +116,19 @@ MODES: dict[Mode, Callable[[Episode, Terrain, ReplayArguments], tuple[dict[str, 
 
 
 def by_horizon(errors: PredictionErrors) -> dict[str, Any]:
-    """Root mean square over windows of each joint's error, (H, 12), rad and rad/s, what holding is off by, and the median tilt, rad."""
+    """Root mean square over windows of each joint's error, (H, 12), rad and rad/s, and of the trunk's velocity, (H, 3), m/s.
+
+    Also what holding the start's joints would be off by, and the median tilt, rad.
+    """
 
     def rms(values: Float64Array) -> list[list[float]]:
-        return np.sqrt(np.square(values).mean(axis=0)).tolist()  # type: ignore[no-any-return]
+        known = np.isfinite(values)
+        squares = np.square(np.where(known, values, 0.0)).sum(axis=0)
+        return np.sqrt(squares / np.maximum(known.sum(axis=0), 1)).tolist()  # type: ignore[no-any-return]
 
     return {
         "joint_names": list(go1.JOINT_NAMES), "joint_pos": rms(errors.joint_pos), "joint_vel": rms(errors.joint_vel),
+        "base_lin_vel": rms(errors.base_lin_vel),
         "joint_pos_held": rms(errors.joint_pos_held), "joint_vel_held": rms(errors.joint_vel_held),
         "tilt_median": np.median(errors.tilt, axis=0).tolist(),
     }  # fmt: skip

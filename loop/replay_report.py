@@ -25,7 +25,7 @@ def write_report(out: Path, result: Mapping[str, Any], film_note: str | None) ->
     elif film_note is not None:
         parts.append(paragraph(film_note, "note"))
     if "errors" in result:
-        note = draw(out / PICTURE, 1, 3, lambda axes: _paint(axes[0], result["errors"]))
+        note = draw(out / PICTURE, 1, 4, lambda axes: _paint(axes[0], result["errors"]))
         said = "Root mean square over windows, each of which starts in a recorded state; dotted: if nothing changed from there on."
         parts += [
             heading("Twin against robot"),
@@ -57,6 +57,11 @@ def _paint(axes: Any, errors: Mapping[str, Any]) -> None:
                 curve = np.sqrt(np.square(np.array(errors[name + kind])[:, chosen]).mean(axis=1))
                 axis.plot(np.arange(1, len(curve) + 1), curve, style, color=f"C{index}", label=label)
         axis.legend()
-    axes[2].set_title("tilt, rad, median")
-    axes[2].set_xlabel("control steps of 20 ms")
-    axes[2].plot(np.arange(1, len(errors["tilt_median"]) + 1), errors["tilt_median"])
+    for axis, title, curves in (
+        (axes[2], "tilt, rad, median", errors["tilt_median"]),
+        (axes[3], "trunk's velocity, m/s", errors["base_lin_vel"]),
+    ):
+        axis.set_title(title)
+        axis.set_xlabel("control steps of 20 ms")
+        axis.plot(np.arange(1, len(curves) + 1), curves)
+    axes[3].legend(("forward", "sideways", "up"))

@@ -239,8 +239,13 @@ class BatchTwin:
 
     @property
     def qpos(self) -> Float64Array:
-        """Positions (N, 19) of all robots, for pictures."""
+        """Positions (N, 19) of all robots: x y z, quaternion wxyz, joints."""
         return self._states[:, -1, _QPOS]
+
+    @property
+    def qvel(self) -> Float64Array:
+        """Velocities (N, 18) of all robots: linear in the world, angular in the body frame, joints."""
+        return self._states[:, -1, _QVEL]
 
     def close(self) -> None:
         """Stop the engine's threads."""

@@ -45,6 +45,7 @@ class Windows:
     joint_pos: Float64Array  # (W, H, 12) rad, after each of them
     joint_vel: Float64Array  # (W, H, 12) rad/s
     gravity_b: Float64Array  # (W, H, 3)
+    base_lin_vel_b: Float64Array  # (W, H, 3) m/s, NaN where it was not measured
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class PredictionErrors:
     joint_pos: Float64Array  # (W, H, 12) rad
     joint_vel: Float64Array  # (W, H, 12) rad/s
     tilt: Float64Array  # (W, H) rad between the two directions of gravity
+    base_lin_vel: Float64Array  # (W, H, 3) m/s, body frame, NaN where it was not measured
     joint_pos_held: Float64Array  # (W, H, 12) rad, of the start's state
     joint_vel_held: Float64Array  # (W, H, 12) rad/s
 
@@ -99,6 +101,7 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
         joint_pos=_float64(episode.joint_pos[after]),
         joint_vel=_float64(episode.joint_vel[after]),
         gravity_b=_float64(projected_gravity(poses[:, 3:7])[after]),
+        base_lin_vel_b=np.where(episode.velocity_valid[after, None], _float64(episode.base_lin_vel_b[after]), np.nan),
     )
 
 
@@ -110,28 +113,32 @@ def joined(parts: Sequence[Windows]) -> Windows:
 def drive(
     windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None
 ) -> tuple[Float64Array, Float64Array]:
-    """Send the recorded targets to a twin in every window; its positions (W, H, 19) and joint velocities (W, H, 12) after each step."""
+    """Send the recorded targets to a twin in every window; its positions (W, H, 19) and velocities (W, H, 18) after each step."""
     count, horizon = windows.targets.shape[:2]
     variants = [] if variation is None else [build_variant(terrain, variation)]
-    qpos, joint_vel = np.zeros((count, horizon, 19)), np.zeros((count, horizon, go1.NUM_JOINTS))
+    qpos, qvel = np.zeros((count, horizon, 19)), np.zeros((count, horizon, 18))
     for first in range(0, count, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, count))
         with BatchTwin(terrain, part.stop - first, actuator=actuator, variants=variants) as twin:
             twin.place(windows.qpos[part], windows.qvel[part], windows.target_before[part])
             for step in range(horizon):
                 twin.step_unlimited(windows.targets[part, step])
-                qpos[part, step], joint_vel[part, step] = twin.qpos, twin.read().joint_vel
-    return qpos, joint_vel
+                qpos[part, step], qvel[part, step] = twin.qpos, twin.qvel
+    return qpos, qvel
 
 
-def errors_of(windows: Windows, qpos: Float64Array, joint_vel: Float64Array) -> PredictionErrors:
+def errors_of(windows: Windows, qpos: Float64Array, qvel: Float64Array) -> PredictionErrors:
     """What `drive` made of the windows, against what the robot did."""
     gravity = np.asarray(projected_gravity(qpos[..., 3:7]), dtype=np.float64)
     cosine = np.clip((gravity * windows.gravity_b).sum(axis=-1), -1, 1)
     return PredictionErrors(
-        joint_pos=qpos[..., 7:] - windows.joint_pos, joint_vel=joint_vel - windows.joint_vel, tilt=np.arccos(cosine),
-        joint_pos_held=windows.qpos[:, None, 7:] - windows.joint_pos, joint_vel_held=windows.qvel[:, None, 6:] - windows.joint_vel,
-    )  # fmt: skip
+        joint_pos=qpos[..., 7:] - windows.joint_pos,
+        joint_vel=qvel[..., 6:] - windows.joint_vel,
+        tilt=np.arccos(cosine),
+        base_lin_vel=np.asarray(rotate_to_body(qpos[..., 3:7], qvel[..., :3])) - windows.base_lin_vel_b,
+        joint_pos_held=windows.qpos[:, None, 7:] - windows.joint_pos,
+        joint_vel_held=windows.qvel[:, None, 6:] - windows.joint_vel,
+    )
 
 
 def follow(policy: Policy, episode: Episode, terrain: Terrain) -> tuple[Float64Array, Float64Array, bool]:
