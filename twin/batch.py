@@ -138,7 +138,7 @@ class BatchTwin:
     def place(self, qpos: Float64Array, qvel: Float64Array, joint_pos_target: Float64Array) -> None:
         """Put all robots at positions (N, 19) with velocities (N, 18), linear ones in the world and angular ones in the body frame.
 
-        Their motors have been following joint_pos_target (N, 12) rad.
+        Their motors have been following joint_pos_target (N, 12) rad, and do so with the shortest delay of the actuator's range.
         """
         everyone = np.ones(self.num_robots, dtype=np.bool_)
         self._states[:] = 0.0
@@ -146,6 +146,7 @@ class BatchTwin:
         self._sensors[:] = 0.0
         self._target[:] = joint_pos_target
         self._line.fill(everyone, joint_pos_target)
+        self._line.steps[:] = physics_steps(self.actuator.delay_s[0])
         self.diverged[:] = False
 
     def step(self, joint_pos_target: Float64Array) -> tuple[BatchState, Float64Array]:
