@@ -16,16 +16,17 @@ from common.command_line import parse
 from common.errors import UsageError
 from common.files import refuse_to_overwrite, write_json
 from common.result import emit
-from loop.replay_report import write_report
+from loop.replay_report import PICTURE, write_report
 from offline_finetune.readable_log import read_log
 from robot import go1
-from robot.episode import Episode
+from robot.episode import END_FALL, Episode
 from robot.policy_artifact import load_artifact
 from twin.render import FRAME_EVERY, write_video
 from twin.replay import PredictionErrors, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
 from twin.terrain import Terrain, find_terrain
 
 Float64Array = NDArray[np.float64]
+FILES = ("replay.json", "replay.mp4", PICTURE, "index.html")
 POLICY_AND_MODE = "--policy FILE goes with --mode policy, and only with that"
 Mode = Literal["kinematic", "torque", "policy"]
 
@@ -77,34 +78,37 @@ def run(arguments: list[str]) -> int:
     result = {
         "log": str(wanted.log), "mode": wanted.mode, "terrain": terrain.name, "steps": len(episode), "missing": list(episode.missing)
     } | figures  # fmt: skip
-    write_json(wanted.out / "replay.json", result)
+    for name in FILES:
+        (wanted.out / name).unlink(missing_ok=True)
     note = write_video(poses[: wanted.video_steps : FRAME_EVERY], terrain, wanted.out / "replay.mp4") if wanted.video_steps else None
     page = write_report(wanted.out, result, note)
+    write_json(wanted.out / "replay.json", result)  # last: where it is, the others are
     emit({name: value for name, value in result.items() if name != "errors"} | {"report": page}, wanted.json)
     return 0
 
 
 def _kinematic(episode: Episode, terrain: Terrain, _wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
     poses = recorded_poses(episode, standing_sink(terrain))
-    return {"way": float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())}, poses
+    return {"way_m": float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())}, poses
 
 
 def _torque(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
     sink = standing_sink(terrain)
     windows = windows_of(episode, wanted.horizon, wanted.every, sink)
     found = errors_of(windows, *drive(windows, terrain))
-    filmed = windows_of(episode, wanted.horizon, wanted.horizon, sink)
-    poses, _ = drive(filmed, terrain)
+    poses, _ = drive(windows_of(episode, wanted.horizon, wanted.horizon, sink), terrain)  # one after the other, for the film
     return {"windows": len(windows.qpos), "errors": by_horizon(found), **_at_ends(found)}, poses.reshape(-1, poses.shape[-1])
 
 
 def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
     if wanted.policy is None:
         raise UsageError(POLICY_AND_MODE)
-    poses, speeds, fell = follow(load_artifact(wanted.policy), episode, terrain)
-    recorded = episode.base_lin_vel_b[episode.velocity_valid, 0]
+    artifact = load_artifact(wanted.policy)
+    poses, speeds, fell = follow(artifact, episode, terrain, artifact.metadata.layout)
+    recorded = episode.base_lin_vel_b[: len(poses), 0][episode.velocity_valid[: len(poses)]]
+    recorded = recorded[np.isfinite(recorded)]
     return {
-        "policy": str(wanted.policy), "walked_steps": len(poses), "fell": fell, "recorded_fell": bool(episode.terminated.any()),
+        "policy": str(wanted.policy), "walked_steps": len(poses), "fell": fell, "recorded_fell": episode.attributes.ended == END_FALL,
         "commanded_vx": float(episode.command[: len(poses), 0].mean()), "walked_vx": float(speeds[:, 0].mean()),
         "recorded_vx": float(recorded.mean()) if len(recorded) else None,
     }, poses  # fmt: skip
@@ -121,10 +125,12 @@ def by_horizon(errors: PredictionErrors) -> dict[str, Any]:
     Also what holding the start's joints would be off by, and the median tilt, rad.
     """
 
-    def rms(values: Float64Array) -> list[list[float]]:
-        known = np.isfinite(values)
-        squares = np.square(np.where(known, values, 0.0)).sum(axis=0)
-        return np.sqrt(squares / np.maximum(known.sum(axis=0), 1)).tolist()  # type: ignore[no-any-return]
+    def rms(values: Float64Array) -> list[list[float | None]]:
+        measured = np.isfinite(values)
+        squares = np.square(np.where(measured, values, 0.0)).sum(axis=0)
+        counts = measured.sum(axis=0)
+        roots = np.sqrt(squares / np.maximum(counts, 1))
+        return [[float(root) if count else None for root, count in zip(*row, strict=True)] for row in zip(roots, counts, strict=True)]
 
     return {
         "joint_names": list(go1.JOINT_NAMES), "joint_pos": rms(errors.joint_pos), "joint_vel": rms(errors.joint_vel),

@@ -26,7 +26,7 @@ def write_report(out: Path, result: Mapping[str, Any], film_note: str | None) ->
         parts.append(paragraph(film_note, "note"))
     if "errors" in result:
         note = draw(out / PICTURE, 1, 4, lambda axes: _paint(axes[0], result["errors"]))
-        said = "Root mean square over windows, each of which starts in a recorded state; dotted: if nothing changed from there on."
+        said = "Root mean square over windows, each of which starts in a recorded state; dotted: if the joints stayed as they were there."
         parts += [
             heading("Twin against robot"),
             paragraph(said),
@@ -63,5 +63,5 @@ def _paint(axes: Any, errors: Mapping[str, Any]) -> None:
     ):
         axis.set_title(title)
         axis.set_xlabel("control steps of 20 ms")
-        axis.plot(np.arange(1, len(curves) + 1), curves)
+        axis.plot(np.arange(1, len(curves) + 1), np.array(curves, dtype=np.float64))  # what was not measured is a gap
     axes[3].legend(("forward", "sideways", "up"))

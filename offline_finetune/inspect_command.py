@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from common.command_line import parse
-from common.errors import QuadloopError
+from common.errors import QuadloopError, UsageError
 from common.files import refuse_to_overwrite
 from common.result import emit
-from offline_finetune.inspect_report import session_rows, write_report
+from offline_finetune.inspect_report import EPISODES, session_rows, write_report
 from offline_finetune.inspection import inspect_episode, remarks, summarise
 from offline_finetune.readable_log import logs_below, read_log
 from robot.policy_artifact import PolicyArtifact, load_artifact
@@ -43,11 +44,14 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("inspect", InspectArguments, arguments)
     if wanted.source.suffix == ".onnx":
+        if wanted.policies or wanted.out is not None:
+            raise UsageError("--policies and --out are for logs; a policy is inspected alone")
         emit(inspect_policy(load_artifact(wanted.source)), wanted.json)
         return 0
     if wanted.out is not None:
-        refuse_to_overwrite(wanted.out / "index.html", wanted.force)
-    found = inspect_logs(wanted.source, {path.stem: load_artifact(path) for path in wanted.policies})
+        for name in ("index.html", EPISODES):
+            refuse_to_overwrite(wanted.out / name, wanted.force)
+    found = inspect_logs(wanted.source, _named(wanted.policies))
     if wanted.out is not None:
         found["report"] = str(write_report(wanted.out, found))
     if wanted.json:
@@ -65,8 +69,14 @@ def inspect_policy(artifact: PolicyArtifact) -> dict[str, Any]:
         "policy": artifact.path, "sha256": artifact.sha256, "stage": metadata.stage, "parent_sha256": metadata.parent_sha256,
         "git_revision": metadata.git_revision or None, "robot": metadata.robot, "control_dt_s": metadata.control_dt_s,
         "kp": metadata.kp, "kd": metadata.kd, "action_clip": metadata.action_clip, "history": metadata.layout.history,
-        "frame_size": metadata.layout.frame_size, "mean_std": float(std.mean()),
+        "frame_size": metadata.layout.frame_size, "std_at_rest": float(std.mean()),
     }  # fmt: skip
+
+
+def _named(paths: Sequence[Path]) -> dict[str, PolicyArtifact]:
+    """The artifacts under their files' names, or under their paths where two files have the same name."""
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): load_artifact(path) for path in paths}
 
 
 def inspect_logs(source: Path, policies: Mapping[str, PolicyArtifact]) -> dict[str, Any]:
@@ -100,8 +110,8 @@ def _print(found: Mapping[str, Any]) -> None:
     header, *rows = session_rows(found)
     table = Table(*header)
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)  # a file is as wide as the table
+        table.add_row(*map(Text, row))  # a session's name is no markup
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)  # a file is as wide as the table
     for line in (*found["remarks"], *found["unreadable"].values()):
         print(line)
     if "report" in found:

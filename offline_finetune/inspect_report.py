@@ -15,13 +15,14 @@ HEADER = [
     "minutes",
     "falls",
     "commanded (m/s)",
-    "speed (m/s)",
+    "speed error (m/s)",
     "reward a step",
     "velocity flagged",
     "dropped",
     "driven by",
 ]
 PICTURE = "logs.png"
+EPISODES = "episodes.json"
 
 
 def session_rows(found: Mapping[str, Any]) -> list[list[str]]:
@@ -34,7 +35,7 @@ def session_rows(found: Mapping[str, Any]) -> list[list[str]]:
 
 def write_report(out: Path, found: Mapping[str, Any]) -> Path:
     """Write `out`/index.html, its picture, and episodes.json with what each episode says; returns the page."""
-    write_json(out / "episodes.json", found["files"])
+    write_json(out / EPISODES, found["files"])
     note = draw(out / PICTURE, 2, 2, lambda axes: _paint(axes, found))
     parts = [
         table(session_rows(found)),
@@ -48,11 +49,11 @@ def write_report(out: Path, found: Mapping[str, Any]) -> Path:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
-    low, high = figures["vx"]
+    commanded = "-" if figures["vx"] is None else "{:.2f} .. {:.2f}".format(*figures["vx"])
     share = figures["velocity_flagged"]
     return [
-        name, str(figures["episodes"]), f"{figures['seconds'] / 60:.1f}", str(figures["falls"]), f"{low:.2f} .. {high:.2f}",
-        _text(figures["forward_speed"], ".2f"), _text(figures["reward_a_step"], ".4f"), _text(share, ".1%"), _text(figures["dropped"], "d"),
+        name, str(figures["episodes"]), f"{figures['seconds'] / 60:.1f}", str(figures["falls"]), commanded,
+        _text(figures["speed_error"], ".2f"), _text(figures["reward_a_step"], ".4f"), _text(share, ".1%"), _text(figures["dropped"], "d"),
         ", ".join(f"{count} {name}" for name, count in figures["driven_by"].items()) or "-",
     ]  # fmt: skip
 

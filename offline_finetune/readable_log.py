@@ -8,29 +8,34 @@ from offline_finetune.released_episodes import episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import read_recording
 from robot.episode import Episode
-from robot.episode_log import EpisodeLogError, read_episode
+from robot.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
 
 
 def read_log(path: Path) -> list[Episode]:
     """The episodes in an episode log (one) or a released recording (one for each time the robot walked).
 
-    EpisodeLogError names the file and why it is neither.
+    EpisodeLogError names the file and why it is neither, or that nobody walks in it.
     """
+    if path.is_dir():
+        raise EpisodeLogError(f"{path} is a directory; give one log (.hdf5)")
     try:
         return [read_episode(path)]
     except EpisodeLogError as ours:
         try:
             recording = read_recording(path)
-        except ReleasedFileError:
-            raise ours from None
-    return [episode_of(recording, stretch, path.parent.name) for stretch in walking_stretches(recording.gravity_b)]
+        except ReleasedFileError as theirs:
+            raise EpisodeLogError(f"{ours}; nor a released recording: {str(theirs).removeprefix(f'{path}: ')}") from None
+    stretches = walking_stretches(recording.gravity_b)
+    if not stretches:
+        raise EpisodeLogError(f"{path}: a released recording in which the robot never walks")
+    return [episode_of(recording, stretch, path.parent.name) for stretch in stretches]
 
 
 def logs_below(source: Path) -> list[Path]:
     """`source` itself, or every finished (.hdf5) and unfinished (.hdf5.part) log below that directory, sorted."""
     if not source.is_dir():
         return [source]
-    paths = sorted(path for pattern in ("*.hdf5", "*.hdf5.part") for path in source.rglob(pattern) if path.is_file())
+    paths = sorted([*list_episodes(source), *list_unfinished(source)])
     if not paths:
         raise EpisodeLogError(f"{source}: no log (.hdf5) in this folder or below")
     return paths

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from robot import go1
 from robot.episode import Episode
-from robot.observation import projected_gravity, rotate_to_body
+from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body
 from twin.actuator import IDEAL, ActuatorConfig
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
@@ -27,6 +27,7 @@ from twin.terrain import FLAT, Terrain
 Float64Array = NDArray[np.float64]
 
 AT_ONCE = 1024  # windows that the twin is stepped in together
+GAP_PERIODS = 1.5  # rows further apart than this have a control period between them that was not recorded
 SETTLING_STEPS = 100  # control steps, 2 s, until a standing robot has stopped sinking in
 
 
@@ -66,6 +67,8 @@ def recorded_poses(episode: Episode, sink: float = 0.0) -> Float64Array:
     The way along the floor is added up from the velocities that may be used; height was not recorded by any sensor that can be trusted.
     """
     check_recorded(episode, "joint_pos", "quaternion_wxyz")
+    if not episode.quaternion_wxyz.any(axis=1).all():
+        raise ReplayError("the log has rows whose quaternion is zero: the attitude was not measured there")
     poses = np.zeros((len(episode), 19))
     poses[:, 3:7] = episode.quaternion_wxyz / np.linalg.norm(episode.quaternion_wxyz, axis=1, keepdims=True)
     poses[:, 7:] = episode.joint_pos
@@ -76,26 +79,24 @@ def recorded_poses(episode: Episode, sink: float = 0.0) -> Float64Array:
 
 
 def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) -> Windows:
-    """Windows that start at every `every`-th row where all that a start needs was measured.
+    """Windows that start at every `every`-th row where all that a start needs was measured and no row is missing after it.
 
     Where the trunk's velocity was never recorded, the twin starts without any.
     """
     check_recorded(episode, "joint_pos", "joint_vel", "quaternion_wxyz", "joint_pos_target")
-    poses = recorded_poses(episode, sink)
-    velocity, turning = np.asarray(episode.base_lin_vel_b, dtype=np.float64), np.asarray(episode.gyro_b, dtype=np.float64)
-    known = np.isfinite(velocity).all(axis=1) & episode.velocity_valid & np.isfinite(turning).all(axis=1)
-    if "base_lin_vel_b" in episode.missing:
-        velocity, known = np.zeros_like(velocity), np.ones(len(episode), dtype=np.bool_)
-    turning = np.nan_to_num(turning)
+    poses, qvel, known = _starts(episode, sink)
     starts = np.arange(1, len(episode) - horizon, every)
-    starts = starts[known[starts]]
-    if len(starts) == 0:
-        raise ReplayError(f"no row has a measured state that the twin could start from and {horizon} steps after it")
     after = starts[:, None] + np.arange(1, horizon + 1)
-    qvel = np.concatenate([_to_world(poses[starts, 3:7], velocity[starts]), turning[starts], episode.joint_vel[starts]], axis=1)
+    stamps = _float64(episode.stamp_s)
+    apart = stamps[after[:, -1]] - stamps[starts] if len(starts) else np.zeros(0)
+    whole = ~(apart > (horizon + GAP_PERIODS - 1) * episode.attributes.control_dt_s)  # logs without stamps count as whole
+    usable = known[starts] & whole
+    if not usable.any():
+        raise ReplayError(f"no row has a measured state that the twin could start from and {horizon} steps after it")
+    starts, after = starts[usable], after[usable]
     return Windows(
         qpos=poses[starts],
-        qvel=qvel,
+        qvel=qvel[starts],
         target_before=_float64(episode.joint_pos_target[starts - 1]),
         targets=_float64(episode.joint_pos_target[after - 1]),
         joint_pos=_float64(episode.joint_pos[after]),
@@ -141,30 +142,35 @@ def errors_of(windows: Windows, qpos: Float64Array, qvel: Float64Array) -> Predi
     )
 
 
-def follow(policy: Policy, episode: Episode, terrain: Terrain) -> tuple[Float64Array, Float64Array, bool]:
-    """Let a policy walk the twin under the recorded commands from the recorded start, with its mean action, until the end or a fall.
+def follow(
+    policy: Policy, episode: Episode, terrain: Terrain, layout: ObservationLayout = GO1_LAYOUT
+) -> tuple[Float64Array, Float64Array, bool]:
+    """Let a policy walk the twin under the recorded commands, with its mean action, until the recording's end or a fall.
 
+    The twin starts in the recorded state of row 0, without a velocity if none was measured there, and with an empty history.
     Returns positions (T, 19), body-frame trunk velocity (T, 3) m/s, and whether it fell.
     """
-    sink = standing_sink(terrain)
-    start = windows_of(episode, 1, 1, sink)
-    commands = np.asarray(episode.command, dtype=np.float64)
-    poses, speeds, fell = [], [], False
+    check_recorded(episode, "command", "joint_vel")
+    poses, qvel, known = _starts(episode, standing_sink(terrain))
+    if not known[0]:
+        qvel[0, :6] = 0.0
+    commands = _float64(episode.command)
+    walked, speeds, fell = [], [], False
     with BatchTwin(terrain, 1) as twin:
-        walkers = Walkers(twin, commands[:1].copy())
-        twin.place(start.qpos[:1], start.qvel[:1], start.target_before[:1])
+        walkers = Walkers(twin, commands[:1].copy(), layout)
+        twin.place(poses[:1], qvel[:1], poses[:1, 7:])
         walkers.state = twin.read()
         for command in commands:
             walkers.commands[0] = command
             action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
             walkers.act(action)
             walkers.last_action = action.astype(np.float64)
-            poses.append(twin.qpos[0].copy())
+            walked.append(twin.qpos[0].copy())
             speeds.append(walkers.state.base_lin_vel_b[0].copy())
             fell = bool(walkers.fallen()[0])
             if fell:
                 break
-    return np.array(poses), np.array(speeds), fell
+    return np.array(walked), np.array(speeds), fell
 
 
 def standing_sink(terrain: Terrain) -> float:
@@ -180,6 +186,22 @@ def check_recorded(episode: Episode, *names: str) -> None:
     for name in names:
         if name in episode.missing or not np.isfinite(getattr(episode, name)).all():
             raise ReplayError(f"the log has no {name}, which this replay starts from")
+
+
+def _starts(episode: Episode, sink: float) -> tuple[Float64Array, Float64Array, NDArray[np.bool_]]:
+    """Positions (T, 19) and velocities (T, 18) of each row as the twin takes them, and where the trunk's were measured (T,)."""
+    check_recorded(episode, "joint_vel")
+    poses = recorded_poses(episode, sink)
+    velocity, turning = _float64(episode.base_lin_vel_b), _float64(episode.gyro_b)
+    if "base_lin_vel_b" in episode.missing:
+        velocity, known = np.zeros_like(velocity), np.ones(len(episode), dtype=np.bool_)
+    else:
+        known = np.isfinite(velocity).all(axis=1) & episode.velocity_valid
+    if "gyro_b" in episode.missing:
+        turning = np.zeros_like(turning)
+    known = known & np.isfinite(turning).all(axis=1)
+    qvel = np.concatenate([_to_world(poses[:, 3:7], velocity), turning, episode.joint_vel], axis=1)
+    return poses, np.nan_to_num(qvel), known
 
 
 def _lowest_foot(poses: Float64Array) -> Float64Array:

@@ -30,7 +30,7 @@ def replay(recording, out, *more):
 def test_recorded_poses_are_shown(recording, tmp_path, capsys):
     assert replay(recording, tmp_path / "out") == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["steps"], said["way"]) == (59, 0)
+    assert (said["steps"], said["way_m"]) == (59, 0)
     assert "foot_force" in said["missing"]
     assert "foot_force" in (tmp_path / "out" / "index.html").read_text()
 
@@ -67,6 +67,19 @@ def test_mistakes_are_one_line(recording, tmp_path, capsys, more, says):
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_a_directory_is_no_log(recording, tmp_path, capsys):
+    assert replay(recording.parent, tmp_path / "out") == 1
+    assert "give one log" in capsys.readouterr().err
+
+
+def test_an_older_film_does_not_stay_on_the_page(recording, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "replay.mp4").write_bytes(b"of another replay")
+    assert replay(recording, tmp_path / "out") == 0
+    assert "video" not in (tmp_path / "out" / "index.html").read_text()
+    assert not (tmp_path / "out" / "replay.mp4").exists()
 
 
 def test_nothing_is_overwritten_without_force(recording, tmp_path, capsys):

@@ -15,7 +15,7 @@ def test_a_policy_says_what_it_is(write_policy, capsys) -> None:
     assert main(["inspect", str(artifact.path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["stage"], said["sha256"]) == ("offline", artifact.sha256)
-    assert said["mean_std"] == pytest.approx(0.25)
+    assert said["std_at_rest"] == pytest.approx(0.25)
 
 
 def test_a_directory_is_summed_up_by_session_with_a_page(write_made, tmp_path, capsys) -> None:
@@ -72,3 +72,31 @@ def test_a_page_is_not_overwritten_without_force(write_made, tmp_path, capsys) -
     assert main(arguments) == 1
     assert "exists" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+
+
+def test_policies_with_the_same_file_name_are_told_apart(write_made, write_policy, tmp_path, capsys) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    right = write_policy("a/policy")
+    wrong = write_policy("b/policy", mean=2.0)
+    path = write_made(60)
+    for order in ([right, wrong], [wrong, right]):
+        assert main(["inspect", str(path), "--json", "--policies", *(str(artifact.path) for artifact in order)]) == 0
+        assert json.loads(capsys.readouterr().out)["total"]["driven_by"] == {str(right.path): 1}
+
+
+def test_a_remnant_beside_its_finished_log_is_not_counted(write_made, tmp_path, capsys) -> None:
+    path = write_made(60)
+    path.with_name(path.name + ".part").write_bytes(path.read_bytes())
+    assert main(["inspect", str(tmp_path / "episodes"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["episodes"] == 1
+
+
+def test_a_session_may_have_any_name(write_made, capsys) -> None:
+    assert main(["inspect", str(write_made(60, session="x[/y]"))]) == 0
+    assert "x[/y]" in capsys.readouterr().out
+
+
+def test_a_policy_is_inspected_alone(write_policy, tmp_path, capsys) -> None:
+    assert main(["inspect", str(write_policy().path), "--out", str(tmp_path / "page")]) != 0
+    assert "--out" in capsys.readouterr().err

@@ -76,25 +76,38 @@ def test_dropped_periods_are_counted_from_the_stamps() -> None:
 def test_what_was_not_recorded_is_none() -> None:
     found = inspect_episode(made_episode(3, velocity_valid=np.zeros(3, dtype=np.bool_)), {})
     assert found["timing"] is None
-    assert found["forward_speed"] is None
+    assert found["speed_error"] is None
     assert found["policy_sha256"] is None
     assert "stamp_s" in found["missing"]
 
 
 def test_speeds_are_averaged_over_usable_rows_of_each_command() -> None:
     command, velocity = np.zeros((4, 15), dtype=np.float32), np.zeros((4, 3), dtype=np.float32)
-    command[:, 0] = [0.3, 0.4, 0.4, 1.2]
+    command[:, 0] = [0.3, 0.4, 0.4, 2.0]
     velocity[:, 0] = [0.1, 0.3, 9.0, 1.0]
     episode = made_episode(4, command=command, base_lin_vel_b=velocity, velocity_valid=np.array([True, True, False, True]))
     bins = {tuple(each["commanded"]): (each["rows"], each["speed"]) for each in speed_by_command(episode)}
     assert bins[0.2, 0.5] == (2, pytest.approx(0.2))
     assert bins[0.5, 1.0] == (0, None)
-    assert bins[1.0, 1.5] == (1, pytest.approx(1.0))
+    assert bins[1.5, 2.0] == (1, pytest.approx(1.0))
 
 
 def test_safety_events_are_named() -> None:
     events = np.array([0, SafetyEvent.TILT, SafetyEvent.TILT | SafetyEvent.SLEW_LIMIT], dtype=np.uint32)
     assert inspect_episode(made_episode(3, safety_events=events), {})["safety"] == {"SLEW_LIMIT": 1, "TILT": 2}
+
+
+def test_a_safety_stop_is_no_fall() -> None:
+    stopped = made_episode(5, fell=True)
+    stopped.attributes = replace(stopped.attributes, ended="safety")
+    found = inspect_episode(stopped, {})
+    assert (found["fell"], found["safety_stop"]) == (False, True)
+
+
+def test_a_command_that_was_not_recorded_is_none() -> None:
+    found = inspect_episode(made_episode(3, command=np.full((3, 15), np.nan, dtype=np.float32)), {})
+    assert found["command"]["vx"] is None
+    assert summarise([found])["vx"] is None
 
 
 def test_several_episodes_become_one_row() -> None:
@@ -103,7 +116,7 @@ def test_several_episodes_become_one_row() -> None:
     total = summarise(found)
     assert (total["episodes"], total["steps"], total["falls"]) == (2, 40, 1)
     assert total["seconds_to_fall"] == pytest.approx(0.6)
-    assert total["forward_speed"] == pytest.approx(0.25)  # weighted by steps
+    assert total["speed_error"] == pytest.approx(0.25)  # weighted by steps
     assert total["driven_by"] == {}
 
 

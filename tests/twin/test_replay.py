@@ -75,6 +75,24 @@ def test_a_window_does_not_start_where_the_velocity_was_not_measured(walk):
         windows_of(replace(walk, velocity_valid=np.zeros_like(valid)), horizon=3, every=1)
 
 
+def test_a_window_holds_no_gap_in_time(walk):
+    stamps = walk.stamp_s.copy()
+    stamps[30:] += 0.02  # a period was left out before row 30
+    windows = windows_of(replace(walk, stamp_s=stamps), horizon=3, every=1)
+    assert len(windows.qpos) == len(windows_of(walk, horizon=3, every=1).qpos) - 3
+
+
+def test_a_quaternion_of_zeros_is_refused(walk):
+    with pytest.raises(ReplayError, match="quaternion is zero"):
+        recorded_poses(replace(walk, quaternion_wxyz=np.zeros_like(walk.quaternion_wxyz)))
+
+
+def test_where_no_velocity_was_measured_no_error_is_claimed(walk):
+    nothing = np.full_like(walk.base_lin_vel_b, np.nan)
+    windows = windows_of(replace(walk, base_lin_vel_b=nothing, missing=("base_lin_vel_b",)), horizon=3, every=20)
+    assert np.isnan(errors_of(windows, *drive(windows, FLAT)).base_lin_vel).all()
+
+
 def test_without_any_velocity_windows_start_at_rest(walk):
     nothing = np.full_like(walk.base_lin_vel_b, np.nan)
     windows = windows_of(replace(walk, base_lin_vel_b=nothing, missing=("base_lin_vel_b",)), horizon=3, every=20)
