@@ -18,6 +18,7 @@ HEADER = [
     "speed error (m/s)",
     "reward a step",
     "velocity flagged",
+    "off the legs (m/s)",
     "dropped",
     "driven by",
 ]
@@ -53,7 +54,8 @@ def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
     share = figures["velocity_flagged"]
     return [
         name, str(figures["episodes"]), f"{figures['seconds'] / 60:.1f}", str(figures["falls"]), commanded,
-        _text(figures["speed_error"], ".2f"), _text(figures["reward_a_step"], ".4f"), _text(share, ".1%"), _text(figures["dropped"], "d"),
+        _text(figures["speed_error"], ".2f"), _text(figures["reward_a_step"], ".4f"), _text(share, ".1%"),
+        _text(figures["legs_differ"], ".2f"), _text(figures["dropped"], "d"),
         ", ".join(f"{count} {name}" for name, count in figures["driven_by"].items()) or "-",
     ]  # fmt: skip
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from robot import go1
 from robot.episode import END_FALL, END_SAFETY, Episode
-from robot.observation import COMMAND_NAMES
+from robot.leg_velocity import over_a_stride, stride_velocity
+from robot.observation import COMMAND_NAMES, GO1_LAYOUT
 from robot.supervisor import SafetyEvent
 
 FloatArray = NDArray[np.floating[Any]]
@@ -55,6 +56,7 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
         "speed_by_command": speed_by_command(episode),
         "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
         "velocity_flagged": float((~episode.velocity_valid).mean()),
+        "legs_differ": legs_differ(episode),
         "timing": timing(episode),
         "safety": safety_events(episode),
         "likelihood": {name: likelihood(episode, policy) for name, policy in policies.items()},
@@ -74,6 +76,29 @@ def speed_by_command(episode: Episode) -> list[dict[str, Any]]:
         chosen = speed[usable & (vx >= low) & below]
         bins.append({"commanded": [low, high], "rows": len(chosen), "speed": _mean(chosen)})
     return bins
+
+
+def legs_differ(episode: Episode) -> float | None:
+    """How far apart, m/s (root mean square), the logged horizontal velocity and the legs' are over a stride; None where one is missing."""
+    by_legs, logged = velocities_over_a_stride(episode)
+    difference = (logged - by_legs)[:, :2]
+    known = difference[np.isfinite(difference).all(axis=1)]
+    return float(np.sqrt(np.square(known).sum(axis=1).mean())) if len(known) else None
+
+
+def velocities_over_a_stride(episode: Episode) -> tuple[FloatArray, FloatArray]:
+    """The trunk's velocity (T, 3), m/s, by the legs and as logged; the logged one is NaN where its stride holds a flagged sample.
+
+    Which feet stand is told by the gait's clock in the observation: the released logs have no foot forces.
+    """
+    stance = episode.observations[:, -1, GO1_LAYOUT.slice_of("clock")] > 0
+    by_legs = stride_velocity(episode.joint_pos, episode.joint_vel, episode.gyro_b, stance)
+    usable = episode.velocity_valid & np.isfinite(episode.base_lin_vel_b).all(axis=1)
+    rows = over_a_stride(np.ones(len(episode)))
+    whole = over_a_stride(usable.astype(np.float64)) > rows - 0.5
+    velocity = np.where(usable[:, None], episode.base_lin_vel_b, 0.0)
+    logged = np.stack([over_a_stride(velocity[:, axis]) for axis in range(3)], axis=1) / rows[:, None]
+    return by_legs, np.where(whole[:, None], logged, np.nan)
 
 
 def timing(episode: Episode) -> dict[str, Any] | None:
@@ -148,6 +173,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "speed_by_command": [_joined_bins(bins) for bins in zip(*(episode["speed_by_command"] for episode in found), strict=True)],
         "reward_a_step": weighted("reward_a_step"),
         "velocity_flagged": weighted("velocity_flagged"),
+        "legs_differ": weighted("legs_differ"),
         "dropped": sum(each["dropped"] for each in timed) if timed else None,
         "driven_by": dict(drivers.most_common()),
     }

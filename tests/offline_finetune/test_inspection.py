@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_finetune.inspection import driver_of, inspect_episode, remarks, speed_by_command, summarise, timing
+from offline_finetune.inspection import driver_of, inspect_episode, legs_differ, remarks, speed_by_command, summarise, timing
 from offline_finetune.readable_log import read_log
 from offline_finetune.released_policies import import_policy
+from robot import go1
 from robot.episode import Episode
 from robot.supervisor import SafetyEvent
 from tests.offline_finetune.made_data import made_episode
@@ -90,6 +91,15 @@ def test_speeds_are_averaged_over_usable_rows_of_each_command() -> None:
     assert bins[0.2, 0.5] == (2, pytest.approx(0.2))
     assert bins[0.5, 1.0] == (0, None)
     assert bins[1.5, 2.0] == (1, pytest.approx(1.0))
+
+
+def test_the_logged_velocity_is_compared_with_that_of_the_legs() -> None:
+    velocity = np.zeros((40, 3), dtype=np.float32)
+    velocity[:, 0] = 0.3  # but no joint moves
+    posture = np.tile(go1.DEFAULT_JOINT_POS, (40, 1)).astype(np.float32)
+    episode = made_episode(40, base_lin_vel_b=velocity, joint_pos=posture)
+    assert legs_differ(episode) == pytest.approx(0.3, abs=1e-6)
+    assert legs_differ(replace(episode, velocity_valid=np.zeros(40, dtype=np.bool_))) is None
 
 
 def test_safety_events_are_named() -> None:
