@@ -1,0 +1,102 @@
+"""Episode logs in the formats that other offline learners read: D4RL's flat HDF5 and Minari."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from common.files import whole_or_absent
+from offline_finetune.dataset import DatasetError, UsableRows, read_all
+from robot import go1
+from robot.episode_log import read_episode
+from robot.observation import GO1_LAYOUT
+
+MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets
+DATASET_ID = "quadloop/go1-v0"
+
+
+def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
+    """Write the steps that a data set would hold as one file with D4RL's keys; returns how many and in how many episodes.
+
+    observations (N, 290), actions (N, 12), rewards (N,), next_observations (N, 290), terminals and timeouts (N,). Where a row was
+    left out inside an episode the row before it is a timeout, so that nobody takes the next row for its successor.
+    """
+    parts = [part for part in read_all(logs) if len(part)]
+    if not parts:
+        raise DatasetError("no step in these logs can be used: see quadloop inspect")
+    names = ("observations", "actions", "rewards", "next_observations")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    terminals = np.concatenate([part.terminated for part in parts])
+    timeouts = ~terminals & ~np.concatenate([_followed(part) for part in parts])
+    with whole_or_absent(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, values in (columns | {"terminals": terminals, "timeouts": timeouts}).items():
+            file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+        file.attrs["robot"] = go1.NAME
+    return {"episodes": int((terminals | timeouts).sum()), "steps": len(terminals)}
+
+
+def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
+    """Write whole episodes as a Minari dataset `DATASET_ID` below `directory`; set MINARI_DATASETS_PATH to it to load it.
+
+    Every row is there, in order, with the observation after the last one; `infos["reward_measured"]` says whose reward to believe.
+    """
+    from gymnasium.spaces import Box
+    from minari import create_dataset_from_buffers
+    from minari.data_collector import EpisodeBuffer
+
+    episodes = [read_episode(path) for path in logs]
+    buffers = [
+        EpisodeBuffer(
+            id=number,
+            observations=np.concatenate([episode.observations, episode.final_observation[None]]).reshape(len(episode) + 1, -1),
+            actions=episode.actions,
+            rewards=list(episode.rewards),
+            terminations=list(episode.terminated),
+            truncations=list(episode.truncated),
+            infos={"reward_measured": np.append(episode.reward_measured, False)},
+        )
+        for number, episode in enumerate(episodes)
+    ]
+    with _minari_root(directory), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Minari misses an environment that could be made anew; a recorded robot is none
+        create_dataset_from_buffers(
+            DATASET_ID, buffers, algorithm_name="recorded", author="quadloop", code_permalink="none", author_email="none",
+            description="Walks of a Unitree Go1: five frames of 58 scaled values, joint actions, rewards a control step of 20 ms.",
+            observation_space=Box(-np.inf, np.inf, (GO1_LAYOUT.size,), np.float32),
+            action_space=Box(-go1.ACTION_CLIP, go1.ACTION_CLIP, (go1.NUM_JOINTS,), np.float32),
+        )  # fmt: skip
+    return {"episodes": len(episodes), "steps": sum(map(len, episodes))}
+
+
+def _followed(part: UsableRows) -> NDArray[np.bool_]:
+    """Which rows (N,) of an episode have their successor right behind them."""
+    return np.append((part.next_observations[:-1] == part.observations[1:]).all(axis=1), False)
+
+
+@contextmanager
+def _minari_root(directory: Path) -> Iterator[None]:
+    """Have Minari write into a directory that appears under its name only when it is whole."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    before: Any = os.environ.get(MINARI_ROOT)
+    temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
+    os.environ[MINARI_ROOT] = temporary
+    try:
+        yield
+        shutil.rmtree(directory, ignore_errors=True)
+        Path(temporary).rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if before is None:
+            del os.environ[MINARI_ROOT]
+        else:
+            os.environ[MINARI_ROOT] = before

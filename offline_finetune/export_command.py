@@ -1,0 +1,46 @@
+"""`quadloop export`: episode logs for other people's learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from common.command_line import parse
+from common.files import refuse_to_overwrite
+from common.result import emit
+from offline_finetune.export import export_d4rl, export_minari
+from robot.episode_log import EpisodeLogError, list_episodes
+
+Format = Literal["d4rl", "minari"]
+FORMATS: dict[Format, Callable[[Sequence[Path], Path], dict[str, int]]] = {"d4rl": export_d4rl, "minari": export_minari}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """Write episode logs as one HDF5 file with D4RL's keys, or as a Minari dataset."""
+
+    logs: tyro.conf.Positional[Path]
+    """directory of episode logs"""
+    out: Path
+    """the file (d4rl) or a new directory (minari)"""
+    format: Format = "d4rl"
+    """d4rl: usable steps, flat; minari: whole episodes"""
+    force: bool = False
+    """overwrite what is there"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("export", ExportArguments, arguments)
+    refuse_to_overwrite(wanted.out, wanted.force)
+    logs = list_episodes(wanted.logs)
+    if not logs:
+        raise EpisodeLogError(f"{wanted.logs}: no episode log (.hdf5) in this folder or below")
+    emit({"out": wanted.out, "format": wanted.format} | FORMATS[wanted.format](logs, wanted.out), wanted.json)
+    return 0

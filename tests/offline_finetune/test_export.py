@@ -1,0 +1,84 @@
+"""What was exported, read again by whom it is for."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from offline_finetune.export import DATASET_ID, MINARI_ROOT
+from quadloop import main
+from robot.episode_log import list_episodes, read_episode
+
+
+def unmeasured(*rows):
+    """Reward terms (10, 7) that were not measured in these rows."""
+    terms = np.zeros((10, 7), dtype=np.float32)
+    terms[list(rows), 0] = np.nan
+    return terms
+
+
+@pytest.fixture
+def logs(write_made):
+    write_made(10, session="a", fell=True)
+    return write_made(10, session="b", reward_terms=unmeasured(4, 5)).parent
+
+
+def export(logs, out, *more):
+    return main(["export", str(logs), "--out", str(out), "--json", *more])
+
+
+def test_d4rl_has_the_steps_of_the_data_set(logs, tmp_path, capsys):
+    assert export(logs, tmp_path / "all.hdf5") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 18
+    with h5py.File(tmp_path / "all.hdf5") as file:
+        found = {name: file[name][:] for name in file}
+    assert set(found) == {"observations", "actions", "rewards", "next_observations", "terminals", "timeouts"}
+    assert found["observations"].shape == (18, 290)
+    first = read_episode(list_episodes(logs)[0])
+    assert np.array_equal(found["observations"][:10], first.observations.reshape(10, 290))
+    assert np.array_equal(found["rewards"][:10], first.rewards)
+    assert np.array_equal(found["next_observations"][9], first.final_observation.ravel())
+
+
+def test_d4rl_marks_every_place_where_rows_do_not_follow(logs, tmp_path):
+    assert export(logs, tmp_path / "all.hdf5") == 0
+    with h5py.File(tmp_path / "all.hdf5") as file:
+        assert np.flatnonzero(file["terminals"][:]).tolist() == [9]
+        assert np.flatnonzero(file["timeouts"][:]).tolist() == [13, 17]  # rows 4 and 5 of the second episode are not there
+
+
+def test_minari_reads_whole_episodes(logs, tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari")
+    assert export(logs, tmp_path / "minari", "--format", "minari") == 0
+    monkeypatch.setenv(MINARI_ROOT, str(tmp_path / "minari"))
+    dataset = minari.load_dataset(DATASET_ID)
+    assert (dataset.total_episodes, dataset.total_steps) == (2, 20)
+    for log, episode in zip(list_episodes(logs), dataset.iterate_episodes(), strict=True):
+        ours = read_episode(log)
+        assert np.array_equal(episode.observations[:-1], ours.observations.reshape(10, 290))
+        assert np.array_equal(episode.observations[-1], ours.final_observation.ravel())
+        assert np.array_equal(episode.actions, ours.actions)
+        assert np.array_equal(episode.rewards.astype(np.float32), ours.rewards)
+        assert np.array_equal(episode.terminations, ours.terminated)
+        assert np.array_equal(episode.truncations, ours.truncated)
+        assert np.array_equal(episode.infos["reward_measured"][:-1], ours.reward_measured)
+
+
+@pytest.mark.parametrize("form", ["d4rl", "minari"])
+def test_nothing_is_overwritten_and_nothing_half_written(logs, tmp_path, capsys, form):
+    if form == "minari":
+        pytest.importorskip("minari")
+    assert export(logs, tmp_path / "out", "--format", form) == 0
+    assert export(logs, tmp_path / "out", "--format", form) == 1
+    assert "exists" in capsys.readouterr().err
+    assert export(logs, tmp_path / "out", "--format", form, "--force") == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    for logs in (tmp_path, tmp_path / "nothing"):
+        assert export(logs, tmp_path / "out.hdf5") == 1
+        assert capsys.readouterr().err.count("\n") == 1
