@@ -22,7 +22,8 @@ from robot.episode_log import read_episode
 from robot.observation import GO1_LAYOUT
 
 MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets
-DATASET_ID = "quadloop/go1-v0"
+NAMESPACE = "quadloop"
+DATASET_ID = f"{NAMESPACE}/go1-v0"
 
 
 def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
@@ -50,6 +51,8 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
 
     Every row is there, in order, with the observation after the last one; `infos["reward_measured"]` says whose reward to believe.
     """
+    if directory.exists() and not (directory.is_dir() and {path.name for path in directory.iterdir()} <= {NAMESPACE}):
+        raise DatasetError(f"{directory} holds something else than a dataset that was exported there; give another place")
     from gymnasium.spaces import Box
     from minari import create_dataset_from_buffers
     from minari.data_collector import EpisodeBuffer

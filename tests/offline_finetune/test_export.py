@@ -78,6 +78,14 @@ def test_nothing_is_overwritten_and_nothing_half_written(logs, tmp_path, capsys,
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_force_deletes_no_directory_of_somebody_else(logs, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert export(logs, tmp_path / "mine", "--format", "minari", "--force") == 1
+    assert "something else" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
 def test_mistakes_are_one_line(tmp_path, capsys):
     for logs in (tmp_path, tmp_path / "nothing"):
         assert export(logs, tmp_path / "out.hdf5") == 1
