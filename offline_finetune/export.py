@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,14 +88,14 @@ def _followed(part: UsableRows) -> NDArray[np.bool_]:
 @contextmanager
 def _minari_root(directory: Path) -> Iterator[None]:
     """Have Minari write into a directory that appears under its name only when it is whole."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
     before: Any = os.environ.get(MINARI_ROOT)
-    temporary = tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent)
-    os.environ[MINARI_ROOT] = temporary
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    os.environ[MINARI_ROOT] = str(temporary)
     try:
         yield
         shutil.rmtree(directory, ignore_errors=True)
-        Path(temporary).rename(directory)
+        temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if before is None:
