@@ -69,7 +69,8 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("replay", ReplayArguments, arguments)
     terrain = find_terrain(wanted.terrain)
-    refuse_to_overwrite(wanted.out / "replay.json", wanted.force)
+    for name in FILES:
+        refuse_to_overwrite(wanted.out / name, wanted.force)
     episodes = read_log(wanted.log)
     if wanted.episode >= len(episodes):
         raise UsageError(f"{wanted.log} holds {len(episodes)} episodes; --episode counts from 0")
@@ -95,9 +96,11 @@ def _kinematic(episode: Episode, terrain: Terrain, _wanted: ReplayArguments) -> 
 def _torque(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
     sink = standing_sink(terrain)
     windows = windows_of(episode, wanted.horizon, wanted.every, sink)
-    found = errors_of(windows, *drive(windows, terrain))
-    poses, _ = drive(windows_of(episode, wanted.horizon, wanted.horizon, sink), terrain)  # one after the other, for the film
-    return {"windows": len(windows.qpos), "errors": by_horizon(found), **_at_ends(found)}, poses.reshape(-1, poses.shape[-1])
+    driven = drive(windows, terrain)
+    found = errors_of(windows, driven)
+    filmed = driven.qpos[one_after_the_other(windows.rows, wanted.horizon)]
+    figures = {"windows": len(windows.rows), "diverged": int(driven.diverged.sum()), "errors": by_horizon(found), **_at_ends(found)}
+    return figures, filmed.reshape(-1, filmed.shape[-1])
 
 
 def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
@@ -117,6 +120,15 @@ def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tupl
 MODES: dict[Mode, Callable[[Episode, Terrain, ReplayArguments], tuple[dict[str, Any], Float64Array]]] = {
     "kinematic": _kinematic, "torque": _torque, "policy": _policy,
 }  # fmt: skip
+
+
+def one_after_the_other(rows: NDArray[np.int64], horizon: int) -> list[int]:
+    """Which of the windows that start at `rows` (W,) to film so that none begins before the one before has ended."""
+    chosen: list[int] = []
+    for index, row in enumerate(rows):
+        if not chosen or row >= rows[chosen[-1]] + horizon:
+            chosen.append(index)
+    return chosen
 
 
 def by_horizon(errors: PredictionErrors) -> dict[str, Any]:

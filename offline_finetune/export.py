@@ -26,7 +26,7 @@ DATASET_ID = f"{NAMESPACE}/go1-v0"
 
 
 def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
-    """Write the steps that a data set would hold as one file with D4RL's keys; returns how many and in how many episodes.
+    """Write the steps that a data set would hold as one file with D4RL's keys; returns how many, of how many episodes and fragments.
 
     observations (N, 290), actions (N, 12), rewards (N,), next_observations (N, 290), terminals and timeouts (N,). Where a row was
     left out inside an episode the row before it is a timeout, so that nobody takes the next row for its successor.
@@ -42,15 +42,15 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
         for name, values in (columns | {"terminals": terminals, "timeouts": timeouts}).items():
             file.create_dataset(name, data=values, compression="gzip", shuffle=True)
         file.attrs["robot"] = go1.NAME
-    return {"episodes": int((terminals | timeouts).sum()), "steps": len(terminals)}
+    return {"episodes": len(parts), "fragments": int((terminals | timeouts).sum()), "steps": len(terminals)}
 
 
 def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     """Write whole episodes as a Minari dataset `DATASET_ID` below `directory`; set MINARI_DATASETS_PATH to it to load it.
 
-    Every row is there, in order, with the observation after the last one; `infos["reward_measured"]` says whose reward to believe.
+    Every row is there, in order, with the observation after the last one; `infos["reward_measured"][t + 1]` says if rewards[t] counts.
     """
-    if directory.exists() and not (directory.is_dir() and {path.name for path in directory.iterdir()} <= {NAMESPACE}):
+    if directory.exists() and not _is_export(directory):
         raise DatasetError(f"{directory} holds something else than a dataset that was exported there; give another place")
     from gymnasium.spaces import Box
     from minari import create_dataset_from_buffers
@@ -65,7 +65,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
             rewards=list(episode.rewards),
             terminations=list(episode.terminated),
             truncations=list(episode.truncated),
-            infos={"reward_measured": np.append(episode.reward_measured, False)},
+            infos={"reward_measured": np.append(False, episode.reward_measured)},  # infos[0] is of the reset
         )
         for number, episode in enumerate(episodes)
     ]
@@ -78,6 +78,17 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
             action_space=Box(-go1.ACTION_CLIP, go1.ACTION_CLIP, (go1.NUM_JOINTS,), np.float32),
         )  # fmt: skip
     return {"episodes": len(episodes), "steps": sum(map(len, episodes))}
+
+
+def _is_export(directory: Path) -> bool:
+    """Whether there is nothing in a directory but what `export_minari` writes."""
+    if directory.is_symlink() or not directory.is_dir():
+        return False
+    names = {path.relative_to(directory).as_posix() for path in (*directory.glob("*"), *directory.glob("*/*"))}
+    expected = {NAMESPACE, DATASET_ID}
+    return names in (set(), expected, expected | {f"{NAMESPACE}/namespace_metadata.json"}) and (
+        not names or (directory / DATASET_ID / "data" / "metadata.json").is_file()
+    )
 
 
 def _followed(part: UsableRows) -> NDArray[np.bool_]:
@@ -94,8 +105,11 @@ def _minari_root(directory: Path) -> Iterator[None]:
     os.environ[MINARI_ROOT] = str(temporary)
     try:
         yield
-        shutil.rmtree(directory, ignore_errors=True)
+        older = temporary.with_suffix(".old")
+        if directory.exists():
+            directory.rename(older)
         temporary.rename(directory)
+        shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if before is None:

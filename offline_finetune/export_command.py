@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from common.command_line import parse
+from common.errors import UsageError
 from common.files import refuse_to_overwrite
 from common.result import emit
 from offline_finetune.export import export_d4rl, export_minari
@@ -39,6 +40,10 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("export", ExportArguments, arguments)
     refuse_to_overwrite(wanted.out, wanted.force)
+    if wanted.format == "d4rl" and wanted.out.is_dir():
+        raise UsageError(f"{wanted.out} is a directory; format d4rl writes a file")
+    if wanted.out.resolve().is_relative_to(wanted.logs.resolve()):
+        raise UsageError(f"{wanted.out} lies among the logs; what is there is taken for a log")
     logs = list_episodes(wanted.logs)
     if not logs:
         raise EpisodeLogError(f"{wanted.logs}: no episode log (.hdf5) in this folder or below")

@@ -105,7 +105,10 @@ def timing(episode: Episode) -> dict[str, Any] | None:
     """How evenly rows came, ms, and how many were left out; None where the source did not record time."""
     if not np.isfinite(episode.stamp_s).all() or len(episode) < 2:
         return None
-    periods = np.diff(episode.stamp_s)
+    with np.errstate(over="ignore"):
+        periods = np.diff(episode.stamp_s)
+    if not np.isfinite(periods).all():
+        return None
     expected = episode.attributes.control_dt_s
     late = periods > LATE_PERIODS * expected
     latency = episode.loop_latency_s[np.isfinite(episode.loop_latency_s)]
@@ -130,11 +133,13 @@ def likelihood(episode: Episode, policy: Policy) -> dict[str, Any]:
     ((a - mean) / std)^2; correlation: of a - mean with itself one row later; drove: whether all that is what its own actions leave.
     """
     seen = episode.observations.any(axis=(1, 2))
-    if seen.sum() < 2:
-        return {"log_prob": None, "error": None, "distance": None, "correlation": None, "drove": False}
-    mean, std = policy.act(episode.observations[seen])
+    mean, std = policy.act(episode.observations)
     clipped = np.clip(mean, -go1.ACTION_CLIP, go1.ACTION_CLIP)  # as the robot does with every action
-    left = (episode.actions[seen] - clipped).astype(np.float64)
+    left = (episode.actions - clipped).astype(np.float64)
+    usable = seen & np.isfinite(left).all(axis=1)
+    if usable.sum() < 2:
+        return {"log_prob": None, "error": None, "distance": None, "correlation": None, "drove": False}
+    left, std = left[usable], np.broadcast_to(std, left.shape)[usable]
     squared = np.square(left / std)
     error, distance = float(np.sqrt(np.square(left).mean())), float(squared.mean())
     correlation = float((left[1:] * left[:-1]).sum() / max(np.square(left).sum(), np.finfo(np.float64).tiny))

@@ -17,7 +17,7 @@ from sim_pretrain.worker_environment import NO_PYTHON, WorkerConfig
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Simulator pretraining on flat ground without randomisation, as in the paper. Defaults suit two cores and ten minutes."""
+    """Simulator pretraining on flat ground without randomisation, as in the paper. Defaults suit two cores and a quarter of an hour."""
 
     steps: int = 7_000_000
     """control steps in all, over all robots"""

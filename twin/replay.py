@@ -39,6 +39,7 @@ class ReplayError(QuadloopError):
 class Windows:
     """W starts of the twin, and H control steps of what the robot was sent and did from each."""
 
+    rows: NDArray[np.int64]  # (W,) of the episode
     qpos: Float64Array  # (W, 19) at the start
     qvel: Float64Array  # (W, 18)
     target_before: Float64Array  # (W, 12) rad, what the motors were following until then
@@ -47,6 +48,15 @@ class Windows:
     joint_vel: Float64Array  # (W, H, 12) rad/s
     gravity_b: Float64Array  # (W, H, 3)
     base_lin_vel_b: Float64Array  # (W, H, 3) m/s, NaN where it was not measured
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What the twin did in each window, after each step. A robot whose physics blew up stands still from there on."""
+
+    qpos: Float64Array  # (W, H, 19)
+    qvel: Float64Array  # (W, H, 18)
+    diverged: NDArray[np.bool_]  # (W,)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
         raise ReplayError(f"no row has a measured state that the twin could start from and {horizon} steps after it")
     starts, after = starts[usable], after[usable]
     return Windows(
+        rows=starts,
         qpos=poses[starts],
         qvel=qvel[starts],
         target_before=_float64(episode.joint_pos_target[starts - 1]),
@@ -111,13 +122,11 @@ def joined(parts: Sequence[Windows]) -> Windows:
     return Windows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Windows.__dataclass_fields__))
 
 
-def drive(
-    windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None
-) -> tuple[Float64Array, Float64Array]:
-    """Send the recorded targets to a twin in every window; its positions (W, H, 19) and velocities (W, H, 18) after each step."""
+def drive(windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None) -> Driven:
+    """Send the recorded targets to a twin in every window."""
     count, horizon = windows.targets.shape[:2]
     variants = [] if variation is None else [build_variant(terrain, variation)]
-    qpos, qvel = np.zeros((count, horizon, 19)), np.zeros((count, horizon, 18))
+    qpos, qvel, diverged = np.zeros((count, horizon, 19)), np.zeros((count, horizon, 18)), np.zeros(count, dtype=np.bool_)
     for first in range(0, count, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, count))
         with BatchTwin(terrain, part.stop - first, actuator=actuator, variants=variants) as twin:
@@ -125,11 +134,13 @@ def drive(
             for step in range(horizon):
                 twin.step_unlimited(windows.targets[part, step])
                 qpos[part, step], qvel[part, step] = twin.qpos, twin.qvel
-    return qpos, qvel
+            diverged[part] = twin.diverged
+    return Driven(qpos, qvel, diverged)
 
 
-def errors_of(windows: Windows, qpos: Float64Array, qvel: Float64Array) -> PredictionErrors:
+def errors_of(windows: Windows, driven: Driven) -> PredictionErrors:
     """What `drive` made of the windows, against what the robot did."""
+    qpos, qvel = driven.qpos, driven.qvel
     gravity = np.asarray(projected_gravity(qpos[..., 3:7]), dtype=np.float64)
     cosine = np.clip((gravity * windows.gravity_b).sum(axis=-1), -1, 1)
     return PredictionErrors(

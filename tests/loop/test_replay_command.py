@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from loop.replay_command import one_after_the_other
 from quadloop import main
 
 
@@ -74,10 +75,21 @@ def test_a_directory_is_no_log(recording, tmp_path, capsys):
     assert "give one log" in capsys.readouterr().err
 
 
+def test_windows_are_filmed_one_after_the_other():
+    assert one_after_the_other(np.array([1, 6, 11, 16, 40, 41]), 10) == [0, 2, 4]
+
+
+def test_another_page_is_not_replaced(recording, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text("of an inspection")
+    assert replay(recording, tmp_path / "out") == 1
+    assert (tmp_path / "out" / "index.html").read_text() == "of an inspection"
+
+
 def test_an_older_film_does_not_stay_on_the_page(recording, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "replay.mp4").write_bytes(b"of another replay")
-    assert replay(recording, tmp_path / "out") == 0
+    assert replay(recording, tmp_path / "out", "--force") == 0
     assert "video" not in (tmp_path / "out" / "index.html").read_text()
     assert not (tmp_path / "out" / "replay.mp4").exists()
 

@@ -32,7 +32,8 @@ def export(logs, out, *more):
 
 def test_d4rl_has_the_steps_of_the_data_set(logs, tmp_path, capsys):
     assert export(logs, tmp_path / "all.hdf5") == 0
-    assert json.loads(capsys.readouterr().out)["steps"] == 18
+    said = json.loads(capsys.readouterr().out)
+    assert (said["steps"], said["episodes"], said["fragments"]) == (18, 2, 3)
     with h5py.File(tmp_path / "all.hdf5") as file:
         found = {name: file[name][:] for name in file}
     assert set(found) == {"observations", "actions", "rewards", "next_observations", "terminals", "timeouts"}
@@ -64,7 +65,7 @@ def test_minari_reads_whole_episodes(logs, tmp_path, monkeypatch):
         assert np.array_equal(episode.rewards.astype(np.float32), ours.rewards)
         assert np.array_equal(episode.terminations, ours.terminated)
         assert np.array_equal(episode.truncations, ours.truncated)
-        assert np.array_equal(episode.infos["reward_measured"][:-1], ours.reward_measured)
+        assert np.array_equal(episode.infos["reward_measured"][1:], ours.reward_measured)
 
 
 @pytest.mark.parametrize("form", ["d4rl", "minari"])
@@ -86,7 +87,33 @@ def test_force_deletes_no_directory_of_somebody_else(logs, tmp_path, capsys):
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+def test_force_keeps_a_project_that_has_the_name(logs, tmp_path):
+    (tmp_path / "projects" / "quadloop").mkdir(parents=True)
+    (tmp_path / "projects" / "quadloop" / "mine.py").write_text("")
+    assert export(logs, tmp_path / "projects", "--format", "minari", "--force") == 1
+    assert (tmp_path / "projects" / "quadloop" / "mine.py").exists()
+
+
+def test_an_export_does_not_land_among_the_logs(logs, capsys):
+    before = {path: path.read_bytes() for path in logs.iterdir()}
+    for out in (next(iter(before)), logs / "new.hdf5"):
+        assert export(logs, out, "--force") != 0
+        assert "among the logs" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in logs.iterdir()} == before
+
+
+def test_a_failed_export_leaves_the_older_one(logs, tmp_path, monkeypatch):
+    pytest.importorskip("minari")
+    out = tmp_path / "minari"
+    assert export(logs, out, "--format", "minari") == 0
+    before = sorted(out.rglob("*"))
+    monkeypatch.setattr("minari.create_dataset_from_buffers", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    assert export(logs, out, "--format", "minari", "--force") == 1
+    assert sorted(out.rglob("*")) == before
+
+
 def test_mistakes_are_one_line(tmp_path, capsys):
-    for logs in (tmp_path, tmp_path / "nothing"):
+    (tmp_path / "empty").mkdir()
+    for logs in (tmp_path / "empty", tmp_path / "nothing"):
         assert export(logs, tmp_path / "out.hdf5") == 1
         assert capsys.readouterr().err.count("\n") == 1

@@ -65,6 +65,16 @@ def test_rows_without_history_say_nothing_about_who_drove() -> None:
     assert inspect_episode(episode, {"it": Swaying(1.0)})["likelihood"]["it"]["error"] is None
 
 
+def test_absurd_numbers_say_nothing_and_break_nothing() -> None:
+    episode = driven_by(Swaying(1.0), 0.0, steps=20)
+    episode.observations[3:] = 3e38
+    episode.actions[3:] = np.nan
+    episode.stamp_s = np.where(np.arange(20) % 2, 1e308, -1e308)
+    found = inspect_episode(episode, {"it": Swaying(1.0)})
+    assert found["timing"] is None
+    assert driver_of(found) == "it"
+
+
 def test_dropped_periods_are_counted_from_the_stamps() -> None:
     stamps = 0.02 * np.array([0, 1, 2, 5, 6.2])  # two are missing, one row is late
     found = timing(made_episode(5, stamp_s=stamps, loop_latency_s=np.full(5, 0.003, dtype=np.float32)))

@@ -85,10 +85,12 @@ def test_the_live_source_follows_a_change_within_a_stride():
     moving = replace(still, joint_vel=joint_vel_of(np.array([0.6, 0.0, 0.0]), np.zeros(3), go1.DEFAULT_JOINT_POS))
     source = LegVelocity()
     assert source.read(still).lin_vel_b == pytest.approx(np.zeros(3), abs=1e-6)
+    later = replace(moving, stamp_s=still.stamp_s + 10.0)
     read = [source.read(moving) for _ in range(STRIDE_STEPS)]
     assert read[0].lin_vel_b[0] < 0.6 / 1.9
     assert read[-1].lin_vel_b == pytest.approx([0.6, 0.0, 0.0], abs=1e-6)
     assert all(each.valid and each.source == "legs" for each in read)
+    assert source.read(replace(later, joint_vel=np.zeros(12))).lin_vel_b[0] == pytest.approx(0.0, abs=1e-6)  # another walk
 
 
 def test_the_live_source_is_not_valid_while_nothing_stands_or_is_measured():

@@ -10,6 +10,7 @@ import pytest
 from robot import go1
 from robot.episode import Episode
 from robot.episode_log import read_episode
+from robot.observation import GO1_LAYOUT
 from robot.pace import AsFastAsPossible
 from robot.station import Collector, ForwardCommands, Station
 from twin.actuator import ActuatorConfig
@@ -39,7 +40,7 @@ def rms(values):
 
 def test_a_twin_predicts_what_a_twin_did(walk):
     windows = windows_of(walk, horizon=10, every=1, sink=standing_sink(FLAT))
-    errors = errors_of(windows, *drive(windows, FLAT))
+    errors = errors_of(windows, drive(windows, FLAT))
     assert rms(errors.joint_pos[:, 0]) < 0.4 * rms(errors.joint_pos_held[:, 0])  # how high the trunk was is only known from its feet
     assert rms(errors.joint_pos[:, -1]) < 0.2 * rms(errors.joint_pos_held[:, -1])
     assert np.median(errors.tilt) < 0.01
@@ -47,13 +48,13 @@ def test_a_twin_predicts_what_a_twin_did(walk):
 
 def test_a_weaker_twin_predicts_worse(walk):
     windows = windows_of(walk, horizon=5, every=1)
-    right, wrong = (errors_of(windows, *drive(windows, FLAT, variation=Variation(motor_strength=share))) for share in (1.0, 0.6))
+    right, wrong = (errors_of(windows, drive(windows, FLAT, variation=Variation(motor_strength=share))) for share in (1.0, 0.6))
     assert rms(wrong.joint_pos) > 2 * rms(right.joint_pos)
 
 
 def test_a_twin_whose_motors_are_late_predicts_worse(walk):
     windows = windows_of(walk, horizon=5, every=1)
-    right, late = (errors_of(windows, *drive(windows, FLAT, ActuatorConfig(delay_s=(delay, delay)))) for delay in (0.0, 0.02))
+    right, late = (errors_of(windows, drive(windows, FLAT, ActuatorConfig(delay_s=(delay, delay)))) for delay in (0.0, 0.02))
     assert rms(late.joint_pos) > 2 * rms(right.joint_pos)
 
 
@@ -90,7 +91,7 @@ def test_a_quaternion_of_zeros_is_refused(walk):
 def test_where_no_velocity_was_measured_no_error_is_claimed(walk):
     nothing = np.full_like(walk.base_lin_vel_b, np.nan)
     windows = windows_of(replace(walk, base_lin_vel_b=nothing, missing=("base_lin_vel_b",)), horizon=3, every=20)
-    assert np.isnan(errors_of(windows, *drive(windows, FLAT)).base_lin_vel).all()
+    assert np.isnan(errors_of(windows, drive(windows, FLAT)).base_lin_vel).all()
 
 
 def test_without_any_velocity_windows_start_at_rest(walk):
@@ -123,6 +124,28 @@ def test_poses_stand_on_the_floor_and_move_with_the_velocity(walk):
 def test_feet_sink_into_a_mattress():
     assert 0.0 < standing_sink(FLAT) < 0.002
     assert 0.02 < standing_sink(MATTRESS) < 0.1
+
+
+class Leaner:
+    """Bends its front left hip as far as it is commanded to walk."""
+
+    def act(self, observation_history):
+        mean = np.zeros((len(observation_history), 12), dtype=np.float32)
+        mean[:, 0] = observation_history[:, -GO1_LAYOUT.frame_size :][:, GO1_LAYOUT.slice_of("command/vx")][:, 0]
+        return mean, np.ones(12, dtype=np.float32)
+
+
+def test_a_policy_sees_the_recorded_commands(walk):
+    command = walk.command.copy()
+    command[STEPS // 2 :, 0] = 1.0
+    poses, _, _ = follow(Leaner(), replace(walk, command=command), FLAT)
+    before, after = poses[STEPS // 2 - 1, 7], poses[-1, 7]
+    assert abs(after - before) > 0.1
+
+
+def test_a_followed_recording_starts_where_the_robot_was(walk, write_policy):
+    poses, _, _ = follow(write_policy("still"), walk, FLAT)
+    assert poses[0, 7:] == pytest.approx(walk.joint_pos[0], abs=0.2)
 
 
 def test_a_policy_walks_under_the_recorded_commands(walk, write_policy):
