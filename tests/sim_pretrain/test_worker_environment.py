@@ -174,3 +174,47 @@ def test_the_workers_files_are_written_for_python_3_8(root):
         if path.name != "mujoco_task.py":  # runs in quadloop's own interpreter
             ast.parse(path.read_text(), feature_version=(3, 8))
             assert "from __future__ import annotations" in path.read_text() or path.name == "__init__.py"
+
+
+PLAIN_TASK = """
+import torch
+
+
+class Task:
+    num_obs, num_privileged_obs, num_actions, device = 290, None, 12, "cpu"
+
+    def __init__(self, num_envs):
+        self.num_envs, self.obs = num_envs, torch.zeros(num_envs, 290)
+
+    def reset(self):
+        return self.obs, None
+
+    def get_observations(self):
+        return self.obs
+
+    def get_privileged_observations(self):
+        return None
+
+    def step(self, actions):
+        self.obs = torch.nn.functional.pad(actions, (0, 278))
+        return self.obs, None, actions.sum(1), torch.zeros(self.num_envs, dtype=torch.long), {"episode": {"x": torch.tensor(1.0)}}
+
+
+def make(options):
+    return Task(options["num_envs"])
+"""
+
+
+def test_the_worker_runs_in_an_interpreter_as_old_as_isaacgyms(tmp_path, monkeypatch):
+    python = os.environ.get("QUADLOOP_PYTHON38")
+    if python is None:
+        pytest.skip("QUADLOOP_PYTHON38 names no Python 3.8 with numpy and torch")
+    (tmp_path / "plain_task.py").write_text(PLAIN_TASK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    environment = start(tmp_path, python=Path(python), make="plain_task:make")
+    actions = np.random.default_rng(0).standard_normal((4, 12), dtype=np.float32)
+    result = environment.step(actions)
+    assert result.rewards == pytest.approx(actions.sum(axis=1), abs=1e-5)
+    assert np.array_equal(environment.observations[:, :12], actions)
+    assert result.terms == {"x": 1.0}
+    environment.close()
