@@ -57,6 +57,8 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     from minari.data_collector import EpisodeBuffer
 
     episodes = [read_episode(path) for path in logs]
+    if len({episode.attributes.layout_json for episode in episodes}) > 1:
+        raise DatasetError("the logs do not show the policy the same observation; export those of each layout apart")
     buffers = [
         EpisodeBuffer(
             id=number,

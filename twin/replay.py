@@ -6,23 +6,22 @@ state of a row, sends it the recorded targets, and compares what it does with wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot import go1
 from robot.episode import Episode
+from robot.kinematics import foot_pos_b
 from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body
 from twin.actuator import IDEAL, ActuatorConfig
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
-from twin.model import FOOT_SITES, Variation, build_model, build_variant
-from twin.terrain import FLAT, Terrain
+from twin.model import Variation, build_variant
+from twin.terrain import Terrain
 
 Float64Array = NDArray[np.float64]
 
@@ -115,11 +114,6 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
         gravity_b=_float64(projected_gravity(poses[:, 3:7])[after]),
         base_lin_vel_b=np.where(episode.velocity_valid[after, None], _float64(episode.base_lin_vel_b[after]), np.nan),
     )
-
-
-def joined(parts: Sequence[Windows]) -> Windows:
-    """The windows of several episodes as one."""
-    return Windows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Windows.__dataclass_fields__))
 
 
 def drive(windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None) -> Driven:
@@ -217,19 +211,13 @@ def _starts(episode: Episode, sink: float) -> tuple[Float64Array, Float64Array, 
 
 def _lowest_foot(poses: Float64Array) -> Float64Array:
     """Height (T,), m, of the lowest point of the lowest foot sphere at positions (T, 19)."""
-    model = build_model(FLAT)
-    data = mujoco.MjData(model)
-    sites = [model.site(name).id for name in FOOT_SITES]
-    lowest = np.zeros(len(poses))
-    for index, pose in enumerate(poses):
-        data.qpos[:] = pose
-        mujoco.mj_kinematics(model, data)
-        lowest[index] = data.site_xpos[sites, 2].min() - go1.FOOT_RADIUS
-    return lowest
+    quaternions = np.repeat(poses[:, None, 3:7], len(go1.LEGS), axis=1)
+    above_trunk = _to_world(quaternions, foot_pos_b(poses[:, 7:]))[..., 2]
+    return np.asarray(poses[:, 2] + above_trunk.min(axis=1) - go1.FOOT_RADIUS)
 
 
 def _to_world(quaternion_wxyz: Float64Array, vector_b: Float64Array) -> Float64Array:
-    """Vectors (T, 3) from the body frame into the world's."""
+    """Vectors (..., 3) from the body frame into the world's."""
     conjugate = quaternion_wxyz * np.array([1.0, -1.0, -1.0, -1.0])
     return np.asarray(rotate_to_body(conjugate, vector_b), dtype=np.float64)
 

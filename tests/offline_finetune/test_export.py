@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from offline_finetune.export import DATASET_ID, MINARI_ROOT
 from quadloop import main
-from robot.episode_log import list_episodes, read_episode
+from robot.artifact_metadata import layout_json
+from robot.episode_log import list_episodes, read_episode, write_episode
+from robot.observation import SLOT_17_TIMING, go1_layout
 
 
 def unmeasured(*rows):
@@ -110,6 +113,18 @@ def test_a_failed_export_leaves_the_older_one(logs, tmp_path, monkeypatch):
     monkeypatch.setattr("minari.create_dataset_from_buffers", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
     assert export(logs, out, "--format", "minari", "--force") == 1
     assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("form", ["d4rl", "minari"])
+def test_logs_of_two_layouts_are_not_mixed(logs, tmp_path, capsys, form):
+    if form == "minari":
+        pytest.importorskip("minari")
+    episode = read_episode(list_episodes(logs)[0])
+    other = replace(episode.attributes, layout_json=layout_json(go1_layout(SLOT_17_TIMING)))
+    write_episode(logs / "other.hdf5", replace(episode, attributes=other))
+    assert export(logs, tmp_path / "out", "--format", form) == 1
+    assert "layout" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):

@@ -16,7 +16,7 @@ from robot.station import Collector, ForwardCommands, Station
 from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
 from twin.model import Variation
-from twin.replay import ReplayError, drive, errors_of, follow, joined, recorded_poses, standing_sink, windows_of
+from twin.replay import ReplayError, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
 from twin.terrain import FLAT, MATTRESS
 
 STEPS = 60
@@ -104,11 +104,6 @@ def test_what_a_replay_needs_and_the_log_lacks_is_named(walk):
     nothing = np.full_like(walk.joint_pos_target, np.nan)
     with pytest.raises(ReplayError, match="no joint_pos_target"):
         windows_of(replace(walk, joint_pos_target=nothing, missing=("joint_pos_target",)), horizon=3, every=1)
-
-
-def test_windows_of_several_episodes_are_joined(walk):
-    one = windows_of(walk, horizon=3, every=20)
-    assert len(joined([one, one]).qpos) == 2 * len(one.qpos)
 
 
 def test_poses_stand_on_the_floor_and_move_with_the_velocity(walk):
