@@ -26,7 +26,7 @@ from learners.precision import multiplies_bf16
 from sim_pretrain.config import PretrainConfig
 from sim_pretrain.environment import WalkingEnvironment
 from sim_pretrain.pretrain import Pretrainer
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from robot.policy_artifact import PolicyArtifact, load_artifact
 from sim_pretrain.report import MeasureConfig, measure
 from twin.command import GaitArguments
 from twin.evaluate import evaluate, straight_command
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 GAIT_FREQUENCY, DUTY_FACTOR = 3.0, 0.5  # of the commanded trot
 TOLERANCE = 0.1

@@ -31,7 +31,7 @@ def load_config(default: T, path: Path) -> T:
     1 MiB or not YAML.
     """
     try:
-        return _merged(default, _read_yaml(path), "")
+        return merged(default, _read_yaml(path), "")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -96,7 +96,7 @@ def _read_capped(path: Path) -> bytes:
     return content
 
 
-def _merged(config: T, values: Any, prefix: str) -> T:
+def merged(config: T, values: Any, prefix: str) -> T:
     """`config` with the mapping `values` put over it; `prefix` is its dotted place with a dot at the end, or empty."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.') or 'the file'} must be a mapping of names to values, not {show(values)}")
@@ -125,7 +125,7 @@ def _converted(kind: Any, current: Any, value: Any, name: str) -> Any:
     """`value` as the field's type `kind`; a mapping for a field that holds a config is merged into its `current` value."""
     nested = current if dataclasses.is_dataclass(current) else _default_of_optional(kind)
     if nested is not None:
-        return None if value is None and type(None) in get_args(kind) else _merged(nested, value, f"{name}.")
+        return None if value is None and type(None) in get_args(kind) else merged(nested, value, f"{name}.")
     try:
         return as_type(kind, value)
     except WrongTypeError:

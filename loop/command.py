@@ -19,7 +19,7 @@ from loop.config import PRESETS, LoopConfig
 from loop.report import falls_on_the_way, table_rows, write_report
 from loop.stages import STAGES, WALKING_STAGES, Context
 from twin.evaluate import straight_command
-from twin.terrain import find_terrain
+from twin.world import find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class LoopArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
-    find_terrain(wanted.config.terrain)  # this and the next before anything is written
+    find_world(wanted.config.terrain)  # this and the next before anything is written
     for speed in wanted.config.measure.commands:
         straight_command(speed)
     run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)

@@ -20,7 +20,7 @@ from offline_finetune.report import write_report
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
-from twin.terrain import Terrain, find_terrain
+from twin.world import World, find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +49,17 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
     policy = load_trainable(wanted.policy)  # this and the next two before anything is written
-    terrain = find_terrain(wanted.terrain)
+    world = find_world(wanted.terrain)
     logs = list_episodes(wanted.logs)
     dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
     inputs = {
-        "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": terrain,
+        "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
         "trials": wanted.trials,
     }  # fmt: skip
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     with run_directory as directory, Reporter(directory.metrics) as report:
         result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
-    evidence = result.evidence | {"twin": _compare(wanted, terrain, result.policy)}
+    evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
     write_json(wanted.out / "evidence.json", evidence)
     page = write_report(wanted.out, evidence)
     shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
@@ -67,13 +67,13 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _compare(wanted: FinetuneArguments, terrain: Terrain, new: Path) -> dict[str, Any]:
+def _compare(wanted: FinetuneArguments, world: World, new: Path) -> dict[str, Any]:
     """Old and new policy on the twin, the same starts for both."""
-    comparison: dict[str, Any] = {"terrain": terrain.name}
+    comparison: dict[str, Any] = {"terrain": world.name}
     for name, path in (("old", wanted.policy), ("new", new)):
         artifact = load_artifact(path)
         comparison[name] = {}
         for vx in COMPARED_COMMANDS:
-            trials = evaluate(artifact, terrain, straight_command(vx), wanted.trials, wanted.seed, TRIAL_STEPS, artifact.metadata.layout)
+            trials = evaluate(artifact, world, straight_command(vx), wanted.trials, wanted.seed, TRIAL_STEPS, artifact.metadata.layout)
             comparison[name][f"{vx:g}"] = trials.summary(TRIAL_STEPS)
     return comparison

@@ -15,7 +15,7 @@ from common.run_directory import RunDirectory
 from loop.inputs import load_trainable
 from loop.robots import twin_station
 from online_finetune.online import PRESETS, OnlineConfig, OnlineFinetuner, load_value
-from twin.terrain import find_terrain
+from twin.world import find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,13 @@ def run(arguments: list[str]) -> int:
     wanted = parse("online", OnlineArguments, arguments, PRESETS)
     policy = load_trainable(wanted.policy)  # this and the next two before anything is written
     load_value(wanted.value, policy.metadata.layout.size)
-    terrain = find_terrain(wanted.terrain)
+    world = find_world(wanted.terrain)
     began = time.monotonic()
     inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": wanted.terrain}
     with (
         RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force) as directory,
         Reporter(directory.metrics) as report,
-        twin_station(terrain, wanted.seed) as station,
+        twin_station(world, wanted.seed) as station,
     ):
         tuner = OnlineFinetuner(station, wanted.policy, wanted.value, wanted.out, wanted.config, wanted.seed, git_revision())
         artifact = tuner.run(report)

@@ -23,7 +23,7 @@ from robot.episode import END_FALL, Episode
 from robot.policy_artifact import load_artifact
 from twin.render import FRAME_EVERY, write_video
 from twin.replay import PredictionErrors, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
-from twin.terrain import Terrain, find_terrain
+from twin.world import World, find_world
 
 Float64Array = NDArray[np.float64]
 FILES = ("replay.json", "replay.mp4", PICTURE, "index.html")
@@ -68,46 +68,46 @@ class ReplayArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("replay", ReplayArguments, arguments)
-    terrain = find_terrain(wanted.terrain)
+    world = find_world(wanted.terrain)
     for name in FILES:
         refuse_to_overwrite(wanted.out / name, wanted.force)
     episodes = read_log(wanted.log)
     if wanted.episode >= len(episodes):
         raise UsageError(f"{wanted.log} holds {len(episodes)} episodes; --episode counts from 0")
     episode = episodes[wanted.episode]
-    figures, poses = MODES[wanted.mode](episode, terrain, wanted)
+    figures, poses = MODES[wanted.mode](episode, world, wanted)
     result = {
-        "log": str(wanted.log), "mode": wanted.mode, "terrain": terrain.name, "steps": len(episode), "missing": list(episode.missing)
+        "log": str(wanted.log), "mode": wanted.mode, "terrain": world.name, "steps": len(episode), "missing": list(episode.missing)
     } | figures  # fmt: skip
     for name in FILES:
         (wanted.out / name).unlink(missing_ok=True)
-    note = write_video(poses[: wanted.video_steps : FRAME_EVERY], terrain, wanted.out / "replay.mp4") if wanted.video_steps else None
+    note = write_video(poses[: wanted.video_steps : FRAME_EVERY], wanted.out / "replay.mp4") if wanted.video_steps else None
     page = write_report(wanted.out, result, note)
     write_json(wanted.out / "replay.json", result)  # last: where it is, the others are
     emit({name: value for name, value in result.items() if name != "errors"} | {"report": page}, wanted.json)
     return 0
 
 
-def _kinematic(episode: Episode, terrain: Terrain, _wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
-    poses = recorded_poses(episode, standing_sink(terrain))
+def _kinematic(episode: Episode, world: World, _wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+    poses = recorded_poses(episode, standing_sink(world))
     return {"way_m": float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())}, poses
 
 
-def _torque(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
-    sink = standing_sink(terrain)
+def _torque(episode: Episode, world: World, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+    sink = standing_sink(world)
     windows = windows_of(episode, wanted.horizon, wanted.every, sink)
-    driven = drive(windows, terrain)
+    driven = drive(windows, world)
     found = errors_of(windows, driven)
     filmed = driven.qpos[one_after_the_other(windows.rows, wanted.horizon)]
     figures = {"windows": len(windows.rows), "diverged": int(driven.diverged.sum()), "errors": by_horizon(found), **_at_ends(found)}
     return figures, filmed.reshape(-1, filmed.shape[-1])
 
 
-def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
+def _policy(episode: Episode, world: World, wanted: ReplayArguments) -> tuple[dict[str, Any], Float64Array]:
     if wanted.policy is None:
         raise UsageError(POLICY_AND_MODE)
     artifact = load_artifact(wanted.policy)
-    poses, speeds, fell = follow(artifact, episode, terrain, artifact.metadata.layout)
+    poses, speeds, fell = follow(artifact, episode, world, artifact.metadata.layout)
     recorded = episode.base_lin_vel_b[: len(poses), 0][episode.velocity_valid[: len(poses)]]
     recorded = recorded[np.isfinite(recorded)]
     return {
@@ -117,7 +117,7 @@ def _policy(episode: Episode, terrain: Terrain, wanted: ReplayArguments) -> tupl
     }, poses  # fmt: skip
 
 
-MODES: dict[Mode, Callable[[Episode, Terrain, ReplayArguments], tuple[dict[str, Any], Float64Array]]] = {
+MODES: dict[Mode, Callable[[Episode, World, ReplayArguments], tuple[dict[str, Any], Float64Array]]] = {
     "kinematic": _kinematic, "torque": _torque, "policy": _policy,
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from offline_finetune.report import paint_gate_differences
 from robot.policy_artifact import load_artifact
 from twin.evaluate import straight_command
 from twin.render import record_walk, write_video
-from twin.terrain import find_terrain
+from twin.world import find_world
 
 COLUMNS = ("return", "forward_speed", "forward_speed_error", "distance")
 
@@ -80,9 +80,9 @@ def _curve(axis: Any, rows: list[dict[str, str]], names: tuple[str, ...], title:
 def _film(out: Path, report: Path, config: LoopConfig) -> list[str | None]:
     if config.measure.video_steps == 0:
         return []
-    terrain, command, notes = find_terrain(config.terrain), straight_command(config.measure.commands[0]), []
+    world, command, notes = find_world(config.terrain), straight_command(config.measure.commands[0]), []
     for stage in POLICY_STAGES:
         policy = load_artifact(out / stage / "policy.onnx")
-        frames = record_walk(policy, terrain, command, config.measure.seed, config.measure.video_steps, policy.metadata.layout)
-        notes.append(write_video(frames, terrain, report / f"{stage}.mp4"))
+        frames = record_walk(policy, world, command, config.measure.seed, config.measure.video_steps, policy.metadata.layout)
+        notes.append(write_video(frames, report / f"{stage}.mp4"))
     return notes

@@ -22,7 +22,7 @@ from robot.policy_artifact import load_artifact
 from robot.station import Collector, ForwardCommands
 from sim_pretrain.pretrain import pretrain
 from twin.evaluate import evaluate, straight_command
-from twin.terrain import find_terrain
+from twin.world import find_world
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def run_collect(context: Context) -> dict[str, Any]:
     rng = np.random.default_rng(context.seed + 1)
     commands = ForwardCommands(config.vx_low, config.vx_high)
     steps = falls = episodes = 0
-    with twin_station(find_terrain(context.config.terrain), context.seed + 1) as station:
+    with twin_station(find_world(context.config.terrain), context.seed + 1) as station:
         for number in range(config.sessions):
             station.set_upright()
             collector = Collector(station, policy, rng, f"session_{number:02d}", asdict(config))
@@ -76,7 +76,7 @@ def run_offline(context: Context) -> dict[str, Any]:
 def run_online(context: Context) -> dict[str, Any]:
     """PPO on the robot's own episodes -> online/policy.onnx."""
     offline, out, config = context.out / "offline", context.out / "online", context.config.online
-    with twin_station(find_terrain(context.config.terrain), context.seed + 2) as station:
+    with twin_station(find_world(context.config.terrain), context.seed + 2) as station:
         tuner = OnlineFinetuner(station, offline / "policy.onnx", offline / "value.pt", out, config, context.seed, git_revision())
         artifact = tuner.run(context.report)
     return {"policy": str(artifact.path), "steps": tuner.steps, "falls": tuner.falls}
@@ -84,13 +84,13 @@ def run_online(context: Context) -> dict[str, Any]:
 
 def run_measure(context: Context) -> dict[str, Any]:
     """Every stage's policy under every command on the loop's terrain, with the same starts for all."""
-    config, terrain = context.config.measure, find_terrain(context.config.terrain)
+    config, world = context.config.measure, find_world(context.config.terrain)
     results: dict[str, Any] = {}
     for stage in POLICY_STAGES:
         artifact = load_artifact(context.out / stage / "policy.onnx")
         results[stage] = {}
         for vx in config.commands:
-            trials = evaluate(artifact, terrain, straight_command(vx), config.trials, config.seed, config.steps, artifact.metadata.layout)
+            trials = evaluate(artifact, world, straight_command(vx), config.trials, config.seed, config.steps, artifact.metadata.layout)
             results[stage][f"{vx:g}"] = trials.summary(config.steps) | {"policy_sha256": artifact.sha256, "seed": config.seed}
     return results
 

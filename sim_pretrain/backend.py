@@ -8,7 +8,7 @@ from sim_pretrain.config import PretrainConfig
 from sim_pretrain.environment import WalkingEnvironment
 from sim_pretrain.training_environment import TrainingEnvironment
 from sim_pretrain.worker_environment import WorkerEnvironment
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 def make_environment(config: PretrainConfig, seed: int, out: Path) -> TrainingEnvironment:

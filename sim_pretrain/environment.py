@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from robot.observation import GO1_LAYOUT, foot_phases, trot_command
 from sim_pretrain import reward
 from sim_pretrain.commands import CommandConfig, Commander
 from sim_pretrain.nan_guard import NanGuard
-from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_variations, noise_amplitude
+from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_worlds, noise_amplitude
 from sim_pretrain.training_environment import StepResult
 from twin.actuator import ActuatorConfig
 from twin.batch import BatchState, BatchTwin
 from twin.evaluate import Walkers
-from twin.model import build_variant
-from twin.terrain import Terrain
+from twin.world import World
 
 Float64Array = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -64,20 +63,22 @@ class EnvironmentConfig:
 
 
 class WalkingEnvironment:
-    """A TrainingEnvironment of N twins on one terrain. Robots whose physics blows up are dumped to `dumps` and start anew."""
+    """A TrainingEnvironment of N twins in one world, or in several that differ.
+
+    Robots whose physics blows up are dumped to `dumps` and start anew.
+    """
 
     critic_size = CRITIC_SIZE
 
-    def __init__(self, terrain: Terrain, config: EnvironmentConfig, seed: int, dumps: Path | None = None) -> None:
+    def __init__(self, world: World, config: EnvironmentConfig, seed: int, dumps: Path | None = None) -> None:
         self.config = config
         self.rng = np.random.default_rng(seed)
         self.num_robots = count = config.num_robots
-        variations = draw_variations(config.randomisation, self.rng)
-        models = [build_variant(terrain, variation) for variation in variations]
-        self.twin = BatchTwin(terrain, count, actuator=config.actuator, variants=models)
+        worlds = draw_worlds(config.randomisation, replace(world, actuator=config.actuator), self.rng)
+        self.twin = BatchTwin(worlds[0], count, variants=worlds)
         self.walkers = Walkers(self.twin, np.tile(trot_command(), (count, 1)))
         self.commander = Commander(count, config.commands)
-        self.guard = NanGuard(dumps, terrain, variations)
+        self.guard = NanGuard(dumps, worlds)
         self.amplitude = noise_amplitude(config.noise, GO1_LAYOUT)
         self.mean_error = np.zeros((count, 3))
         # Staggered clocks: otherwise all robots would start and end their episodes in the same step.

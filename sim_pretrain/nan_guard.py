@@ -15,12 +15,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from common.errors import QuadloopError
+from common.config import merged
+from common.errors import ConfigError, QuadloopError
 from common.files import write_json
 from robot import go1
 from twin.batch import BatchTwin
-from twin.model import Variation, build_variant
-from twin.terrain import Terrain
+from twin.model import build_model
+from twin.world import FLAT, World, WorldError
 
 MAX_DUMPS = 10  # a run: what blows up once blows up a thousand times
 _MAX_BYTES = 1_000_000
@@ -33,10 +34,9 @@ class NanGuardError(QuadloopError):
 class NanGuard:
     """Writes OUT/diverged/step_S_robot_R.json for the first robots that diverge; without a directory it only counts them."""
 
-    def __init__(self, directory: Path | None, terrain: Terrain, variations: list[Variation]) -> None:
+    def __init__(self, directory: Path | None, worlds: list[World]) -> None:
         self.directory = directory
-        self.terrain = terrain
-        self.variations = variations
+        self.worlds = worlds
         self.count = 0
 
     def note(self, twin: BatchTwin, step: int) -> None:
@@ -50,7 +50,7 @@ class NanGuard:
         assert self.directory is not None  # noqa: S101 - for the type checker
         state, control = twin.transition(robot)
         content = {
-            "terrain": asdict(self.terrain), "variation": asdict(self.variations[twin.variant[robot]]), "state": state.tolist(),
+            "world": asdict(self.worlds[twin.variant[robot]]), "state": state.tolist(),
             "control": [[value if math.isfinite(value) else None for value in row] for row in control.tolist()],
             "step": step, "robot": robot, "mujoco": mujoco.__version__,
         }  # fmt: skip
@@ -91,16 +91,13 @@ def _read(path: Path) -> tuple[mujoco.MjModel, np.ndarray, np.ndarray]:
         if path.stat().st_size > _MAX_BYTES:
             raise NanGuardError(f"{path} is larger than {_MAX_BYTES} bytes; no dump is")
         content = json.loads(path.read_bytes())
-        terrain, variation = dict(content["terrain"]), dict(content["variation"])
-        terrain |= {name: tuple(terrain[name]) for name in ("solref", "solimp")}
-        variation |= {"com_shift": tuple(variation["com_shift"])}
-        model = build_variant(Terrain(**terrain), Variation(**variation))
+        model = build_model(merged(FLAT, content["world"], ""))
         state, control = np.array(content["state"], dtype=np.float64), np.array(content["control"], dtype=np.float64)
         if state.shape != (mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS),) or control.shape != (go1.DECIMATION, 12):
             raise ValueError
     except OSError as error:
         raise NanGuardError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, ConfigError, WorldError) as error:
         raise NanGuardError(f"{path} is no dump of a robot that diverged") from error
     return model, state, control
 

@@ -5,7 +5,7 @@ The paper pretrains without (A.4): the defaults are off, `configs/pretrain_rando
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from robot import go1
 from robot.observation import ObservationLayout
-from twin.model import Variation
+from twin.world import World
 
 Float32Array = NDArray[np.float32]
 
@@ -63,11 +63,11 @@ class NoiseConfig:
         require(self, NOT_NEGATIVE, "projected_gravity", "joint_pos", "joint_vel")
 
 
-def draw_variations(config: RandomisationConfig, rng: np.random.Generator) -> list[Variation]:
-    """`config.variants` robots; a single one is the standard robot."""
+def draw_worlds(config: RandomisationConfig, world: World, rng: np.random.Generator) -> list[World]:
+    """`config.variants` worlds around `world`; a single one is `world` itself."""
     if config.variants == 1:
-        return [Variation()]
-    return [_draw(config, rng) for _ in range(config.variants)]
+        return [world]
+    return [_draw(config, world, rng) for _ in range(config.variants)]
 
 
 def noise_amplitude(config: NoiseConfig, layout: ObservationLayout) -> Float32Array:
@@ -78,13 +78,15 @@ def noise_amplitude(config: NoiseConfig, layout: ObservationLayout) -> Float32Ar
     return np.asarray(amplitude * layout.scales, dtype=np.float32)
 
 
-def _draw(config: RandomisationConfig, rng: np.random.Generator) -> Variation:
+def _draw(config: RandomisationConfig, world: World, rng: np.random.Generator) -> World:
     x, y, z = rng.uniform(*config.com_shift, 3)
-    return Variation(
-        friction=rng.uniform(*config.friction),
+    friction = rng.uniform(*config.friction)
+    robot = replace(
+        world.robot,
         added_mass=rng.uniform(*config.added_mass),
         com_shift=(x, y, z),
         motor_strength=rng.uniform(*config.motor_strength),
         kp_factor=rng.uniform(*config.gains),
         kd_factor=rng.uniform(*config.gains),
     )
+    return replace(world, friction=friction, robot=robot)

@@ -20,7 +20,7 @@ from robot.policy_artifact import PolicyArtifact
 from twin.evaluate import evaluate, record_gait, straight_command
 from twin.gait import CONTACT_FORCE_N
 from twin.render import record_walk, write_video
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 COMMANDS = ((0.5,), (1.0,), (1.5,), (0.0, 0.3), (0.0, 0.0, 1.0))  # m/s, m/s, rad/s: the axes that a Go1's policy is judged on
 MEASURED = ("forward_speed", "sideways_speed", "turning_rate")  # of those axes
@@ -152,4 +152,4 @@ def _film(path: Path, policy: PolicyArtifact, config: MeasureConfig) -> str | No
     if config.video_steps == 0:
         return None
     frames = record_walk(policy, FLAT, straight_command(*FILMED), config.seed, config.video_steps, policy.metadata.layout)
-    return write_video(frames, FLAT, path)
+    return write_video(frames, path)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
-from twin.actuator import IDEAL, ActuatorConfig, DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
+from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
 from twin.model import build_model, standing_qpos
-from twin.terrain import Terrain
+from twin.world import World
 
 # Divergence is noticed and handled here; the engine would write a line for each to MUJOCO_LOG.TXT wherever the program was started.
 mujoco.set_mju_user_warning(lambda _message: None)
@@ -81,19 +81,17 @@ class BatchState:
 
 
 class BatchTwin:
-    """N robots on one terrain. `step` advances all of them by one control period.
+    """N robots in one world. `step` advances all of them by one control period.
 
-    `variants` are models of robots that differ from the standard one (twin.model.build_variant); `variant` says which of them each is.
+    `variants` are worlds that stand beside each other instead of `world` itself; `variant` says in which of them each robot is. Delays
+    and the limit on torque by speed are `world`'s for all of them.
     """
 
-    def __init__(
-        self, terrain: Terrain, num_robots: int, threads: int | None = None, actuator: ActuatorConfig = IDEAL,
-        variants: Sequence[mujoco.MjModel] = (),
-    ) -> None:  # fmt: skip
-        self.terrain = terrain
+    def __init__(self, world: World, num_robots: int, threads: int | None = None, variants: Sequence[World] = ()) -> None:
+        self.world = world
         self.num_robots = num_robots
-        self.actuator = actuator
-        self.models = list(variants) or [build_model(terrain)]
+        self.actuator = world.actuator
+        self.models = [build_model(each) for each in variants or [world]]
         self.model = self.models[0]
         workers = min(num_robots, threads or os.cpu_count() or 1)
         self._datas = [mujoco.MjData(self.model) for _ in range(max(1, workers))]
@@ -111,7 +109,7 @@ class BatchTwin:
         self._sensors = np.zeros((num_robots, go1.DECIMATION, self.model.nsensordata))
         self._felt_before = np.zeros((num_robots, self.model.nsensordata))
         self._control = np.zeros((num_robots, go1.DECIMATION, go1.NUM_JOINTS))
-        self._line = DelayLine(num_robots, physics_steps(actuator.delay_s[1]))
+        self._line = DelayLine(num_robots, physics_steps(self.actuator.delay_s[1]))
         self._target = np.tile(go1.DEFAULT_JOINT_POS, (num_robots, 1))
         self._states[:, -1, _QPOS] = standing_qpos()
 

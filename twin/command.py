@@ -15,7 +15,7 @@ from common.result import emit
 from robot.observation import COMMAND_NAMES
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
-from twin.terrain import find_terrain
+from twin.world import find_world
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def run(arguments: list[str]) -> int:
 def measure(wanted: EvaluateArguments) -> dict[str, Any]:
     """The verb's result."""
     artifact = load_artifact(wanted.policy)
-    terrain = find_terrain(wanted.terrain)
+    world = find_world(wanted.terrain)
     command = wanted.gait.of(straight_command(*wanted.command))
-    trials = evaluate(artifact, terrain, command, wanted.trials, wanted.seed, wanted.steps, artifact.metadata.layout)
+    trials = evaluate(artifact, world, command, wanted.trials, wanted.seed, wanted.steps, artifact.metadata.layout)
     return trials.summary(wanted.steps) | {
-        "policy_sha256": artifact.sha256, "seed": wanted.seed, "terrain": terrain.name,
+        "policy_sha256": artifact.sha256, "seed": wanted.seed, "terrain": world.name,
         "command": list(wanted.command), "gait": asdict(wanted.gait),
     }  # fmt: skip

@@ -10,15 +10,15 @@ import numpy as np
 from robot import go1
 from robot.driver import BaseVelocity, DriverError, JointCommand, RobotState
 from twin.batch import BatchTwin
-from twin.model import set_gains
-from twin.terrain import Terrain
+from twin.model import gains_of, set_gains
+from twin.world import World
 
 
 class TwinDriver:
     """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time unless `real_time`."""
 
-    def __init__(self, terrain: Terrain, seed: int, real_time: bool = False) -> None:
-        self.twin = BatchTwin(terrain, 1)
+    def __init__(self, world: World, seed: int, real_time: bool = False) -> None:
+        self.twin = BatchTwin(world, 1)
         self._rng = np.random.default_rng(seed)
         self._now: Callable[[], float] = time.monotonic if real_time else self._simulated_time
         self._periods = 0
@@ -53,7 +53,7 @@ class TwinDriver:
         self._check_connected()
         if not all(np.isfinite(part).all() for part in (command.joint_pos_target, command.kp, command.kd)):
             raise DriverError("the joint command holds a value that is not a number; nothing was sent")
-        set_gains(self.twin.model, command.kp, command.kd)
+        set_gains(self.twin.model, *gains_of(self.twin.world.robot, command.kp, command.kd))
         self.twin.step_unlimited(command.joint_pos_target[None])
         self._periods += 1
         return command

@@ -1,4 +1,4 @@
-"""How well a policy follows a command on a terrain: many trials at once, fixed seeds, intervals."""
+"""How well a policy follows a command on a world: many trials at once, fixed seeds, intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robot.observation import GO1_LAYOUT, ObservationHistory, ObservationLayout,
 from robot.reward import reward_terms, total_reward
 from twin.batch import INITIAL_SPREAD, BatchState, BatchTwin, InitialSpread
 from twin.gait import GaitMeter
-from twin.terrain import Terrain
+from twin.world import World
 
 Float64Array = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ class Walkers:
 
 def evaluate(
     policy: Policy,
-    terrain: Terrain,
+    world: World,
     command: Float64Array,
     trials: int,
     seed: int,
@@ -125,18 +125,18 @@ def evaluate(
     if trials < 1 or steps < 1:
         raise QuadloopError("an evaluation needs at least one trial and one step")
     rng = np.random.default_rng(seed)
-    with BatchTwin(terrain, trials) as twin:
+    with BatchTwin(world, trials) as twin:
         walkers = Walkers(twin, np.tile(command, (trials, 1)), layout)
         walkers.reset(np.ones(trials, dtype=np.bool_), rng)
         return _walk(policy, walkers, steps)
 
 
 def record_gait(
-    policy: Policy, terrain: Terrain, command: Float64Array, seed: int, steps: int, layout: ObservationLayout = GO1_LAYOUT
+    policy: Policy, world: World, command: Float64Array, seed: int, steps: int, layout: ObservationLayout = GO1_LAYOUT
 ) -> tuple[Float64Array, Float64Array]:
     """Foot forces (steps, 4), N, and the gait index (steps,) of one robot walking with the mean action, for pictures."""
     forces, gait_index = np.zeros((steps, len(go1.LEGS))), np.zeros(steps)
-    with BatchTwin(terrain, 1) as twin:
+    with BatchTwin(world, 1) as twin:
         walkers = Walkers(twin, command[None], layout)
         walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed))
         for step in range(steps):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import mujoco
 import numpy as np
 
 from robot import go1
-from twin.terrain import Terrain
+from twin.world import Variation, World
 
 FOOT_SITES = tuple(f"{leg}_foot" for leg in go1.LEGS)
 # Bodies touch the floor and nothing else: one bit for the floor, one for the robot.
 _FLOOR_TYPE, _ROBOT_AFFINITY = 1, 1
+_JOINTS = slice(6, 18)  # degrees of freedom; the first six are the trunk's
 STANDING_HEIGHT = 0.32  # m, trunk's centre above the floor at which a reset robot is dropped
 _TRUNK_COLOUR, _LEG_COLOUR, _FOOT_COLOUR = (0.22, 0.25, 0.30, 1), (0.85, 0.86, 0.88, 1), (0.90, 0.45, 0.15, 1)
 
 
-def build_model(terrain: Terrain) -> mujoco.MjModel:
-    """Compile a Go1 on `terrain`: 19 positions, 18 velocities, 12 position actuators in the policy's joint order."""
+def build_model(world: World) -> mujoco.MjModel:
+    """Compile the Go1 of `world`: 19 positions, 18 velocities, 12 position actuators in the policy's joint order."""
     spec = mujoco.MjSpec()
     spec.modelname = go1.NAME
     spec.compiler.degree = False  # joint ranges are given in radians
@@ -28,44 +27,21 @@ def build_model(terrain: Terrain) -> mujoco.MjModel:
     spec.option.ls_iterations = 8
     # Otherwise a robot whose physics blows up is put back on its feet without a word.
     spec.option.disableflags = int(spec.option.disableflags) | int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    _add_floor(spec, terrain)
+    _add_floor(spec, world)
     trunk = _add_trunk(spec)
     for leg in go1.LEGS:
         _add_leg(trunk, leg)
     for index, name in enumerate(go1.JOINT_NAMES):
         _add_motor(spec, name, index)
     _add_sensors(spec)
-    return spec.compile()
-
-
-@dataclass(frozen=True)
-class Variation:
-    """A robot that differs from the standard one. The defaults are the standard robot."""
-
-    friction: float | None = None  # sliding friction of the floor; None is the terrain's
-    added_mass: float = 0.0  # kg, on the trunk
-    com_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # m, of the trunk's centre of mass
-    motor_strength: float = 1.0  # share of every torque, its limit included
-    kp_factor: float = 1.0
-    kd_factor: float = 1.0
-
-
-def build_variant(terrain: Terrain, variation: Variation) -> mujoco.MjModel:
-    """Compile a Go1 that differs as `variation` says; the trunk's inertia grows with its mass."""
-    if variation.friction is not None:
-        terrain = replace(terrain, friction=variation.friction)
-    model = build_model(terrain)
-    trunk = model.body("trunk")
-    mass = go1.TRUNK_MASS + variation.added_mass
-    trunk.mass[:] = mass
-    trunk.inertia[:] = np.array(go1.TRUNK_INERTIA) * mass / go1.TRUNK_MASS
-    trunk.ipos[:] = np.array(go1.TRUNK_COM) + variation.com_shift
-    strength = variation.motor_strength
-    ones = np.ones(go1.NUM_JOINTS)
-    set_gains(model, go1.KP * variation.kp_factor * strength * ones, go1.KD * variation.kd_factor * strength * ones)
-    model.actuator_forcerange *= strength
-    mujoco.mj_setConst(model, mujoco.MjData(model))
+    model = spec.compile()
+    _vary(model, world.robot)
     return model
+
+
+def gains_of(robot: Variation, kp: np.ndarray, kd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What becomes of PD gains (12,) that are asked of this robot's motors."""
+    return kp * robot.kp_factor * robot.motor_strength, kd * robot.kd_factor * robot.motor_strength
 
 
 def standing_qpos() -> np.ndarray:
@@ -80,7 +56,23 @@ def set_gains(model: mujoco.MjModel, kp: np.ndarray, kd: np.ndarray) -> None:
     model.actuator_biasprm[:, 2] = -kd
 
 
-def _add_floor(spec: mujoco.MjSpec, terrain: Terrain) -> None:
+def _vary(model: mujoco.MjModel, robot: Variation) -> None:
+    """Make the standard robot differ as `robot` says; the trunk's inertia grows with its mass."""
+    trunk = model.body("trunk")
+    mass = go1.TRUNK_MASS + robot.added_mass
+    trunk.mass[:] = mass
+    trunk.inertia[:] = np.array(go1.TRUNK_INERTIA) * mass / go1.TRUNK_MASS
+    trunk.ipos[:] = np.array(go1.TRUNK_COM) + robot.com_shift
+    ones = np.ones(go1.NUM_JOINTS)
+    set_gains(model, *gains_of(robot, go1.KP * ones, go1.KD * ones))
+    model.actuator_forcerange *= robot.motor_strength
+    model.dof_armature[_JOINTS] = robot.joint_armature
+    model.dof_damping[_JOINTS] = robot.joint_damping
+    model.dof_frictionloss[_JOINTS] = robot.joint_frictionloss
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+
+
+def _add_floor(spec: mujoco.MjSpec, world: World) -> None:
     spec.add_texture(
         name="grid", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=(0.35, 0.42, 0.50), rgb2=(0.42, 0.49, 0.57), width=256, height=256,
@@ -90,7 +82,7 @@ def _add_floor(spec: mujoco.MjSpec, terrain: Terrain) -> None:
     spec.worldbody.add_light(pos=(0, 0, 4), dir=(0, 0, -1), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
     spec.worldbody.add_geom(
         name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 0.05), material="grid", contype=_FLOOR_TYPE, conaffinity=0, priority=1,
-        solref=terrain.solref, solimp=(*terrain.solimp, 0.5, 2.0), friction=(terrain.friction, 0.005, 0.0001),
+        solref=world.solref, solimp=(*world.solimp, 0.5, 2.0), friction=(world.friction, 0.005, 0.0001),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from robot import go1
 from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchTwin, InitialSpread
 from twin.evaluate import Policy, Walkers
-from twin.terrain import Terrain
+from twin.world import FLAT, World
 
 FRAME_EVERY = 2  # control steps: 25 frames a second
 WIDTH, HEIGHT = 320, 240
@@ -23,10 +23,10 @@ _TIMEOUT_S = 300
 
 
 def record_walk(
-    policy: Policy, terrain: Terrain, command: NDArray[np.float64], seed: int, steps: int = 500, layout: ObservationLayout = GO1_LAYOUT
+    policy: Policy, world: World, command: NDArray[np.float64], seed: int, steps: int = 500, layout: ObservationLayout = GO1_LAYOUT
 ) -> NDArray[np.float64]:
     """Positions (F, 19) of one robot walking with the mean action, one frame every 0.04 s; it goes on after a fall."""
-    with BatchTwin(terrain, 1) as twin:
+    with BatchTwin(world, 1) as twin:
         walkers = Walkers(twin, command[None], layout)
         walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed), InitialSpread(yaw_rad=0.0))  # the camera looks along y
         frames = []
@@ -39,12 +39,12 @@ def record_walk(
     return np.array(frames)
 
 
-def write_video(frames: NDArray[np.float64], terrain: Terrain, path: Path) -> str | None:
+def write_video(frames: NDArray[np.float64], path: Path) -> str | None:
     """Draw positions (F, 19) to an .mp4; returns None, or one line that says why there is no video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     poses = path.with_suffix(".poses.npy")
     np.save(poses, frames)
-    command = [sys.executable, "-m", "twin.render", str(poses), str(path), *map(str, (*terrain.solref, *terrain.solimp, terrain.friction))]
+    command = [sys.executable, "-m", "twin.render", str(poses), str(path)]
     environment = os.environ | ({"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")} if sys.platform == "linux" else {})
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
@@ -58,14 +58,13 @@ def write_video(frames: NDArray[np.float64], terrain: Terrain, path: Path) -> st
     return f"no video {path.name}: {reason} (off-screen pictures need libegl1 and libgl1-mesa-dri, and the 'viz' extra)"
 
 
-def _draw(poses: Path, path: Path, contact: list[float]) -> None:
+def _draw(poses: Path, path: Path) -> None:
     import imageio.v2 as imageio
     import mujoco
 
     from twin.model import build_model
 
-    terrain = Terrain("drawn", (contact[0], contact[1]), (contact[2], contact[3], contact[4]), contact[5])
-    model = build_model(terrain)
+    model = build_model(FLAT)  # floors look alike
     data = mujoco.MjData(model)
     partial = path.with_name(f".{path.name}.mp4")
     fps = round(1 / (go1.CONTROL_DT * FRAME_EVERY))
@@ -81,4 +80,4 @@ def _draw(poses: Path, path: Path, contact: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    _draw(Path(sys.argv[1]), Path(sys.argv[2]), [float(value) for value in sys.argv[3:]])
+    _draw(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -17,11 +17,9 @@ from robot import go1
 from robot.episode import Episode
 from robot.kinematics import foot_pos_b
 from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body
-from twin.actuator import IDEAL, ActuatorConfig
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
-from twin.model import Variation, build_variant
-from twin.terrain import Terrain
+from twin.world import World
 
 Float64Array = NDArray[np.float64]
 
@@ -116,14 +114,13 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
     )
 
 
-def drive(windows: Windows, terrain: Terrain, actuator: ActuatorConfig = IDEAL, variation: Variation | None = None) -> Driven:
+def drive(windows: Windows, world: World) -> Driven:
     """Send the recorded targets to a twin in every window."""
     count, horizon = windows.targets.shape[:2]
-    variants = [] if variation is None else [build_variant(terrain, variation)]
     qpos, qvel, diverged = np.zeros((count, horizon, 19)), np.zeros((count, horizon, 18)), np.zeros(count, dtype=np.bool_)
     for first in range(0, count, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, count))
-        with BatchTwin(terrain, part.stop - first, actuator=actuator, variants=variants) as twin:
+        with BatchTwin(world, part.stop - first) as twin:
             twin.place(windows.qpos[part], windows.qvel[part], windows.target_before[part])
             for step in range(horizon):
                 twin.step_unlimited(windows.targets[part, step])
@@ -148,7 +145,7 @@ def errors_of(windows: Windows, driven: Driven) -> PredictionErrors:
 
 
 def follow(
-    policy: Policy, episode: Episode, terrain: Terrain, layout: ObservationLayout = GO1_LAYOUT
+    policy: Policy, episode: Episode, world: World, layout: ObservationLayout = GO1_LAYOUT
 ) -> tuple[Float64Array, Float64Array, bool]:
     """Let a policy walk the twin under the recorded commands, with its mean action, until the recording's end or a fall.
 
@@ -156,12 +153,12 @@ def follow(
     Returns positions (T, 19), body-frame trunk velocity (T, 3) m/s, and whether it fell.
     """
     check_recorded(episode, "command", "joint_vel")
-    poses, qvel, known = _starts(episode, standing_sink(terrain))
+    poses, qvel, known = _starts(episode, standing_sink(world))
     if not known[0]:
         qvel[0, :6] = 0.0
     commands = _float64(episode.command)
     walked, speeds, fell = [], [], False
-    with BatchTwin(terrain, 1) as twin:
+    with BatchTwin(world, 1) as twin:
         walkers = Walkers(twin, commands[:1].copy(), layout)
         twin.place(poses[:1], qvel[:1], poses[:1, 7:])
         walkers.state = twin.read()
@@ -178,9 +175,9 @@ def follow(
     return np.array(walked), np.array(speeds), fell
 
 
-def standing_sink(terrain: Terrain) -> float:
+def standing_sink(world: World) -> float:
     """How deep, m, the feet of a standing robot sink into the floor: what a recorded posture is placed with."""
-    with BatchTwin(terrain, 1) as twin:
+    with BatchTwin(world, 1) as twin:
         for _ in range(SETTLING_STEPS):
             twin.step_unlimited(go1.DEFAULT_JOINT_POS[None])
         return float(-_lowest_foot(twin.qpos)[0])

@@ -11,7 +11,7 @@ from torch import Tensor
 from robot import go1
 from robot.observation import GO1_LAYOUT
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 SHORT_EPISODE_S = 1.8  # s, of the task "short": long enough to fall over
 

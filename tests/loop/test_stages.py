@@ -6,7 +6,7 @@ from loop.robots import twin_station
 from robot.driver import DriverError
 from robot.episode_log import list_episodes, read_episode
 from robot.policy_artifact import load_artifact
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 def test_a_collection_has_the_steps_and_sessions_that_were_asked_for(collect):

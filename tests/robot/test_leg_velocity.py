@@ -11,7 +11,7 @@ from robot.kinematics import foot_pos_b, foot_vel_b
 from robot.leg_velocity import STRIDE_STEPS, LegVelocity, over_a_stride, stride_velocity
 from robot.still_driver import StillDriver
 from twin.model import FOOT_SITES, build_model
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 def joint_vel_of(velocity_b, ang_vel_b, joint_pos):

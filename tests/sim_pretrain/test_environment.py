@@ -7,7 +7,7 @@ from robot.observation import GO1_LAYOUT
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig
 from twin.actuator import ActuatorConfig
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 QUIET = NoiseConfig(0.0, 0.0, 0.0)
 SHORT = EnvironmentConfig(num_robots=6, episode_s=0.2, command_s=0.1, noise=QUIET)

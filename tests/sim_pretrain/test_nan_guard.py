@@ -8,7 +8,7 @@ from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from sim_pretrain.nan_guard import MAX_DUMPS, NanGuardError, replay
 from sim_pretrain.randomisation import RandomisationConfig
 from twin.actuator import ActuatorConfig
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 STILL = np.zeros((3, 12), dtype=np.float32)
 

@@ -6,7 +6,7 @@ import pytest
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from sim_pretrain.reward import PenaltyWeights
 from sim_pretrain.sanity import AGENTS, SanityError, Watched, refuse_dead_terms, watch
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 def watched(**weights):

@@ -1,5 +1,7 @@
 """Each departure from an ideal motor by itself, against numbers worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,7 @@ from common.errors import QuadloopError
 from robot import go1
 from twin.actuator import ActuatorConfig, DelayLine, Motors, asked_torque, speed_limited_torque, target_within_speed_limit
 from twin.batch import BatchTwin, InitialSpread
-from twin.model import Variation, build_variant
-from twin.terrain import FLAT
+from twin.world import FLAT, Variation
 
 ALIKE = InitialSpread(joint_pos_rad=0.0, yaw_rad=0.0, base_vel=0.0)
 
@@ -19,7 +20,7 @@ def one(hip, thigh=0.0, calf=0.0):
 
 
 def placed(actuator, robots=1):
-    twin = BatchTwin(FLAT, robots, actuator=actuator)
+    twin = BatchTwin(replace(FLAT, actuator=actuator), robots)
     twin.reset(np.ones(robots, dtype=bool), np.random.default_rng(0), ALIKE)
     return twin
 
@@ -60,8 +61,8 @@ def test_other_motors_have_other_limits():
 
 
 def test_a_variants_own_motors_are_limited():
-    strong = build_variant(FLAT, Variation(motor_strength=1.1, kp_factor=1.1, kd_factor=0.9))
-    with BatchTwin(FLAT, 1, actuator=ActuatorConfig(torque_speed_limit=True), variants=[strong]) as twin:
+    robot = Variation(motor_strength=1.1, kp_factor=1.1, kd_factor=0.9)
+    with BatchTwin(replace(FLAT, robot=robot, actuator=ActuatorConfig(torque_speed_limit=True)), 1) as twin:
         twin.reset(np.ones(1, dtype=bool), np.random.default_rng(0), ALIKE)
         twin._states[0, -1, 26:38] = 15.05
         twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 1.0)

@@ -1,18 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robot import go1
 from twin.actuator import ActuatorConfig
 from twin.batch import BatchTwin, InitialSpread
-from twin.model import Variation, build_variant
-from twin.terrain import FLAT, MATTRESS
+from twin.world import FLAT, MATTRESS, Variation
 
 ALIKE = InitialSpread(joint_pos_rad=0.0, yaw_rad=0.0, base_vel=0.0)
 FIELDS = ("joint_pos", "joint_vel", "joint_torque", "base_pos_w", "quaternion_wxyz", "base_lin_vel_w", "base_ang_vel_b", "foot_force")
 
 
-def placed(count, spread=ALIKE, seed=0, threads=None, terrain=FLAT):
-    twin = BatchTwin(terrain, count, threads)
+def placed(count, spread=ALIKE, seed=0, threads=None, world=FLAT):
+    twin = BatchTwin(world, count, threads)
     twin.reset(np.ones(count, dtype=bool), np.random.default_rng(seed), spread)
     return twin
 
@@ -89,9 +90,9 @@ def test_a_target_that_is_not_a_number_holds_the_last_one():
     assert np.isfinite(state.joint_pos).all()
 
 
-@pytest.mark.parametrize("terrain", [FLAT, MATTRESS])
-def test_a_robot_that_holds_its_posture_stands_still_on_its_feet(terrain):
-    with placed(1, terrain=terrain) as twin:
+@pytest.mark.parametrize("world", [FLAT, MATTRESS])
+def test_a_robot_that_holds_its_posture_stands_still_on_its_feet(world):
+    with placed(1, world=world) as twin:
         for _ in range(150):
             state, _ = twin.step(go1.DEFAULT_JOINT_POS[None])
     assert state.foot_force.sum() == pytest.approx(12.744 * 9.81, rel=0.05)
@@ -102,11 +103,11 @@ def test_a_robot_that_holds_its_posture_stands_still_on_its_feet(terrain):
 
 def test_the_mattress_gives_way():
     heights = {}
-    for terrain in (FLAT, MATTRESS):
-        with placed(1, terrain=terrain) as twin:
+    for world in (FLAT, MATTRESS):
+        with placed(1, world=world) as twin:
             for _ in range(150):
                 state, _ = twin.step(go1.DEFAULT_JOINT_POS[None])
-        heights[terrain.name] = state.foot_pos_w[0, :, 2].mean()
+        heights[world.name] = state.foot_pos_w[0, :, 2].mean()
     assert heights["flat"] == pytest.approx(0.023, abs=0.006)  # a sphere of 23 mm on a hard floor
     assert heights["mattress"] < heights["flat"] - 0.01
 
@@ -132,12 +133,9 @@ def test_a_robot_whose_physics_blows_up_is_noticed_and_held(tmp_path, monkeypatc
 
 
 def test_a_state_that_was_kept_goes_on_the_same():
-    actuator = ActuatorConfig(delay_s=(0.0, 0.04))
-    variants = [build_variant(FLAT, Variation(added_mass=mass)) for mass in (0.0, 3.0)]
-    with (
-        BatchTwin(FLAT, 4, actuator=actuator, variants=variants) as twin,
-        BatchTwin(FLAT, 4, actuator=actuator, variants=variants) as other,
-    ):
+    late = replace(FLAT, actuator=ActuatorConfig(delay_s=(0.0, 0.04)))
+    worlds = [replace(late, robot=Variation(added_mass=mass)) for mass in (0.0, 3.0)]
+    with BatchTwin(late, 4, variants=worlds) as twin, BatchTwin(late, 4, variants=worlds) as other:
         twin.reset(np.ones(4, dtype=bool), np.random.default_rng(0))
         for step in range(10):
             twin.step(wobble(step, range(4)))

@@ -48,7 +48,7 @@ def test_the_gait_reaches_the_policy(write_policy, capsys, monkeypatch):
     walked = []
     monkeypatch.setattr(
         "twin.command.evaluate",
-        lambda policy, terrain, command, *rest: walked.append(command) or evaluate_trials(policy, terrain, command, *rest),
+        lambda policy, world, command, *rest: walked.append(command) or evaluate_trials(policy, world, command, *rest),
     )
     seen("--gait.gait-frequency", "2.5")
     assert walked[0][4] == 2.5
@@ -57,9 +57,9 @@ def test_the_gait_reaches_the_policy(write_policy, capsys, monkeypatch):
 
 
 def test_a_terrain_of_ones_own(write_policy, tmp_path, capsys):
-    terrain = tmp_path / "lawn.yaml"
-    terrain.write_text("solref: [0.05, 1.0]\n")
-    assert evaluate(write_policy().path, "--terrain", str(terrain), "--json") == 0
+    world = tmp_path / "lawn.yaml"
+    world.write_text("solref: [0.05, 1.0]\n")
+    assert evaluate(write_policy().path, "--terrain", str(world), "--json") == 0
     assert json.loads(capsys.readouterr().out)["terrain"] == "lawn"
 
 

@@ -4,7 +4,7 @@ import pytest
 from robot import go1
 from robot.driver import DriverError, JointCommand
 from twin.driver import TwinDriver, TwinVelocity
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 def command(kp=20.0, kd=0.5, target=go1.DEFAULT_JOINT_POS):

@@ -6,7 +6,7 @@ from robot import go1
 from robot.observation import GO1_LAYOUT
 from twin.batch import BatchTwin
 from twin.evaluate import Walkers, evaluate, straight_command
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 STILL = straight_command(0.0)
 TOPPLE = np.array([20.0, 0.0, 0.0] * 4)  # every hip to the left, beyond what a Go1 can stand on

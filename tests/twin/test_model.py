@@ -1,12 +1,14 @@
 """The compiled model against the robot's numbers and against geometry worked out by hand."""
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
 
 from robot import go1
-from twin.model import FOOT_SITES, Variation, build_model, build_variant, set_gains, standing_qpos
-from twin.terrain import FLAT, MATTRESS
+from twin.model import FOOT_SITES, build_model, set_gains, standing_qpos
+from twin.world import FLAT, MATTRESS, Variation
 
 LINKS = [f"{leg}_{part}" for leg in ("FL", "FR", "RL", "RR") for part in ("hip", "thigh", "calf")]
 
@@ -105,13 +107,14 @@ def test_links_touch_the_floor_and_never_each_other(model):
 
 
 def test_the_default_variation_is_the_standard_robot(model):
-    variant = build_variant(FLAT, Variation())
+    variant = build_model(replace(FLAT, robot=Variation()))
     for name in ("body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "geom_friction"):
         assert getattr(variant, name) == pytest.approx(getattr(model, name)), name
 
 
 def test_a_variation_changes_what_it_names():
-    variant = build_variant(FLAT, Variation(0.5, 5.204, (0.01, 0.0, -0.02), motor_strength=0.8, kp_factor=1.5, kd_factor=2.0))
+    robot = Variation(5.204, (0.01, 0.0, -0.02), 0.8, 1.5, 2.0, joint_armature=0.02, joint_damping=0.3, joint_frictionloss=0.4)
+    variant = build_model(replace(FLAT, robot=robot, friction=0.5))
     trunk = variant.body("trunk")
     assert trunk.mass[0] == pytest.approx(2 * 5.204)
     assert trunk.inertia == pytest.approx((2 * 0.0168, 2 * 0.0630, 2 * 0.0717))
@@ -120,4 +123,7 @@ def test_a_variation_changes_what_it_names():
     assert variant.actuator_gainprm[0, 0] == pytest.approx(20 * 1.5 * 0.8)
     assert variant.actuator_biasprm[0, :3] == pytest.approx((0.0, -24.0, -0.5 * 2.0 * 0.8))
     assert variant.actuator_forcerange[0] == pytest.approx((-18.96, 18.96))
+    assert variant.dof_armature[6:].tolist() == [0.02] * 12
+    assert variant.dof_damping[6:].tolist() == [0.3] * 12
+    assert variant.dof_frictionloss.tolist() == [0.0] * 6 + [0.4] * 12
     assert variant.body("trunk").subtreemass[0] == pytest.approx(12.744 + 5.204)  # the engine's derived numbers follow

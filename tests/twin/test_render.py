@@ -8,7 +8,7 @@ from robot.observation import GO1_LAYOUT
 from twin.evaluate import straight_command
 from twin.model import standing_qpos
 from twin.render import record_walk, write_video
-from twin.terrain import FLAT
+from twin.world import FLAT
 
 
 class Still:
@@ -37,7 +37,7 @@ def test_a_policy_is_shown_histories_of_its_own_layout():
 
 def test_without_a_gl_library_there_is_a_note_and_no_picture(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "none-such")
-    note = write_video(np.tile(standing_qpos(), (2, 1)), FLAT, tmp_path / "walk.mp4")
+    note = write_video(np.tile(standing_qpos(), (2, 1)), tmp_path / "walk.mp4")
     assert note is not None
     assert note.startswith("no video walk.mp4: ")
     assert "\n" not in note
@@ -45,7 +45,7 @@ def test_without_a_gl_library_there_is_a_note_and_no_picture(tmp_path, monkeypat
 
 
 def test_a_video_is_whole_and_leaves_nothing_beside_it(tmp_path):
-    note = write_video(np.tile(standing_qpos(), (3, 1)), FLAT, tmp_path / "walk.mp4")
+    note = write_video(np.tile(standing_qpos(), (3, 1)), tmp_path / "walk.mp4")
     if note is not None:
         pytest.skip(note)
     assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]

@@ -15,9 +15,8 @@ from robot.pace import AsFastAsPossible
 from robot.station import Collector, ForwardCommands, Station
 from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
-from twin.model import Variation
 from twin.replay import ReplayError, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
-from twin.terrain import FLAT, MATTRESS
+from twin.world import FLAT, MATTRESS, Variation
 
 STEPS = 60
 
@@ -48,13 +47,13 @@ def test_a_twin_predicts_what_a_twin_did(walk):
 
 def test_a_weaker_twin_predicts_worse(walk):
     windows = windows_of(walk, horizon=5, every=1)
-    right, wrong = (errors_of(windows, drive(windows, FLAT, variation=Variation(motor_strength=share))) for share in (1.0, 0.6))
+    right, wrong = (errors_of(windows, drive(windows, replace(FLAT, robot=Variation(motor_strength=share)))) for share in (1.0, 0.6))
     assert rms(wrong.joint_pos) > 2 * rms(right.joint_pos)
 
 
 def test_a_twin_whose_motors_are_late_predicts_worse(walk):
     windows = windows_of(walk, horizon=5, every=1)
-    right, late = (errors_of(windows, drive(windows, FLAT, ActuatorConfig(delay_s=(delay, delay)))) for delay in (0.0, 0.02))
+    right, late = (errors_of(windows, drive(windows, replace(FLAT, actuator=ActuatorConfig((delay, delay))))) for delay in (0.0, 0.02))
     assert rms(late.joint_pos) > 2 * rms(right.joint_pos)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import QuadloopError
-from twin.terrain import FLAT, MATTRESS, TerrainError, find_terrain
+from twin.world import FLAT, MATTRESS, WorldError, find_world
 
 
 def write(tmp_path, text, name="gravel.yaml"):
@@ -11,27 +11,27 @@ def write(tmp_path, text, name="gravel.yaml"):
 
 
 def test_terrains_by_name():
-    assert find_terrain("flat") is FLAT
-    assert find_terrain("mattress") is MATTRESS
+    assert find_world("flat") is FLAT
+    assert find_world("mattress") is MATTRESS
     assert MATTRESS.solref[0] > FLAT.solref[0]  # a softer contact
 
 
 def test_a_file_holds_what_differs_from_a_flat_floor(tmp_path):
-    terrain = find_terrain(write(tmp_path, "solref: [0.05, 0.8]\nfriction: 0.6\n"))
-    assert terrain.name == "gravel"
-    assert terrain.solref == (0.05, 0.8)
-    assert terrain.friction == 0.6
-    assert terrain.solimp == FLAT.solimp
+    world = find_world(write(tmp_path, "solref: [0.05, 0.8]\nfriction: 0.6\n"))
+    assert world.name == "gravel"
+    assert world.solref == (0.05, 0.8)
+    assert world.friction == 0.6
+    assert world.solimp == FLAT.solimp
 
 
 def test_a_file_may_name_its_terrain(tmp_path):
-    assert find_terrain(write(tmp_path, "name: lawn\n")).name == "lawn"
+    assert find_world(write(tmp_path, "name: lawn\n")).name == "lawn"
 
 
 @pytest.mark.parametrize("name", ["swamp", "swamp.yaml", "", "."])
 def test_unknown_terrain(name):
-    with pytest.raises(TerrainError, match=r"choose one of flat, mattress or a YAML file"):
-        find_terrain(name)
+    with pytest.raises(WorldError, match=r"choose one of flat, mattress or a YAML file"):
+        find_world(name)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_unknown_terrain(name):
 )
 def test_a_bad_file_is_refused_on_one_line(tmp_path, text, complaint):
     with pytest.raises(QuadloopError, match=complaint) as refusal:
-        find_terrain(write(tmp_path, text))
+        find_world(write(tmp_path, text))
     assert "\n" not in str(refusal.value)
     assert "gravel" in str(refusal.value)
