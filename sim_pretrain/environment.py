@@ -74,8 +74,9 @@ class WalkingEnvironment:
         self.config = config
         self.rng = np.random.default_rng(seed)
         self.num_robots = count = config.num_robots
-        worlds = draw_worlds(config.randomisation, replace(world, actuator=config.actuator), self.rng)
-        self.twin = BatchTwin(worlds[0], count, variants=worlds)
+        world = replace(world, actuator=config.actuator, pushes=config.randomisation.pushes)
+        worlds = draw_worlds(config.randomisation, world, self.rng)
+        self.twin = BatchTwin(world, count, variants=worlds, rng=self.rng)
         self.walkers = Walkers(self.twin, np.tile(trot_command(), (count, 1)))
         self.commander = Commander(count, config.commands)
         self.guard = NanGuard(dumps, worlds)
@@ -150,10 +151,9 @@ class WalkingEnvironment:
         return tracking, penalties
 
     def _go_on(self, terminated: BoolArray, truncated: BoolArray) -> None:
-        """Reset the robots whose episode has ended, command and push whoever's turn it is, and observe."""
+        """Reset the robots whose episode has ended, command whoever's turn it is, and observe."""
         ended = terminated | truncated
         self._command((self.steps % round(self.config.command_s / go1.CONTROL_DT) == 0) | ended, terminated)
-        self._push()
         if ended.any():
             self.steps[ended] = 0
             self.walkers.reset(ended, self.rng)
@@ -163,13 +163,6 @@ class WalkingEnvironment:
         if where.any():
             self.walkers.commands[where] = self.commander.draw(where, fell, self.rng)
             self.mean_error[where] = 0.0
-
-    def _push(self) -> None:
-        every_s, speed = self.config.randomisation.push_every_s, self.config.randomisation.push_speed
-        if every_s is not None:
-            pushed = self.rng.random(self.num_robots) < go1.CONTROL_DT / every_s
-            self.twin.push(pushed, self.rng.uniform(-speed, speed, (int(pushed.sum()), 2)))
-            self.walkers.state = self.twin.read()
 
     def _observe(self) -> None:
         frame = self.walkers.frame()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from robot import go1
 from robot.observation import ObservationLayout
-from twin.world import World
+from twin.world import NO_PUSHES, Pushes, World
 
 Float32Array = NDArray[np.float32]
 
@@ -34,15 +34,12 @@ class RandomisationConfig:
     """share of every torque"""
     gains: tuple[float, float] = (0.9, 1.1)
     """factor on kp and on kd, drawn apart"""
-    push_every_s: float | None = None
-    """mean time between two pushes of a robot, s; null never pushes"""
-    push_speed: float = 0.5
-    """most that a push changes each horizontal component of the trunk's velocity, m/s"""
+    pushes: Pushes = NO_PUSHES
+    """what pushes every robot"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "variants")
-        require(self, POSITIVE, "friction", "motor_strength", "gains", "push_every_s")
-        require(self, NOT_NEGATIVE, "push_speed")
+        require(self, POSITIVE, "friction", "motor_strength", "gains")
         require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
         for name in ("friction", "added_mass", "com_shift", "motor_strength", "gains"):
             require_rising(self, name)

@@ -83,14 +83,18 @@ class BatchState:
 class BatchTwin:
     """N robots in one world. `step` advances all of them by one control period.
 
-    `variants` are worlds that stand beside each other instead of `world` itself; `variant` says in which of them each robot is. Delays
-    and the limit on torque by speed are `world`'s for all of them.
+    `variants` are worlds that stand beside each other instead of `world` itself; `variant` says in which of them each robot is. Delays,
+    the limit on torque by speed and pushes are `world`'s for all of them. `rng` draws the pushes.
     """
 
-    def __init__(self, world: World, num_robots: int, threads: int | None = None, variants: Sequence[World] = ()) -> None:
+    def __init__(
+        self, world: World, num_robots: int, threads: int | None = None, variants: Sequence[World] = (),
+        rng: np.random.Generator | None = None,
+    ) -> None:  # fmt: skip
         self.world = world
         self.num_robots = num_robots
         self.actuator = world.actuator
+        self._rng = rng or np.random.default_rng(0)
         self.models = [build_model(each) for each in variants or [world]]
         self.model = self.models[0]
         workers = min(num_robots, threads or os.cpu_count() or 1)
@@ -159,6 +163,7 @@ class BatchTwin:
     def step_unlimited(self, joint_pos_target: Float64Array) -> None:
         """Advance one control period with targets (N, 12) as they are: for a caller that has applied the limits itself."""
         self._target[:] = joint_pos_target
+        self._push()
         self._before[:], self._felt_before[:] = self._states[:, -1], self._sensors[:, -1]
         self._control[:] = self._line.push(joint_pos_target)
         if self.actuator.torque_speed_limit:
@@ -166,10 +171,6 @@ class BatchTwin:
         else:
             self._advance(self._before, self._control, self._states, self._sensors)
         self._hold_diverged()
-
-    def push(self, where: NDArray[np.bool_], change: Float64Array) -> None:
-        """Add change (n, 2), m/s, to the horizontal speed of the masked robots' trunks, in the world frame."""
-        self._states[where, -1, _QVEL.start : _QVEL.start + 2] += change
 
     def transition(self, robot: int) -> tuple[Float64Array, Float64Array]:
         """What the engine was given for one robot's last control period: its full state (S,) and the targets (4, 12)."""
@@ -201,6 +202,14 @@ class BatchTwin:
             getattr(self, f"_{name}")[:] = state[name]
         self._line.sent[:], self._line.steps[:] = state["sent"], state["delay"]
         self.variant[:], self.diverged[:] = state["variant"], state["diverged"]
+
+    def _push(self) -> None:
+        """Change the horizontal speed of the trunks whose turn it is."""
+        every_s, speed = self.world.pushes.every_s, self.world.pushes.speed
+        if speed:
+            pushed = self._rng.random(self.num_robots) < go1.CONTROL_DT / every_s
+            change = self._rng.uniform(-speed, speed, (int(pushed.sum()), 2))
+            self._states[pushed, -1, _QVEL.start : _QVEL.start + 2] += change
 
     def _hold_diverged(self) -> None:
         newest = self._states[:, -1]

@@ -18,8 +18,8 @@ class TwinDriver:
     """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time unless `real_time`."""
 
     def __init__(self, world: World, seed: int, real_time: bool = False) -> None:
-        self.twin = BatchTwin(world, 1)
         self._rng = np.random.default_rng(seed)
+        self.twin = BatchTwin(world, 1, rng=self._rng)
         self._now: Callable[[], float] = time.monotonic if real_time else self._simulated_time
         self._periods = 0
         self._connected = False

@@ -125,7 +125,7 @@ def evaluate(
     if trials < 1 or steps < 1:
         raise QuadloopError("an evaluation needs at least one trial and one step")
     rng = np.random.default_rng(seed)
-    with BatchTwin(world, trials) as twin:
+    with BatchTwin(world, trials, rng=rng) as twin:
         walkers = Walkers(twin, np.tile(command, (trials, 1)), layout)
         walkers.reset(np.ones(trials, dtype=np.bool_), rng)
         return _walk(policy, walkers, steps)

@@ -6,7 +6,7 @@ state of a row, sends it the recorded targets, and compares what it does with wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from robot.kinematics import foot_pos_b
 from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
-from twin.world import World
+from twin.world import NO_PUSHES, World
 
 Float64Array = NDArray[np.float64]
 
@@ -115,12 +115,13 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
 
 
 def drive(windows: Windows, world: World) -> Driven:
-    """Send the recorded targets to a twin in every window."""
+    """Send the recorded targets to a twin in every window; nothing pushes it."""
+    still = replace(world, pushes=NO_PUSHES)
     count, horizon = windows.targets.shape[:2]
     qpos, qvel, diverged = np.zeros((count, horizon, 19)), np.zeros((count, horizon, 18)), np.zeros(count, dtype=np.bool_)
     for first in range(0, count, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, count))
-        with BatchTwin(world, part.stop - first) as twin:
+        with BatchTwin(still, part.stop - first) as twin:
             twin.place(windows.qpos[part], windows.qvel[part], windows.target_before[part])
             for step in range(horizon):
                 twin.step_unlimited(windows.targets[part, step])

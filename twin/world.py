@@ -47,8 +47,25 @@ STANDARD = Variation()
 
 
 @dataclass(frozen=True)
+class Pushes:
+    """Sudden changes of the trunk's speed, at random: what an uneven floor, or a hand, does to a robot."""
+
+    every_s: float = 1.0
+    """mean time between two of them, s"""
+    speed: float = 0.0
+    """most that one changes each horizontal component of the trunk's velocity, m/s; 0 never pushes"""
+
+    def __post_init__(self) -> None:
+        require(self, POSITIVE, "every_s")
+        require(self, NOT_NEGATIVE, "speed")
+
+
+NO_PUSHES = Pushes()
+
+
+@dataclass(frozen=True)
 class World:
-    """A plane whose contact can be hard or as compliant as a mattress, and the robot on it.
+    """A plane whose contact can be hard or as compliant as a mattress, the robot on it, and what disturbs it.
 
     Contact is in MuJoCo's terms. It overrides the feet's own, so that a floor means the same for every body.
     """
@@ -59,6 +76,7 @@ class World:
     friction: float = go1.FOOT_FRICTION  # sliding, Coulomb
     robot: Variation = STANDARD
     actuator: ActuatorConfig = IDEAL
+    pushes: Pushes = NO_PUSHES
 
     def __post_init__(self) -> None:
         time_constant, damping_ratio = self.solref

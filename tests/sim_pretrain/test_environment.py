@@ -7,7 +7,7 @@ from robot.observation import GO1_LAYOUT
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig
 from twin.actuator import ActuatorConfig
-from twin.world import FLAT
+from twin.world import FLAT, Pushes
 
 QUIET = NoiseConfig(0.0, 0.0, 0.0)
 SHORT = EnvironmentConfig(num_robots=6, episode_s=0.2, command_s=0.1, noise=QUIET)
@@ -86,7 +86,7 @@ def test_the_critic_is_told_where_a_cut_off_episode_ended(make):
 
 def test_the_critic_knows_what_a_robot_cannot_measure(make):
     environment = make(LONG)
-    environment.twin.push(np.ones(6, dtype=bool), np.tile([0.3, 0.0], (6, 1)))
+    environment.twin._states[:, -1, 20] += 0.3
     environment.walkers.state = environment.twin.read()
     seen = environment._for_critic()
     state = environment.walkers.state
@@ -127,7 +127,7 @@ def test_robots_that_differ_walk_differently(make):
 
 
 def test_pushes_come_about_as_often_as_they_should(make):
-    config = replace(LONG, num_robots=500, randomisation=RandomisationConfig(push_every_s=1.0, push_speed=0.5))
+    config = replace(LONG, num_robots=500, randomisation=RandomisationConfig(pushes=Pushes(every_s=1.0, speed=0.5)))
     pushed, quiet = make(config), make(replace(LONG, num_robots=500))
     for environment in (pushed, quiet):
         environment.step(np.zeros((500, 12), dtype=np.float32))
@@ -138,7 +138,7 @@ def test_pushes_come_about_as_often_as_they_should(make):
 def test_a_state_that_was_kept_goes_on_the_same(make):
     config = EnvironmentConfig(
         num_robots=16, episode_s=0.3, command_s=0.1, actuator=ActuatorConfig(delay_s=(0.0, 0.03)),
-        randomisation=RandomisationConfig(variants=3, push_every_s=0.1),
+        randomisation=RandomisationConfig(variants=3, pushes=Pushes(every_s=0.1, speed=0.5)),
     )  # fmt: skip
     environment, other = make(config, seed=1), make(config, seed=1)
     rng = np.random.default_rng(0)

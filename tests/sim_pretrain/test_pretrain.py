@@ -23,6 +23,7 @@ from sim_pretrain.pretrain import Pretrainer, PretrainError, export, pretrain
 from sim_pretrain.randomisation import RandomisationConfig
 from sim_pretrain.report import MeasureConfig
 from sim_pretrain.worker_environment import WorkerConfig
+from twin.world import Pushes
 
 # 16 robots x 8 steps are 128 control steps an update.
 TINY = PretrainConfig(
@@ -131,7 +132,7 @@ def test_a_finished_run_gives_the_same_policy_again(tmp_path):
 EVERYTHING = replace(
     TINY, steps=128 * 12, checkpoint_every=2,
     environment=EnvironmentConfig(
-        num_robots=16, episode_s=0.5, command_s=0.1, randomisation=RandomisationConfig(variants=3, push_every_s=0.2)
+        num_robots=16, episode_s=0.5, command_s=0.1, randomisation=RandomisationConfig(variants=3, pushes=Pushes(every_s=0.2, speed=0.5))
     ),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 from robot import go1
 from twin.actuator import ActuatorConfig
 from twin.batch import BatchTwin, InitialSpread
-from twin.world import FLAT, MATTRESS, Variation
+from twin.world import FLAT, MATTRESS, Pushes, Variation
 
 ALIKE = InitialSpread(joint_pos_rad=0.0, yaw_rad=0.0, base_vel=0.0)
 FIELDS = ("joint_pos", "joint_vel", "joint_torque", "base_pos_w", "quaternion_wxyz", "base_lin_vel_w", "base_ang_vel_b", "foot_force")
@@ -147,7 +147,13 @@ def test_a_state_that_was_kept_goes_on_the_same():
         assert set(twin.variant.tolist()) == {0, 1}
 
 
-def test_a_push_changes_the_trunks_speed():
-    with placed(2) as twin:
-        twin.push(np.array([False, True]), np.array([[0.5, -0.25]]))
-        assert twin.read().base_lin_vel_w.tolist() == [[0, 0, 0], [0.5, -0.25, 0]]
+def test_pushes_come_as_often_and_as_hard_as_the_world_says():
+    world = replace(FLAT, pushes=Pushes(every_s=0.1, speed=0.5))
+    with BatchTwin(world, 2000, rng=np.random.default_rng(1)) as twin, placed(2000) as quiet:
+        twin.place(quiet.qpos, quiet.qvel, np.tile(go1.DEFAULT_JOINT_POS, (2000, 1)))
+        twin._push()
+        change = twin.qvel[:, :2] - quiet.qvel[:, :2]
+    pushed = change.any(axis=1)
+    assert 0.15 < pushed.mean() < 0.25  # a fifth of them in 0.02 s
+    assert 0.45 < np.abs(change).max() <= 0.5
+    assert np.abs(change[pushed].mean(axis=0)).max() < 0.05
