@@ -38,6 +38,7 @@ VERBS = {
     "export": Verb("write logs as D4RL's HDF5 or as a Minari dataset", "offline_finetune.export_command:run"),
     "inspect": Verb("say what is in a policy, a log, or a directory of logs", "offline_finetune.inspect_command:run"),
     "replay": Verb("show a recorded walk on the twin, or drive the twin with it", "loop.replay_command:run"),
+    "calibrate": Verb("fit the twin's motors and floor to a robot's logs", "loop.calibrate_command:run"),
     "doctor": Verb("say what is installed and what is missing for each stage", "common.doctor:run"),
 }
 

@@ -28,6 +28,17 @@ def cluster_ci95(values: NDArray[np.floating[Any]], groups: NDArray[np.integer[A
     return [float(low), float(high)]
 
 
+def cluster_ratio_ci95(
+    numerators: NDArray[np.floating[Any]], denominators: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]], seed: int = 0
+) -> list[float]:
+    """95 % interval [lo, hi] of sum(numerators (N,)) / sum(denominators (N,)) when whole groups (N,) are resampled."""
+    names, rows = np.unique(groups, return_inverse=True)
+    above, below = (np.bincount(rows, weights=np.asarray(values, dtype=np.float64)) for values in (numerators, denominators))
+    picks = np.random.default_rng(seed).integers(0, len(names), (_RESAMPLES, len(names)))
+    low, high = np.percentile(above[picks].sum(axis=1) / below[picks].sum(axis=1), [2.5, 97.5])
+    return [float(low), float(high)]
+
+
 def t_quantile_975(degrees_of_freedom: int) -> float:
     """The 97.5 % quantile of Student's t, within 1 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5)."""
     z, n = 1.959964, float(degrees_of_freedom)

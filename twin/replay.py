@@ -6,7 +6,8 @@ state of a row, sends it the recorded targets, and compares what it does with wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,16 @@ def windows_of(episode: Episode, horizon: int, every: int, sink: float = 0.0) ->
         gravity_b=_float64(projected_gravity(poses[:, 3:7])[after]),
         base_lin_vel_b=np.where(episode.velocity_valid[after, None], _float64(episode.base_lin_vel_b[after]), np.nan),
     )
+
+
+def joined(parts: Sequence[Windows]) -> Windows:
+    """Windows of one horizon from several episodes, one after the other."""
+    return Windows(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Windows)})
+
+
+def chosen(windows: Windows, where: NDArray[Any]) -> Windows:
+    """The windows that a mask (W,) or indices select."""
+    return Windows(**{field.name: getattr(windows, field.name)[where] for field in fields(Windows)})
 
 
 def drive(windows: Windows, world: World) -> Driven:

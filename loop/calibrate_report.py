@@ -1,0 +1,98 @@
+"""The page of a calibration: what was fitted, how the twin walks beside the robot, and how well it predicts joints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.page import draw, heading, paragraph, picture, table, write_page
+
+PICTURE = "calibration.png"
+SIDES = ("recorded", "uncalibrated", "calibrated")
+UNITS = {
+    "joint_damping": "N m s / rad", "joint_frictionloss": "N m", "joint_armature": "kg m^2", "time_constant_s": "s", "push_speed": "m/s",
+}  # fmt: skip
+
+
+def write_report(out: Path, result: Mapping[str, Any]) -> Path:
+    """Write `out`/index.html and its picture."""
+    parts = [heading("Fitted"), table(_values(result)), paragraph(_delay(result["motors"]))]
+    if "walks" in result:
+        note = draw(out / PICTURE, 1, 2, lambda axes: _paint(axes[0], result["walks"]["held_out"]))
+        parts += [
+            heading("Recorded commands, walked again"),
+            paragraph("The policies that drove, with their noise, under the recorded commands; sessions that nothing was fitted to."),
+            picture(PICTURE, "speed and falls of robot and twin") if note is None else paragraph(note, "note"),
+        ]
+        parts += [
+            part for name in ("held_out", "fitted") for part in (paragraph(name.replace("_", " ")), table(_walks(result["walks"][name])))
+        ]
+        parts += [heading("Constant commands"), table(_tracking(result["tracking"]))]
+    parts += [heading("Joints predicted, sessions that nothing was fitted to"), table(_prediction(result["prediction"]))]
+    return write_page(out / "index.html", "Calibration of the twin", parts)
+
+
+def _values(result: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["", "value", "95 %", "unit"]]
+    for part in ("motors", "floor"):
+        for name, value in result.get(part, {}).get("values", {}).items():
+            low, high = result[part]["ci95"][name]
+            rows.append([name, f"{value:.3g}", f"{low:.3g} .. {high:.3g}", UNITS.get(name, "")])
+    return rows
+
+
+def _delay(motors: Mapping[str, Any]) -> str:
+    shares = ", ".join(f"{1e3 * delay:g} ms {share:.0%}" for delay, share in motors["delay_share"].items())
+    return f"Motors follow a target {1e3 * motors['delay_s']:g} ms after it was sent; best when sessions are drawn again: {shares}."
+
+
+def _walks(sides: Mapping[str, Any]) -> list[list[str]]:
+    bins = list(sides["recorded"]["speed_by_command"])
+    rows = [["", "walks", *(f"{each} m/s" for each in bins), "falls / 100k", "fell", "s to a fall", "roll", "pitch"]]
+    for side in SIDES:
+        found = sides[side]
+        speeds = [_number(found["speed_by_command"][each]) for each in bins]
+        falls = [f"{found['falls_per_100k_steps']:.0f}", f"{found['fell_share']:.0%}", _number(found["seconds_to_fall_median"])]
+        rows.append([side, str(found["walks"]), *speeds, *falls, f"{found['roll_deg']:.1f}°", f"{found['pitch_deg']:.1f}°"])
+    return rows
+
+
+def _tracking(found: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["policy", "twin", "command, m/s", "speed, m/s", "falls"]]
+    for policy, kinds in found.items():
+        for kind, commands in kinds.items():
+            rows += [
+                [Path(policy).stem, kind, vx, f"{each['speed']:.2f}", f"{each['falls']}/{each['trials']}"] for vx, each in commands.items()
+            ]
+    return rows
+
+
+def _prediction(found: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["", "uncalibrated", "calibrated", "ratio", "95 %"]]
+    for name, each in found.items():
+        if isinstance(each, Mapping):
+            low, high = each["ratio_ci95"]
+            rows.append(
+                [name, f"{each['uncalibrated']:.3g}", f"{each['calibrated']:.3g}", f"{each['ratio']:.2f}", f"{low:.2f} .. {high:.2f}"]
+            )
+    return rows
+
+
+def _paint(axes: Any, sides: Mapping[str, Any]) -> None:
+    bins = list(sides["recorded"]["speed_by_command"])
+    for index, side in enumerate(SIDES):
+        speeds = [np.nan if value is None else value for value in sides[side]["speed_by_command"].values()]
+        axes[0].bar(np.arange(len(bins)) + 0.27 * (index - 1), speeds, 0.27, label=side)
+        axes[1].bar(side, sides[side]["falls_per_100k_steps"], 0.6)
+    axes[0].set_xticks(range(len(bins)), bins)
+    axes[0].set_xlabel("commanded, m/s")
+    axes[0].set_title("achieved forward speed, m/s")
+    axes[0].legend()
+    axes[1].set_title("falls in 100,000 steps")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

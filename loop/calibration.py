@@ -1,0 +1,210 @@
+"""A twin fitted to a robot's logs, and what it is worth on sessions that it was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.checks import POSITIVE, at_least, require
+from common.errors import QuadloopError
+from common.progress import Progress
+from common.statistics import cluster_ratio_ci95
+from offline_finetune.inspection import EXACT_ERROR, driver_of, likelihood
+from robot.episode import END_FALL, Episode
+from robot.observation import projected_gravity
+from robot.policy_artifact import PolicyArtifact
+from twin.evaluate import evaluate, straight_command
+from twin.fit_floor import FloorFit, fit_floor
+from twin.fit_motors import DELAYS, MotorFit, fit_motors
+from twin.replay import ReplayError, Windows, chosen, drive, errors_of, joined, standing_sink, windows_of
+from twin.rewalk import Walk, rewalk, summary
+from twin.world import FLAT, World
+
+IntArray = NDArray[np.int64]
+Policies = Mapping[str, PolicyArtifact]
+Walks = dict[str, list[Walk]]  # by the policy that drove
+
+UPRIGHT = np.cos(np.radians(45))  # a robot that is tilted further touches the floor with more than its feet
+TRACKED = (0.5, 1.0)  # m/s, straight walks on flat ground
+TRACKED_TRIALS, TRACKED_STEPS = 20, 500
+
+
+class CalibrationError(QuadloopError):
+    """Logs that a twin cannot be fitted to."""
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How much of the logs is used, and how long is searched."""
+
+    held_out: int = 3
+    """every so many-th session is not fitted to, but used to judge the fit"""
+    horizon: int = 10
+    """control steps that joints are predicted for"""
+    every: int = 60
+    """control steps between two windows' starts"""
+    walk_s: float = 30.0
+    """so much of each walk is walked again, s"""
+    repeats: int = 3
+    """times that each walk is walked again in a simulation"""
+    points: int = 32
+    """floors that are tried in a round; a quadratic in four parameters has 15 coefficients"""
+    rounds: int = 2
+    """rounds of the search, each in a smaller box"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(2), "held_out")
+        require(self, at_least(1), "horizon", "every", "repeats", "rounds")
+        require(self, at_least(20), "points")
+        require(self, POSITIVE, "walk_s")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The fitted twin and its evidence."""
+
+    world: World
+    result: dict[str, Any]  # JSON values
+
+
+def calibrate(episodes: Sequence[Episode], policies: Policies, config: CalibrationConfig, seed: int, name: str) -> Calibration:
+    """Fit motors, then the floor under them. Without policies, whose walks could be walked again, the floor stays hard."""
+    names = sorted({episode.attributes.session for episode in episodes})
+    if len(names) < 2 * config.held_out:
+        raise CalibrationError(f"{len(names)} sessions are too few to fit to some and judge by others; {2 * config.held_out} will do")
+    apart = set(names[config.held_out - 1 :: config.held_out])
+    fitted = [episode for episode in episodes if episode.attributes.session not in apart]
+    others = [episode for episode in episodes if episode.attributes.session in apart]
+    motors = _motors(fitted, config)
+    world = replace(motors.world(FLAT), name=name)
+    floor = None
+    result: dict[str, Any] = {"sessions": {"fitted": len(names) - len(apart), "held_out": sorted(apart)}}
+    if policies:
+        walks, judged = _walks(fitted, policies, config.walk_s), _walks(others, policies, config.walk_s)
+        floor = _floor(walks, policies, world, config, seed)
+        world = floor.world(world)
+        result["walks"] = {
+            "fitted": _compared(walks, policies, world, config, seed),
+            "held_out": _compared(judged, policies, world, config, seed),
+        }
+        result["tracking"] = _tracking(policies, world, seed)
+    result["motors"] = {"values": motors.values, "ci95": motors.ci95, "delay_s": motors.delay_s, "delay_share": motors.delay_share}
+    if floor is not None:
+        result["floor"] = {"values": floor.values, "ci95": floor.ci95}
+    result["prediction"] = _prediction(others, world, config)
+    return Calibration(world, result)
+
+
+def _motors(episodes: Sequence[Episode], config: CalibrationConfig) -> MotorFit:
+    windows, sessions = _windows(episodes, config, FLAT)
+    with Progress("motors", total=len(DELAYS), unit="delays") as progress:
+        return fit_motors(windows, sessions, FLAT, progress.advance)
+
+
+def _floor(walks: Walks, policies: Policies, world: World, config: CalibrationConfig, seed: int) -> FloorFit:
+    with Progress("floor", total=config.points * config.rounds, unit="floors") as progress:
+
+        def simulate(tried: World) -> list[Walk]:
+            walked = _again(walks, policies, tried, config.repeats, seed)
+            progress.advance()
+            return walked
+
+        recorded = [walk for driven in walks.values() for walk in driven]
+        return fit_floor(recorded, simulate, world, config.points, config.rounds, seed)
+
+
+def _windows(episodes: Sequence[Episode], config: CalibrationConfig, world: World) -> tuple[Windows, IntArray]:
+    """Windows in which the robot is on its feet, and the number of each one's session."""
+    names = sorted({episode.attributes.session for episode in episodes})
+    sink = standing_sink(world)
+    parts, sessions = [], []
+    for episode in episodes:
+        try:
+            parts.append(windows_of(episode, config.horizon, config.every, sink))
+        except ReplayError:  # too short, or measured too badly
+            continue
+        sessions += [names.index(episode.attributes.session)] * len(parts[-1].rows)
+    if not parts:
+        raise CalibrationError("no log has a measured state that the twin could start from")
+    windows, of = joined(parts), np.array(sessions, dtype=np.int64)
+    upright = (windows.gravity_b[..., 2] < -UPRIGHT).all(axis=1)
+    return chosen(windows, upright), of[upright]
+
+
+def _walks(episodes: Sequence[Episode], policies: Policies, walk_s: float) -> Walks:
+    """What each policy drove, with the noise that it acted with."""
+    walks: Walks = {name: [] for name in policies}
+    for episode in episodes:
+        fits = {name: likelihood(episode, policy) for name, policy in policies.items()}
+        name = driver_of({"likelihood": fits})
+        if name is None:
+            continue
+        steps = min(len(episode), round(walk_s / episode.attributes.control_dt_s))
+        error = fits[name]["error"]
+        walks[name].append(
+            Walk(
+                commands=episode.command[:steps].astype(np.float64),
+                speed=np.where(episode.velocity_valid, episode.base_lin_vel_b[:, 0], np.nan)[:steps].astype(np.float64),
+                gravity_b=np.asarray(projected_gravity(episode.quaternion_wxyz[:steps]), dtype=np.float64),
+                fell=episode.attributes.ended == END_FALL and steps == len(episode),
+                noise_std=0.0 if error < EXACT_ERROR else error,
+                session=episode.attributes.session,
+            )
+        )
+    driven = {name: found for name, found in walks.items() if found}
+    if not driven:
+        raise CalibrationError("none of the given policies drove any of these logs; quadloop inspect LOGS --policies says who did")
+    return driven
+
+
+def _again(walks: Walks, policies: Policies, world: World, repeats: int, seed: int) -> list[Walk]:
+    return [
+        walk
+        for name, driven in walks.items()
+        for walk in rewalk(world, driven * repeats, policies[name], seed, policies[name].metadata.layout)
+    ]
+
+
+def _compared(walks: Walks, policies: Policies, world: World, config: CalibrationConfig, seed: int) -> dict[str, Any]:
+    """The robot's walks beside those of an ideal robot on a hard floor, and of the fitted one; seeds that the fit has not seen."""
+    recorded = [walk for driven in walks.values() for walk in driven]
+    return {
+        "recorded": summary(recorded),
+        "uncalibrated": summary(_again(walks, policies, FLAT, config.repeats, seed + 1)),
+        "calibrated": summary(_again(walks, policies, world, config.repeats, seed + 1)),
+    }
+
+
+def _tracking(policies: Policies, world: World, seed: int) -> dict[str, Any]:
+    """Mean forward speed and falls of each policy's mean under constant commands: ideal, with fitted motors on a hard floor, and fitted."""
+    worlds = {"uncalibrated": FLAT, "motors": replace(FLAT, robot=world.robot, actuator=world.actuator), "calibrated": world}
+    found: dict[str, Any] = {}
+    for name, policy in policies.items():
+        for kind, each in worlds.items():
+            for vx in TRACKED:
+                trials = evaluate(policy, each, straight_command(vx), TRACKED_TRIALS, seed, TRACKED_STEPS, policy.metadata.layout)
+                figures = {"speed": float(trials.forward_speed.mean()), "falls": int(trials.fell.sum()), "trials": TRACKED_TRIALS}
+                found.setdefault(name, {}).setdefault(kind, {})[f"{vx:g}"] = figures
+    return found
+
+
+def _prediction(episodes: Sequence[Episode], world: World, config: CalibrationConfig) -> dict[str, Any]:
+    """Root mean square error of joint_pos (rad) and joint_vel (rad/s), one and `horizon` steps ahead, before and after."""
+    sides = {}
+    for kind, each in (("uncalibrated", FLAT), ("calibrated", world)):
+        windows, sessions = _windows(episodes, config, each)
+        sides[kind] = errors_of(windows, drive(windows, each))
+    found: dict[str, Any] = {"windows": len(sessions)}
+    for steps in sorted({1, config.horizon}):
+        for name in ("joint_pos", "joint_vel"):
+            before, after = (np.square(getattr(sides[kind], name)[:, steps - 1]).mean(axis=1) for kind in ("uncalibrated", "calibrated"))
+            ratio = np.sqrt(cluster_ratio_ci95(after, before, sessions))
+            found[f"{name}_{steps}_steps"] = {
+                "uncalibrated": float(np.sqrt(before.mean())), "calibrated": float(np.sqrt(after.mean())),
+                "ratio": float(np.sqrt(after.sum() / before.sum())), "ratio_ci95": ratio.tolist(),
+            }  # fmt: skip
+    return found

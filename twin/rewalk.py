@@ -1,0 +1,138 @@
+"""Recorded commands walked again on a twin by the policy that drove, and the figures by which the two are compared.
+
+A constant command would be another experiment: in the recordings the stick moves all the time, most fast commands last less than a
+second, and a robot that has no time to speed up walks slowly on any floor.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.observation import GO1_LAYOUT, ObservationLayout
+from twin.batch import BatchTwin
+from twin.evaluate import Policy, Walkers
+from twin.world import World
+
+Float64Array = NDArray[np.float64]
+
+AT_ONCE = 256  # robots; when one has walked its commands or fallen, another takes its place
+COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
+FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
+FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in itertools.pairwise(COMMANDED)), "log_falls", "roll", "pitch")
+_BINS = len(COMMANDED) - 1
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One walk, of the robot or of a twin, T control steps long."""
+
+    commands: Float64Array  # (T, 15) unscaled
+    speed: Float64Array  # (T,) m/s, forward, NaN where it was not measured
+    gravity_b: Float64Array  # (T, 3)
+    fell: bool
+    noise_std: float = 0.0  # of the actions around the policy's mean
+    session: str = ""
+
+
+def rewalk(
+    world: World, walks: Sequence[Walk], policy: Policy, seed: int, layout: ObservationLayout = GO1_LAYOUT
+) -> list[Walk]:  # fmt: skip
+    """Each walk's commands, walked by `policy` with the walk's noise from a standing start until their end or a fall."""
+    order = np.argsort([-len(walk.commands) for walk in walks], kind="stable")  # the longest first, so that none is left alone at the end
+    lengths = np.array([len(walk.commands) for walk in walks])
+    commands, speed = np.zeros((len(walks), lengths.max(), 15)), np.full((len(walks), lengths.max()), np.nan)
+    gravity = np.zeros((*speed.shape, 3))
+    for index, walk in enumerate(walks):
+        commands[index, : lengths[index]] = walk.commands
+    noise = np.array([walk.noise_std for walk in walks])
+    fell, walked = np.zeros(len(walks), dtype=np.bool_), np.zeros(len(walks), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    count = waiting = min(AT_ONCE, len(walks))
+    of, step, live = order[:count].copy(), np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
+    with BatchTwin(world, count, rng=rng) as twin:
+        walkers = Walkers(twin, commands[of, step], layout)
+        walkers.reset(live, rng)
+        while live.any():
+            walkers.commands[:] = commands[of, step]
+            mean, _ = policy.act(walkers.observe())
+            action = np.clip(mean + noise[of, None] * rng.standard_normal(mean.shape), -go1.ACTION_CLIP, go1.ACTION_CLIP)
+            walkers.act(action)
+            walkers.last_action = action.astype(np.float64)
+            state, down = walkers.state, walkers.fallen()
+            speed[of[live], step[live]], gravity[of[live], step[live]] = state.base_lin_vel_b[live, 0], state.gravity_b[live]
+            over = live & (down | (step + 1 == lengths[of]))
+            fell[of[over]], walked[of[over]] = down[over], step[over] + 1
+            step += live & ~over
+            if over.any():
+                places = np.flatnonzero(over)
+                following = order[waiting : waiting + len(places)]
+                waiting += len(following)
+                of[places[: len(following)]], step[places[: len(following)]] = following, 0
+                live[places[len(following) :]] = False
+                walkers.reset(over, rng)
+    return [
+        Walk(walk.commands[:steps], speed[index, :steps], gravity[index, :steps], bool(fell[index]), walk.noise_std, walk.session)
+        for index, (walk, steps) in enumerate(zip(walks, walked, strict=True))
+    ]
+
+
+def sums_of(walk: Walk) -> Float64Array:
+    """What a walk adds to the sums that `figures_of` is made of: speed and rows by commanded speed, steps, falls, attitude."""
+    known = np.isfinite(walk.speed)
+    bins = np.digitize(walk.commands[:, 0], [*COMMANDED[:-1], np.nextafter(COMMANDED[-1], np.inf)]) - 1
+    chosen = known & (bins >= 0) & (bins < _BINS)
+    speeds = np.bincount(bins[chosen], weights=walk.speed[chosen], minlength=_BINS)
+    rows = np.bincount(bins[chosen], minlength=_BINS)
+    upright = walk.gravity_b[: -round(FALLING_S / go1.CONTROL_DT)] if walk.fell else walk.gravity_b
+    roll, pitch = np.arctan2(upright[:, 1], -upright[:, 2]), np.arctan2(-upright[:, 0], -upright[:, 2])
+    attitude = [len(upright), roll.sum(), np.square(roll).sum(), pitch.sum(), np.square(pitch).sum()]
+    return np.concatenate([speeds, rows, [len(walk.commands), walk.fell], attitude])
+
+
+def figures_of(sums: Float64Array) -> Float64Array:
+    """FIGURES of summed `sums_of`: mean speed, m/s, by commanded speed; log of falls in 100,000 steps; spread of roll and pitch, rad.
+
+    A speed that was never commanded is NaN. Half a fall is added, so that none at all has a logarithm too.
+    """
+    speeds, rows = sums[:_BINS], sums[_BINS : 2 * _BINS]
+    steps, falls, upright, roll, roll2, pitch, pitch2 = sums[2 * _BINS :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        speed = np.where(rows > 0, speeds / rows, np.nan)
+    spread = [np.sqrt(max(square / upright - (total / upright) ** 2, 0.0)) for total, square in ((roll, roll2), (pitch, pitch2))]
+    return np.array([*speed, np.log((falls + 0.5) / steps * 1e5), *spread])
+
+
+def figures_by_session(walks: Sequence[Walk], resamples: int, seed: int) -> tuple[Float64Array, Float64Array]:
+    """FIGURES (7,) of the walks and their standard errors (7,) when whole sessions are drawn again."""
+    sums = np.array([sums_of(walk) for walk in walks])
+    names, where = np.unique([walk.session for walk in walks], return_inverse=True)
+    of_session = np.zeros((len(names), sums.shape[1]))
+    np.add.at(of_session, where, sums)
+    picks = np.random.default_rng(seed).integers(0, len(names), (resamples, len(names)))
+    drawn = np.array([figures_of(of_session[pick].sum(axis=0)) for pick in picks])
+    return figures_of(sums.sum(axis=0)), np.nanstd(drawn, axis=0)
+
+
+def summary(walks: Sequence[Walk]) -> Mapping[str, Any]:
+    """The same for people: speeds in m/s, falls, the share of walks that fell, seconds to a fall, roll and pitch in degrees."""
+    figures = figures_of(np.sum([sums_of(walk) for walk in walks], axis=0))
+    steps, falls = sum(len(walk.commands) for walk in walks), sum(walk.fell for walk in walks)
+    to_fall = [len(walk.commands) * go1.CONTROL_DT for walk in walks if walk.fell]
+    bins = zip(itertools.pairwise(COMMANDED), figures[:_BINS], strict=True)
+    return {
+        "walks": len(walks),
+        "steps": steps,
+        "speed_by_command": {f"{low:g}-{high:g}": float(speed) if np.isfinite(speed) else None for (low, high), speed in bins},
+        "falls_per_100k_steps": falls / steps * 1e5,
+        "fell_share": falls / len(walks),
+        "seconds_to_fall_median": float(np.median(to_fall)) if to_fall else None,
+        "roll_deg": float(np.degrees(figures[-2])),
+        "pitch_deg": float(np.degrees(figures[-1])),
+    }
