@@ -35,7 +35,7 @@ class FloorFit:
     """The floor as fitted, and how far it may be off."""
 
     values: dict[str, float]  # of FITTED
-    ci95: dict[str, tuple[float, float]]
+    ci95: dict[str, tuple[float, float]]  # as far as was searched
     moments: Float64Array  # (7,) FIGURES of the robot
     standard_errors: Float64Array  # (7,) of them, sessions drawn again
     noise: Float64Array  # (7,) of one simulation about the quadratic
@@ -57,9 +57,10 @@ def fit_floor(recorded: Sequence[Walk], simulate: Simulate, world: World, points
         half = _SHRINK * (high - low) / 2
         low, high = np.maximum(best - half, np.log(LOWER)), np.minimum(best + half, np.log(UPPER))
     off = 1.96 * np.sqrt(np.diag(covariance))
+    below, above = np.exp(np.maximum(best - off, np.log(LOWER))), np.exp(np.minimum(best + off, np.log(UPPER)))
     return FloorFit(
         values=dict(zip(FITTED, np.exp(best).tolist(), strict=True)),
-        ci95={name: (float(np.exp(best[i] - off[i])), float(np.exp(best[i] + off[i]))) for i, name in enumerate(FITTED)},
+        ci95={name: (float(below[index]), float(above[index])) for index, name in enumerate(FITTED)},
         moments=moments, standard_errors=errors, noise=noise,
     )  # fmt: skip
 

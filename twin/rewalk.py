@@ -110,14 +110,17 @@ def figures_of(sums: Float64Array) -> Float64Array:
 
 
 def figures_by_session(walks: Sequence[Walk], resamples: int, seed: int) -> tuple[Float64Array, Float64Array]:
-    """FIGURES (7,) of the walks and their standard errors (7,) when whole sessions are drawn again."""
+    """FIGURES (7,) of the walks and their standard errors (7,) when whole sessions are drawn again; NaN if never measured."""
     sums = np.array([sums_of(walk) for walk in walks])
     names, where = np.unique([walk.session for walk in walks], return_inverse=True)
     of_session = np.zeros((len(names), sums.shape[1]))
     np.add.at(of_session, where, sums)
     picks = np.random.default_rng(seed).integers(0, len(names), (resamples, len(names)))
     drawn = np.array([figures_of(of_session[pick].sum(axis=0)) for pick in picks])
-    return figures_of(sums.sum(axis=0)), np.nanstd(drawn, axis=0)
+    known = np.isfinite(drawn).any(axis=0)
+    errors = np.full(drawn.shape[1], np.nan)
+    errors[known] = np.nanstd(drawn[:, known], axis=0)
+    return figures_of(sums.sum(axis=0)), errors
 
 
 def summary(walks: Sequence[Walk]) -> Mapping[str, Any]:

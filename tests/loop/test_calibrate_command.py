@@ -1,0 +1,78 @@
+"""`quadloop calibrate` as a user calls it, on logs of a twin that stands."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import loop.calibration
+from quadloop import main
+from twin.world import find_world
+
+QUICK = (
+    "--settings.held-out 2 --settings.horizon 3 --settings.every 5 --settings.repeats 1 --settings.points 20 --settings.rounds 1".split()
+)
+
+
+@pytest.fixture
+def logs(collect, monkeypatch):
+    monkeypatch.setattr(loop.calibration, "TRACKED_STEPS", 20)
+    out, _ = collect(steps=180, sessions=6)
+    return out / "logs"
+
+
+def calibrate(logs, out, *more):
+    return main(["calibrate", str(logs), "--out", str(out), "--json", *QUICK, *more])
+
+
+def test_a_twin_is_fitted_and_can_be_walked_in(logs, tmp_path, capsys, write_policy):
+    policy = str(logs.parent / "pretrained" / "policy.onnx")
+    assert calibrate(logs, tmp_path / "fit", "--policies", policy, "--name", "lawn") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["sessions"]["fitted"] == 3
+    assert len(said["sessions"]["held_out"]) == 3
+    assert set(said["floor"]["values"]) == {"time_constant_s", "damping_ratio", "friction", "push_speed"}
+    assert said["walks"]["held_out"]["recorded"]["falls_per_100k_steps"] == 0
+    assert said["prediction"]["joint_pos_3_steps"]["ratio"] > 0
+    assert json.loads((tmp_path / "fit" / "calibration.json").read_text())["motors"] == said["motors"]
+    world = find_world(str(tmp_path / "fit" / "world.yaml"))
+    assert world.name == "lawn"
+    assert world.robot.motor_strength == said["motors"]["values"]["motor_strength"]
+    assert "Recorded commands" in (tmp_path / "fit" / "index.html").read_text()
+    command = ["evaluate", "--policy", policy, "--terrain", str(tmp_path / "fit" / "world.yaml"), "--trials", "2", "--steps", "5", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["terrain"] == "lawn"
+
+
+def test_without_a_policy_the_floor_stays_hard(logs, tmp_path, capsys):
+    assert calibrate(logs, tmp_path / "fit") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "floor" not in said
+    world = find_world(str(tmp_path / "fit" / "world.yaml"))
+    assert world.solref == find_world("flat").solref
+
+
+def test_what_is_there_is_not_overwritten(logs, tmp_path, capsys):
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "world.yaml").write_text("name: precious\n")
+    assert calibrate(logs, tmp_path / "fit") == 1
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "fit" / "world.yaml").read_text() == "name: precious\n"
+
+
+def test_a_policy_that_drove_nothing_is_named_at_fault(logs, tmp_path, capsys, write_policy):
+    stranger = str(write_policy("stranger", mean=1.0).path)
+    assert calibrate(logs, tmp_path / "fit", "--policies", stranger) == 1
+    assert "drove" in capsys.readouterr().err
+
+
+def test_few_sessions_are_too_few(logs, tmp_path, capsys):
+    assert calibrate(logs, tmp_path / "fit", "--settings.held-out", "4") == 1
+    assert "6 sessions are too few" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [("--settings.points", "3"), ("--settings.held-out", "1"), ("--settings.walk-s", "nan")])
+def test_settings_are_checked(logs, tmp_path, capsys, bad):
+    assert calibrate(logs, tmp_path / "fit", *bad) == 1
+    assert capsys.readouterr().err.count("\n") == 1

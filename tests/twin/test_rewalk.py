@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import twin.rewalk
+from robot.observation import trot_command
+from twin.rewalk import FIGURES, Walk, figures_by_session, figures_of, rewalk, summary, sums_of
+from twin.world import FLAT, Pushes
+
+UP = (0.0, 0.0, -1.0)
+
+
+class Still:
+    def act(self, observation_history):
+        return np.zeros((len(observation_history), 12), dtype=np.float32), np.ones(12, dtype=np.float32)
+
+
+class Topple:
+    """Turns every hip to the left, further than a Go1 can stand."""
+
+    def act(self, observation_history):
+        return np.tile(np.array([20.0, 0, 0] * 4, dtype=np.float32), (len(observation_history), 1)), np.ones(12, dtype=np.float32)
+
+
+def walk(steps, vx=0.0, **known):
+    speed = known.pop("speed", np.zeros(steps))
+    return Walk(np.tile(trot_command(vx), (steps, 1)), np.asarray(speed, dtype=float), np.tile(UP, (steps, 1)), **({"fell": False} | known))
+
+
+def test_every_walk_has_its_own_length_also_where_robots_take_turns(monkeypatch):
+    monkeypatch.setattr(twin.rewalk, "AT_ONCE", 2)
+    walks = [walk(steps, session=str(steps)) for steps in (5, 30, 12, 1, 20)]
+    walked = rewalk(FLAT, walks, Still(), seed=0)
+    assert [len(each.commands) for each in walked] == [len(each.speed) for each in walked] == [5, 30, 12, 1, 20]
+    assert [each.session for each in walked] == ["5", "30", "12", "1", "20"]
+    assert not any(each.fell for each in walked)
+    assert all(np.isfinite(each.speed).all() and (each.gravity_b[:, 2] < -0.9).all() for each in walked)
+
+
+def test_a_fall_ends_a_walk_and_the_next_one_stands_again():
+    walked = rewalk(FLAT, [walk(200), walk(200)], Topple(), seed=0)
+    assert all(each.fell and 5 < len(each.commands) < 200 for each in walked)
+
+
+def test_the_same_seed_walks_the_same_and_noise_and_pushes_are_felt():
+    def heights(world=FLAT, noise=0.0, seed=1):
+        return rewalk(world, [walk(40, noise_std=noise)], Still(), seed)[0].gravity_b
+
+    assert np.array_equal(heights(noise=0.3), heights(noise=0.3))
+    assert not np.array_equal(heights(noise=0.3), heights(noise=0.0))
+    assert not np.array_equal(heights(replace(FLAT, pushes=Pushes(0.1, 0.5))), heights())
+
+
+def test_figures_by_hand():
+    slow = replace(walk(100, 0.3, speed=[0.1] * 50 + [0.3] * 25 + [np.nan] * 25), fell=True)
+    tilted = np.tile(UP, (100, 1))
+    tilted[::2, 1], tilted[::2, 2] = np.sin(0.2), -np.cos(0.2)  # a roll of 0.2 rad in every other step
+    fast = replace(walk(100, 2.0, speed=[0.5] * 100), gravity_b=tilted)
+    figures = dict(zip(FIGURES, figures_of(sums_of(slow) + sums_of(fast)), strict=True))
+    assert figures["speed_0.2_0.5"] == pytest.approx((50 * 0.1 + 25 * 0.3) / 75)
+    assert np.isnan(figures["speed_0.5_1"])
+    assert figures["speed_1.5_2"] == pytest.approx(0.5)
+    assert figures["log_falls"] == pytest.approx(np.log(1.5 / 200 * 1e5))
+    # 125 upright steps (75 before the fall do not count), 50 of them rolled: variance 0.4 * 0.04 - (0.4 * 0.2)^2
+    assert figures["roll"] == pytest.approx(np.sqrt(0.016 - 0.0064))
+    assert figures["pitch"] == pytest.approx(0.0, abs=1e-9)
+    said = summary([slow, fast])
+    assert said["falls_per_100k_steps"] == 500
+    assert said["fell_share"] == 0.5
+    assert said["seconds_to_fall_median"] == 2.0
+    assert said["speed_by_command"]["0.5-1"] is None
+
+
+def test_sessions_that_differ_make_figures_uncertain():
+    alike = [walk(100, 0.3, speed=[0.2] * 100, session=name) for name in "abc"]
+    differ = [walk(100, 0.3, speed=[speed] * 100, session=name) for name, speed in zip("abc", (0.0, 0.2, 0.4), strict=True)]
+    assert figures_by_session(alike, 200, 0)[1][0] == pytest.approx(0.0, abs=1e-9)
+    figures, errors = figures_by_session(differ, 2000, 0)
+    assert figures[0] == pytest.approx(0.2)
+    assert errors[0] == pytest.approx(np.std([0.0, 0.2, 0.4]) / np.sqrt(3), rel=0.1)
