@@ -10,9 +10,8 @@ import loop.calibration
 from quadloop import main
 from twin.world import find_world
 
-QUICK = (
-    "--settings.held-out 2 --settings.horizon 3 --settings.every 5 --settings.repeats 1 --settings.points 20 --settings.rounds 1".split()
-)
+SETTINGS = {"held-out": 2, "horizon": 3, "every": 5, "repeats": 1, "points": 20, "rounds": 1}
+QUICK = [word for name, value in SETTINGS.items() for word in (f"--settings.{name}", str(value))]
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_floor_is_found_by_what_it_does_to_walks():
     fit = fit_floor(recorded, lambda world: tried.append(world) or walks(world), FLAT, points=40, rounds=2, seed=0)
     assert len(tried) == 80
     assert fit.values["damping_ratio"] == pytest.approx(0.9, rel=0.1)
-    assert fit.values["push_speed"] == pytest.approx(0.5, rel=0.05)
+    assert fit.values["push_speed"] == pytest.approx(0.5, rel=0.1)
     # Speed alone tells neither the time constant nor friction apart, but what they do together.
     assert 0.4 * fit.values["friction"] - 3 * fit.values["time_constant_s"] == pytest.approx(0.1, abs=0.01)
     assert fit.ci95["push_speed"][0] < 0.5 < fit.ci95["push_speed"][1]

@@ -24,10 +24,8 @@ def windows():
     qpos[:, 7:] = before
     qvel = np.concatenate([np.zeros((WINDOWS, 6)), 2 * rng.standard_normal((WINDOWS, 12))], axis=1)
     targets = go1.DEFAULT_JOINT_POS + 0.3 * rng.standard_normal((WINDOWS, HORIZON, 12))
-    nothing = np.zeros((WINDOWS, HORIZON, 3))
-    asked = Windows(
-        np.arange(WINDOWS), qpos, qvel, before, targets, np.zeros_like(targets), np.zeros_like(targets), nothing - np.array([0, 0, 1.0]), nothing
-    )  # fmt: skip
+    no_base = np.zeros((WINDOWS, HORIZON, 3))
+    asked = Windows(np.arange(WINDOWS), qpos, qvel, before, targets, 0 * targets, 0 * targets, no_base, no_base)
     done = drive(asked, replace(FLAT, robot=TRUE, actuator=ActuatorConfig((0.01, 0.01))))
     return replace(asked, joint_pos=done.qpos[..., 7:], joint_vel=done.qvel[..., 6:])
 
