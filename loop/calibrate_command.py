@@ -19,6 +19,7 @@ from offline_finetune.readable_log import logs_below, read_log
 from robot.policy_artifact import load_artifact
 
 WORLD, RESULT = "world.yaml", "calibration.json"
+BRIEF = ("world", "motors", "floor", "prediction", "seconds", "report")  # what people are told; the page has the rest
 FILES = (WORLD, RESULT, PICTURE, "index.html")
 
 
@@ -54,7 +55,8 @@ def run(arguments: list[str]) -> int:
     began = time.monotonic()
     found = calibrate(episodes, policies, wanted.settings, wanted.seed, wanted.name)
     result = found.result | {"logs": str(wanted.logs), "episodes": len(episodes), "seed": wanted.seed, "seconds": time.monotonic() - began}
-    emit(_write(wanted, found, result), wanted.json)
+    said = _write(wanted, found, result)
+    emit(said if wanted.json else {name: said[name] for name in BRIEF if name in said}, wanted.json)
     return 0
 
 

@@ -27,6 +27,8 @@ LARGEST_OWN_CORRELATION = 0.05  # from one step to the next, and three standard 
 NONE_OF_THEM = "none of them"
 EXACT_ERROR = 0.01  # of an action: closer than this, it acted with its mean
 FLAGGED_SHARE = 0.05  # of velocity samples: more than this is worth a line of its own
+DRIFT_S = 2.0
+MAX_DRIFT = 0.5  # m/s; what else was not flagged in the released logs reaches 0.47
 COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
 SHORT_S = 1.0  # episodes shorter than this teach little but how to fall
 
@@ -57,6 +59,7 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
         "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
         "velocity_flagged": float((~episode.velocity_valid).mean()),
         "legs_differ": legs_differ(episode),
+        "velocity_drifts": velocity_drifts(episode),
         "timing": timing(episode),
         "safety": safety_events(episode),
         "likelihood": {name: likelihood(episode, policy) for name, policy in policies.items()},
@@ -84,6 +87,23 @@ def legs_differ(episode: Episode) -> float | None:
     difference = (logged - by_legs)[:, :2]
     known = difference[np.isfinite(difference).all(axis=1)]
     return float(np.sqrt(np.square(known).sum(axis=1).mean())) if len(known) else None
+
+
+def velocity_drifts(episode: Episode) -> float | None:
+    """Share of an episode's stretches of DRIFT_S in which the logged horizontal velocity is off the legs' by MAX_DRIFT on average.
+
+    None where one of the two is missing. A camera that loses its way slides off slowly: no sample is a glitch by itself.
+    """
+    by_legs, logged = velocities_over_a_stride(episode)
+    difference = (logged - by_legs)[:, :2]
+    known = np.isfinite(difference).all(axis=1)
+    steps = min(round(DRIFT_S / episode.attributes.control_dt_s), len(episode))
+    window = np.ones(steps)
+    rows = np.convolve(known, window, mode="valid")
+    sums = [np.convolve(np.where(known, difference[:, axis], 0.0), window, mode="valid") for axis in range(2)]
+    enough = rows > steps / 2
+    off = np.hypot(*sums)[enough] / rows[enough]
+    return float((off > MAX_DRIFT).mean()) if len(off) else None
 
 
 def velocities_over_a_stride(episode: Episode) -> tuple[FloatArray, FloatArray]:
@@ -179,6 +199,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "reward_a_step": weighted("reward_a_step"),
         "velocity_flagged": weighted("velocity_flagged"),
         "legs_differ": weighted("legs_differ"),
+        "velocity_drifts": weighted("velocity_drifts"),
         "dropped": sum(each["dropped"] for each in timed) if timed else None,
         "driven_by": dict(drivers.most_common()),
     }
@@ -194,6 +215,10 @@ def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
     if flagged := sum(episode["velocity_flagged"] > FLAGGED_SHARE for episode in found):
         said.append(
             f"in {flagged} episodes more than {FLAGGED_SHARE:.0%} of the velocity samples are flagged; a data set leaves their rows out"
+        )
+    if drifted := sum((episode["velocity_drifts"] or 0) > 0 for episode in found):
+        said.append(
+            f"in {drifted} episodes the velocity drifts: for {DRIFT_S:g} s it is off what the legs say by more than {MAX_DRIFT:g} m/s"
         )
     if dropped := sum(episode["timing"]["dropped"] for episode in found if episode["timing"] is not None):
         said.append(f"{dropped} control periods were left out of the logs")

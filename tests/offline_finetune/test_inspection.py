@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_finetune.inspection import driver_of, inspect_episode, legs_differ, remarks, speed_by_command, summarise, timing
+from offline_finetune.inspection import (
+    driver_of,
+    inspect_episode,
+    legs_differ,
+    remarks,
+    speed_by_command,
+    summarise,
+    timing,
+    velocity_drifts,
+)
 from offline_finetune.readable_log import read_log
 from offline_finetune.released_policies import import_policy
 from robot import go1
@@ -110,6 +119,18 @@ def test_the_logged_velocity_is_compared_with_that_of_the_legs() -> None:
     episode = made_episode(40, base_lin_vel_b=velocity, joint_pos=posture)
     assert legs_differ(episode) == pytest.approx(0.3, abs=1e-6)
     assert legs_differ(replace(episode, velocity_valid=np.zeros(40, dtype=np.bool_))) is None
+
+
+def test_a_velocity_that_slides_off_is_a_drift_though_no_sample_is_a_glitch() -> None:
+    velocity = np.zeros((400, 3), dtype=np.float32)
+    posture = np.tile(go1.DEFAULT_JOINT_POS, (400, 1)).astype(np.float32)
+    assert velocity_drifts(made_episode(400, base_lin_vel_b=velocity, joint_pos=posture)) == 0
+    velocity[200:, 1] = 0.8  # from the fifth second on, and no joint moves
+    episode = made_episode(400, base_lin_vel_b=velocity, joint_pos=posture)
+    # The mean over 100 rows passes 0.5 where 63 of them are in the second half: 301 windows, of which those from row 163 on.
+    assert velocity_drifts(episode) == pytest.approx(138 / 301, abs=0.01)
+    assert any("drifts" in line for line in remarks([inspect_episode(episode, {})]))
+    assert velocity_drifts(replace(episode, velocity_valid=np.zeros(400, dtype=np.bool_))) is None
 
 
 def test_safety_events_are_named() -> None:
