@@ -29,7 +29,7 @@ class PretrainConfig:
     """hidden layers of the value, which sees the newest frame and what a robot cannot measure"""
     initial_std: float = 0.8
     """most exploration at the start; falls in a straight line to final_std"""
-    final_std: float = 0.2
+    final_std: float = 0.1
     """most exploration at the end: a policy that learnt with much noise walks too fast without it"""
     deployed_std: float = 0.45
     """how much the exported policy explores: about what the released logs were collected with"""
@@ -83,7 +83,7 @@ DEMO = PretrainConfig(
         num_robots=512,
         commands=CommandConfig(vx=(-0.6, 1.6), vy=(-0.4, 0.4), yaw_rate=(-0.8, 0.8), plain_share=0.9),
         penalties=PenaltyWeights(
-            joint_torque=1e-4, action_rate=0.02, bias=0.5, orientation=2.0, height=10.0, stance_lift=0.5, placement=4.0
+            joint_torque=1e-4, action_rate=0.02, bias=0.5, orientation=2.0, height=10.0, swing_contact=0.5, stance_lift=0.5, placement=4.0
         ),
     ),
 )  # fmt: skip

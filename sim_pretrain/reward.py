@@ -36,13 +36,13 @@ class PenaltyWeights:
     joint_torque: float = 2e-4  # per (N m)^2, twice Table 3's 2e-6 / 0.02
     joint_vel: float = 1e-4  # per (rad/s)^2, Table 3's 2e-6 / 0.02
     joint_acc: float = 2.5e-7  # per (rad/s^2)^2, Table 3's 5e-9 / 0.02
-    action_rate: float = 0.03  # per action^2, a third of Table 3's 2e-3 / 0.02: most of it is the exploration's
+    action_rate: float = 0.042  # per action^2, two fifths of Table 3's 2e-3 / 0.02: most of it is the exploration's
     power: float = 1e-3  # per W of |torque * joint_vel|
     torque_gap: float = 0.0  # per (N m)^2 between the torque that was asked of the motors and what they gave
-    bias: float = 1.0  # of the averaged velocity error, saturating
+    bias: float = 1.3  # of the averaged velocity error, saturating
     orientation: float = 3.0  # per squared deviation of projected gravity from the commanded pitch and roll
     height: float = 20.0  # per m^2
-    swing_contact: float = 0.5  # per foot that presses the floor in its swing
+    swing_contact: float = 0.4  # per foot that presses the floor in its swing
     stance_lift: float = 0.8  # per foot that does not press the floor in its stance
     stance_slip: float = 0.1  # per foot that moves in its stance
     swing_height: float = 60.0  # per m^2 below the commanded height; feet may go higher, as the released policies' do
