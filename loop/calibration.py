@@ -45,15 +45,15 @@ class CalibrationConfig:
     """every so many-th session is not fitted to, but used to judge the fit"""
     horizon: int = 10
     """control steps that joints are predicted for"""
-    every: int = 60
+    every: int = 90
     """control steps between two windows' starts"""
     walk_s: float = 30.0
     """so much of each walk is walked again, s"""
-    repeats: int = 3
+    repeats: int = 2
     """times that each walk is walked again in a simulation"""
-    points: int = 32
+    points: int = 24
     """floors that are tried in a round; a quadratic in four parameters has 15 coefficients"""
-    rounds: int = 2
+    rounds: int = 3
     """rounds of the search, each in a smaller box"""
 
     def __post_init__(self) -> None:

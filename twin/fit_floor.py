@@ -23,7 +23,7 @@ Simulate = Callable[[World], Sequence[Walk]]
 
 FITTED = ("time_constant_s", "damping_ratio", "friction", "push_speed")
 LOWER = np.array([0.02, 0.4, 0.4, 0.15])
-UPPER = np.array([0.15, 1.6, 1.2, 1.0])
+UPPER = np.array([0.15, 3.0, 1.2, 1.0])
 WIDTH = (0.9, 0.95, 0.1)  # impedance; its width is about how deep a foot may sink, m
 PUSH_EVERY_S = 1.0  # rarer and harder pushes do the same as many small ones
 _RESAMPLES = 1000

@@ -25,7 +25,7 @@ Float64Array = NDArray[np.float64]
 AT_ONCE = 256  # robots; when one has walked its commands or fallen, another takes its place
 COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
 FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
-FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in itertools.pairwise(COMMANDED)), "log_falls", "roll", "pitch")
+FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in itertools.pairwise(COMMANDED)), "root_falls", "roll", "pitch")
 _BINS = len(COMMANDED) - 1
 
 
@@ -97,16 +97,16 @@ def sums_of(walk: Walk) -> Float64Array:
 
 
 def figures_of(sums: Float64Array) -> Float64Array:
-    """FIGURES of summed `sums_of`: mean speed, m/s, by commanded speed; log of falls in 100,000 steps; spread of roll and pitch, rad.
+    """FIGURES of summed `sums_of`: mean speed, m/s, by commanded speed; root of falls in 100,000 steps; spread of roll and pitch, rad.
 
-    A speed that was never commanded is NaN. Half a fall is added, so that none at all has a logarithm too.
+    A speed that was never commanded is NaN. The root, because its scatter does not depend on how many falls there are (Poisson).
     """
     speeds, rows = sums[:_BINS], sums[_BINS : 2 * _BINS]
     steps, falls, upright, roll, roll2, pitch, pitch2 = sums[2 * _BINS :]
     with np.errstate(invalid="ignore", divide="ignore"):
         speed = np.where(rows > 0, speeds / rows, np.nan)
     spread = [np.sqrt(max(square / upright - (total / upright) ** 2, 0.0)) for total, square in ((roll, roll2), (pitch, pitch2))]
-    return np.array([*speed, np.log((falls + 0.5) / steps * 1e5), *spread])
+    return np.array([*speed, np.sqrt(falls / steps * 1e5), *spread])
 
 
 def figures_by_session(walks: Sequence[Walk], resamples: int, seed: int) -> tuple[Float64Array, Float64Array]:

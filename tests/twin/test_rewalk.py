@@ -61,7 +61,7 @@ def test_figures_by_hand():
     assert figures["speed_0.2_0.5"] == pytest.approx((50 * 0.1 + 25 * 0.3) / 75)
     assert np.isnan(figures["speed_0.5_1"])
     assert figures["speed_1.5_2"] == pytest.approx(0.5)
-    assert figures["log_falls"] == pytest.approx(np.log(1.5 / 200 * 1e5))
+    assert figures["root_falls"] == pytest.approx(np.sqrt(500))
     # 125 upright steps (75 before the fall do not count), 50 of them rolled: variance 0.4 * 0.04 - (0.4 * 0.2)^2
     assert figures["roll"] == pytest.approx(np.sqrt(0.016 - 0.0064))
     assert figures["pitch"] == pytest.approx(0.0, abs=1e-9)
