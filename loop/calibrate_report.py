@@ -45,7 +45,7 @@ def _values(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _delay(motors: Mapping[str, Any]) -> str:
-    shares = ", ".join(f"{1e3 * delay:g} ms {share:.0%}" for delay, share in motors["delay_share"].items())
+    shares = ", ".join(f"{1e3 * float(delay):g} ms {share:.0%}" for delay, share in motors["delay_share"].items())
     return f"Motors follow a target {1e3 * motors['delay_s']:g} ms after it was sent; best when sessions are drawn again: {shares}."
 
 

@@ -92,7 +92,8 @@ def calibrate(episodes: Sequence[Episode], policies: Policies, config: Calibrati
             "held_out": _compared(judged, policies, world, config, seed),
         }
         result["tracking"] = _tracking(policies, world, seed)
-    result["motors"] = {"values": motors.values, "ci95": motors.ci95, "delay_s": motors.delay_s, "delay_share": motors.delay_share}
+    shares = {str(delay): share for delay, share in motors.delay_share.items()}
+    result["motors"] = {"values": motors.values, "ci95": motors.ci95, "delay_s": motors.delay_s, "delay_share": shares}
     if floor is not None:
         result["floor"] = {"values": floor.values, "ci95": floor.ci95}
     result["prediction"] = _prediction(others, world, config)
