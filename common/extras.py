@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.errors import MissingExtraError
 
 EXTRAS = {
-    "sim": ("mujoco",),
+    "sim": ("mujoco", "scipy"),
     "learn": ("torch", "tensorboard"),
     "ros": ("rclpy", "std_msgs", "std_srvs", "sensor_msgs", "geometry_msgs", "nav_msgs", "diagnostic_msgs", "lifecycle_msgs"),
     "d4rl": ("gymnasium", "gymnasium_robotics", "minari"),

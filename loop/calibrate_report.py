@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from common.page import draw, heading, paragraph, picture, table, write_page
+from twin.rewalk import HORIZONS_S
 
 PICTURE = "calibration.png"
+HORIZONS = (0.0, *HORIZONS_S)
 SIDES = ("recorded", "uncalibrated", "calibrated")
 UNITS = {
     "joint_damping": "N m s / rad", "joint_frictionloss": "N m", "joint_armature": "kg m^2", "time_constant_s": "s", "push_speed": "m/s",
@@ -51,12 +53,14 @@ def _delay(motors: Mapping[str, Any]) -> str:
 
 def _walks(sides: Mapping[str, Any]) -> list[list[str]]:
     bins = list(sides["recorded"]["speed_by_command"])
-    rows = [["", "walks", *(f"{each} m/s" for each in bins), "falls / 100k", "fell", "s to a fall", "roll", "pitch"]]
+    horizons = list(sides["recorded"]["fallen_within_s"])
+    heads = [*(f"{each} m/s" for each in bins), "falls / 100k", *(f"down in {each} s" for each in horizons)]
+    rows = [["", "walks", *heads, "roll, deg", "pitch, deg"]]
     for side in SIDES:
         found = sides[side]
-        speeds = [_number(found["speed_by_command"][each]) for each in bins]
-        falls = [f"{found['falls_per_100k_steps']:.0f}", f"{found['fell_share']:.0%}", _number(found["seconds_to_fall_median"])]
-        rows.append([side, str(found["walks"]), *speeds, *falls, f"{found['roll_deg']:.1f}°", f"{found['pitch_deg']:.1f}°"])
+        speeds = [_number(found["speed_by_command"][each]["mean"]) for each in bins]
+        falls = [f"{found['falls_per_100k_steps']:.0f}", *(f"{found['fallen_within_s'][each]:.0%}" for each in horizons)]
+        rows.append([side, str(found["walks"]), *speeds, *falls, _number(found["roll_deg"]), _number(found["pitch_deg"])])
     return rows
 
 
@@ -84,14 +88,16 @@ def _prediction(found: Mapping[str, Any]) -> list[list[str]]:
 def _paint(axes: Any, sides: Mapping[str, Any]) -> None:
     bins = list(sides["recorded"]["speed_by_command"])
     for index, side in enumerate(SIDES):
-        speeds = [np.nan if value is None else value for value in sides[side]["speed_by_command"].values()]
-        axes[0].bar(np.arange(len(bins)) + 0.27 * (index - 1), speeds, 0.27, label=side)
-        axes[1].bar(side, sides[side]["falls_per_100k_steps"], 0.6)
+        speeds, errors = ([sides[side]["speed_by_command"][each][part] or np.nan for each in bins] for part in ("mean", "error"))
+        axes[0].bar(np.arange(len(bins)) + 0.27 * (index - 1), speeds, 0.27, yerr=errors, label=side)
+        axes[1].plot(HORIZONS, [0.0, *sides[side]["fallen_within_s"].values()], "o-", label=side)
     axes[0].set_xticks(range(len(bins)), bins)
     axes[0].set_xlabel("commanded, m/s")
     axes[0].set_title("achieved forward speed, m/s")
     axes[0].legend()
-    axes[1].set_title("falls in 100,000 steps")
+    axes[1].set_title("probability of a fall")
+    axes[1].set_xlabel("within, s")
+    axes[1].legend()
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checks import POSITIVE, at_least, require
+from common.checks import Rule, at_least, require
 from common.errors import QuadloopError
 from common.progress import Progress
 from common.statistics import cluster_ratio_ci95
@@ -19,7 +19,7 @@ from robot.observation import projected_gravity
 from robot.policy_artifact import PolicyArtifact
 from twin.evaluate import evaluate, straight_command
 from twin.fit_floor import FloorFit, fit_floor
-from twin.fit_motors import DELAYS, MotorFit, fit_motors
+from twin.fit_motors import DELAYS, fit_motors
 from twin.replay import ReplayError, Windows, chosen, drive, errors_of, joined, standing_sink, windows_of
 from twin.rewalk import Walk, rewalk, summary
 from twin.world import FLAT, World
@@ -28,6 +28,7 @@ IntArray = NDArray[np.int64]
 Policies = Mapping[str, PolicyArtifact]
 Walks = dict[str, list[Walk]]  # by the policy that drove
 
+FITTED, HELD_OUT = "that is fitted to", "that is held out"
 UPRIGHT = np.cos(np.radians(45))  # a robot that is tilted further touches the floor with more than its feet
 TRACKED = (0.5, 1.0)  # m/s, straight walks on flat ground
 TRACKED_TRIALS, TRACKED_STEPS = 20, 500
@@ -60,7 +61,7 @@ class CalibrationConfig:
         require(self, at_least(2), "held_out")
         require(self, at_least(1), "horizon", "every", "repeats", "rounds")
         require(self, at_least(20), "points")
-        require(self, POSITIVE, "walk_s")
+        require(self, Rule("from 1 to 3600 s", lambda value: 1 <= value <= 3600), "walk_s")
 
 
 @dataclass(frozen=True)
@@ -73,44 +74,46 @@ class Calibration:
 
 def calibrate(episodes: Sequence[Episode], policies: Policies, config: CalibrationConfig, seed: int, name: str) -> Calibration:
     """Fit motors, then the floor under them. Without policies, whose walks could be walked again, the floor stays hard."""
-    names = sorted({episode.attributes.session for episode in episodes})
-    if len(names) < 2 * config.held_out:
-        raise CalibrationError(f"{len(names)} sessions are too few to fit to some and judge by others; {2 * config.held_out} will do")
-    apart = set(names[config.held_out - 1 :: config.held_out])
-    fitted = [episode for episode in episodes if episode.attributes.session not in apart]
-    others = [episode for episode in episodes if episode.attributes.session in apart]
-    motors = _motors(fitted, config)
+    fitted, others = _split(episodes, config.held_out)
+    windows, sessions = _windows(fitted, config, FLAT, FITTED)
+    _windows(others, config, FLAT, HELD_OUT)  # what is wrong with the logs is said before anything takes time
+    walks, judged = _walks(fitted, policies, config.walk_s, FITTED), _walks(others, policies, config.walk_s, HELD_OUT)
+    with Progress("motors", total=len(DELAYS), unit="delays") as progress:
+        motors = fit_motors(windows, sessions, FLAT, progress.advance)
     world = replace(motors.world(FLAT), name=name)
-    floor = None
-    result: dict[str, Any] = {"sessions": {"fitted": len(names) - len(apart), "held_out": sorted(apart)}}
+    result: dict[str, Any] = {"sessions": {"fitted": _sessions(fitted), "held_out": _sessions(others)}}
     if policies:
-        walks, judged = _walks(fitted, policies, config.walk_s), _walks(others, policies, config.walk_s)
         floor = _floor(walks, policies, world, config, seed)
         world = floor.world(world)
-        result["walks"] = {
-            "fitted": _compared(walks, policies, world, config, seed),
-            "held_out": _compared(judged, policies, world, config, seed),
-        }
+        result["floor"] = {"values": floor.values, "ci95": floor.ci95, "at_bound": floor.at_bound}
+        sides = {"fitted": walks, "held_out": judged}
+        result["walks"] = {side: _compared(driven, policies, world, config, seed) for side, driven in sides.items()}
         result["tracking"] = _tracking(policies, world, seed)
     shares = {str(delay): share for delay, share in motors.delay_share.items()}
     result["motors"] = {"values": motors.values, "ci95": motors.ci95, "delay_s": motors.delay_s, "delay_share": shares}
-    if floor is not None:
-        result["floor"] = {"values": floor.values, "ci95": floor.ci95}
     result["prediction"] = _prediction(others, world, config)
     return Calibration(world, result)
 
 
-def _motors(episodes: Sequence[Episode], config: CalibrationConfig) -> MotorFit:
-    windows, sessions = _windows(episodes, config, FLAT)
-    with Progress("motors", total=len(DELAYS), unit="delays") as progress:
-        return fit_motors(windows, sessions, FLAT, progress.advance)
+def _split(episodes: Sequence[Episode], every: int) -> tuple[list[Episode], list[Episode]]:
+    """Episodes to fit to, and those of every so many-th session."""
+    names = _sessions(episodes)
+    if len(names) < 2 * every:
+        raise CalibrationError(f"{len(names)} sessions are too few to fit to some and judge by others; {2 * every} will do")
+    apart = set(names[every - 1 :: every])
+    fitted = [episode for episode in episodes if episode.attributes.session not in apart]
+    return fitted, [episode for episode in episodes if episode.attributes.session in apart]
+
+
+def _sessions(episodes: Sequence[Episode]) -> list[str]:
+    return sorted({episode.attributes.session for episode in episodes})
 
 
 def _floor(walks: Walks, policies: Policies, world: World, config: CalibrationConfig, seed: int) -> FloorFit:
     with Progress("floor", total=config.points * config.rounds, unit="floors") as progress:
 
-        def simulate(tried: World) -> list[Walk]:
-            walked = _again(walks, policies, tried, config.repeats, seed)
+        def simulate(tried: World, luck: int) -> list[Walk]:
+            walked = _again(walks, policies, tried, config.repeats, luck)
             progress.advance()
             return walked
 
@@ -118,9 +121,9 @@ def _floor(walks: Walks, policies: Policies, world: World, config: CalibrationCo
         return fit_floor(recorded, simulate, world, config.points, config.rounds, seed)
 
 
-def _windows(episodes: Sequence[Episode], config: CalibrationConfig, world: World) -> tuple[Windows, IntArray]:
+def _windows(episodes: Sequence[Episode], config: CalibrationConfig, world: World, side: str) -> tuple[Windows, IntArray]:
     """Windows in which the robot is on its feet, and the number of each one's session."""
-    names = sorted({episode.attributes.session for episode in episodes})
+    names = _sessions(episodes)
     sink = standing_sink(world)
     parts, sessions = [], []
     for episode in episodes:
@@ -129,14 +132,14 @@ def _windows(episodes: Sequence[Episode], config: CalibrationConfig, world: Worl
         except ReplayError:  # too short, or measured too badly
             continue
         sessions += [names.index(episode.attributes.session)] * len(parts[-1].rows)
-    if not parts:
-        raise CalibrationError("no log has a measured state that the twin could start from")
-    windows, of = joined(parts), np.array(sessions, dtype=np.int64)
-    upright = (windows.gravity_b[..., 2] < -UPRIGHT).all(axis=1)
-    return chosen(windows, upright), of[upright]
+    windows = joined(parts) if parts else None
+    upright = np.zeros(0, dtype=np.bool_) if windows is None else (windows.gravity_b[..., 2] < -UPRIGHT).all(axis=1)
+    if windows is None or not upright.any():
+        raise CalibrationError(f"no log {side} has a measured state, with the robot on its feet, that the twin could start from")
+    return chosen(windows, upright), np.array(sessions, dtype=np.int64)[upright]
 
 
-def _walks(episodes: Sequence[Episode], policies: Policies, walk_s: float) -> Walks:
+def _walks(episodes: Sequence[Episode], policies: Policies, walk_s: float, side: str) -> Walks:
     """What each policy drove, with the noise that it acted with."""
     walks: Walks = {name: [] for name in policies}
     for episode in episodes:
@@ -157,8 +160,8 @@ def _walks(episodes: Sequence[Episode], policies: Policies, walk_s: float) -> Wa
             )
         )
     driven = {name: found for name, found in walks.items() if found}
-    if not driven:
-        raise CalibrationError("none of the given policies drove any of these logs; quadloop inspect LOGS --policies says who did")
+    if policies and not driven:
+        raise CalibrationError(f"none of the given policies drove a log {side}; quadloop inspect LOGS --policies says who did")
     return driven
 
 
@@ -197,7 +200,7 @@ def _prediction(episodes: Sequence[Episode], world: World, config: CalibrationCo
     """Root mean square error of joint_pos (rad) and joint_vel (rad/s), one and `horizon` steps ahead, before and after."""
     sides = {}
     for kind, each in (("uncalibrated", FLAT), ("calibrated", world)):
-        windows, sessions = _windows(episodes, config, each)
+        windows, sessions = _windows(episodes, config, each, HELD_OUT)
         sides[kind] = errors_of(windows, drive(windows, each))
     found: dict[str, Any] = {"windows": len(sessions)}
     for steps in sorted({1, config.horizon}):

@@ -92,12 +92,15 @@ def legs_differ(episode: Episode) -> float | None:
 def velocity_drifts(episode: Episode) -> float | None:
     """Share of an episode's stretches of DRIFT_S in which the logged horizontal velocity is off the legs' by MAX_DRIFT on average.
 
-    None where one of the two is missing. A camera that loses its way slides off slowly: no sample is a glitch by itself.
+    None where one of the two is missing, or the episode shorter. A camera that loses its way slides off slowly: no sample is a glitch
+    by itself.
     """
     by_legs, logged = velocities_over_a_stride(episode)
     difference = (logged - by_legs)[:, :2]
     known = np.isfinite(difference).all(axis=1)
-    steps = min(round(DRIFT_S / episode.attributes.control_dt_s), len(episode))
+    steps = round(DRIFT_S / episode.attributes.control_dt_s)
+    if len(episode) < steps:
+        return None
     window = np.ones(steps)
     rows = np.convolve(known, window, mode="valid")
     sums = [np.convolve(np.where(known, difference[:, axis], 0.0), window, mode="valid") for axis in range(2)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
 from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
-from twin.model import build_model, standing_qpos
+from twin.model import build_model, gains_of, set_gains, standing_qpos
 from twin.world import World
 
 # Divergence is noticed and handled here; the engine would write a line for each to MUJOCO_LOG.TXT wherever the program was started.
@@ -95,18 +95,15 @@ class BatchTwin:
         self.num_robots = num_robots
         self.actuator = world.actuator
         self._rng = rng or np.random.default_rng(0)
-        self.models = [build_model(each) for each in variants or [world]]
+        self.worlds = list(variants) or [world]
+        self.models = [build_model(each) for each in self.worlds]
         self.model = self.models[0]
         workers = min(num_robots, threads or os.cpu_count() or 1)
         self._datas = [mujoco.MjData(self.model) for _ in range(max(1, workers))]
         self._rollout = rollout.Rollout(nthread=workers if workers > 1 else 0)
         size = mujoco.mj_stateSize(self.model, _STATE)
         self.variant = np.zeros(num_robots, dtype=np.int64)
-        self._motors = Motors(
-            np.stack([model.actuator_gainprm[:, 0] for model in self.models]),
-            np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
-            np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
-        )  # a row for each variant
+        self._motors = self._read_motors()
         self.diverged = np.zeros(num_robots, dtype=np.bool_)
         self._before = np.zeros((num_robots, size))
         self._states = np.zeros((num_robots, go1.DECIMATION, size))
@@ -150,6 +147,12 @@ class BatchTwin:
         self._line.fill(everyone, joint_pos_target)
         self._line.steps[:] = physics_steps(self.actuator.delay_s[0])
         self.diverged[:] = False
+
+    def set_gains(self, kp: Float64Array, kd: Float64Array) -> None:
+        """Ask the motors of all robots for these PD gains (12,); each robot makes its own of them."""
+        for model, world in zip(self.models, self.worlds, strict=True):
+            set_gains(model, *gains_of(world.robot, kp, kd))
+        self._motors = self._read_motors()
 
     def step(self, joint_pos_target: Float64Array) -> tuple[BatchState, Float64Array]:
         """Hold the targets (N, 12) rad, limited as on the robot, for one control period; returns the state and what was sent."""
@@ -203,11 +206,19 @@ class BatchTwin:
         self._line.sent[:], self._line.steps[:] = state["sent"], state["delay"]
         self.variant[:], self.diverged[:] = state["variant"], state["diverged"]
 
+    def _read_motors(self) -> Motors:
+        """The motors of each variant, a row for each."""
+        return Motors(
+            np.stack([model.actuator_gainprm[:, 0] for model in self.models]),
+            np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
+            np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
+        )
+
     def _push(self) -> None:
         """Change the horizontal speed of the trunks whose turn it is."""
         every_s, speed = self.world.pushes.every_s, self.world.pushes.speed
         if speed:
-            pushed = self._rng.random(self.num_robots) < go1.CONTROL_DT / every_s
+            pushed = (self._rng.random(self.num_robots) < go1.CONTROL_DT / every_s) & ~self.diverged
             change = self._rng.uniform(-speed, speed, (int(pushed.sum()), 2))
             self._states[pushed, -1, _QVEL.start : _QVEL.start + 2] += change
 

@@ -10,7 +10,6 @@ import numpy as np
 from robot import go1
 from robot.driver import BaseVelocity, DriverError, JointCommand, RobotState
 from twin.batch import BatchTwin
-from twin.model import gains_of, set_gains
 from twin.world import World
 
 
@@ -53,7 +52,7 @@ class TwinDriver:
         self._check_connected()
         if not all(np.isfinite(part).all() for part in (command.joint_pos_target, command.kp, command.kd)):
             raise DriverError("the joint command holds a value that is not a number; nothing was sent")
-        set_gains(self.twin.model, *gains_of(self.twin.world.robot, command.kp, command.kd))
+        self.twin.set_gains(command.kp, command.kd)
         self.twin.step_unlimited(command.joint_pos_target[None])
         self._periods += 1
         return command

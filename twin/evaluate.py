@@ -136,9 +136,10 @@ def record_gait(
 ) -> tuple[Float64Array, Float64Array]:
     """Foot forces (steps, 4), N, and the gait index (steps,) of one robot walking with the mean action, for pictures."""
     forces, gait_index = np.zeros((steps, len(go1.LEGS))), np.zeros(steps)
-    with BatchTwin(world, 1) as twin:
+    rng = np.random.default_rng(seed)
+    with BatchTwin(world, 1, rng=rng) as twin:
         walkers = Walkers(twin, command[None], layout)
-        walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed))
+        walkers.reset(np.ones(1, dtype=np.bool_), rng)
         for step in range(steps):
             action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
             walkers.act(action)

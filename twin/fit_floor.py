@@ -2,7 +2,7 @@
 
 No sensor of the robot feels the floor, so it is known by what it does to a walk: the simulated method of moments (McFadden 1989). The
 moments are twin.rewalk.FIGURES. A quadratic in the parameters is laid through simulations spread over a box (a Latin hypercube), its
-least-squares point is taken, and the same is done once more in a smaller box around it: one simulation alone is too noisy to step from.
+least-squares point is taken, and the same is done again in a smaller box around it: one simulation alone is too noisy to step from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twin.rewalk import Walk, figures_by_session, figures_of, sums_of
 from twin.world import Pushes, World
 
 Float64Array = NDArray[np.float64]
-Simulate = Callable[[World], Sequence[Walk]]
+Simulate = Callable[[World, int], Sequence[Walk]]  # a world and a seed
 
 FITTED = ("time_constant_s", "damping_ratio", "friction", "push_speed")
 LOWER = np.array([0.02, 0.4, 0.4, 0.15])
@@ -27,6 +27,7 @@ UPPER = np.array([0.15, 3.0, 1.2, 1.0])
 WIDTH = (0.9, 0.95, 0.1)  # impedance; its width is about how deep a foot may sink, m
 PUSH_EVERY_S = 1.0  # rarer and harder pushes do the same as many small ones
 _RESAMPLES = 1000
+_NEAR = 0.01  # of a logarithm
 _SHRINK = 0.5  # of the box's sides from one round to the next
 
 
@@ -36,9 +37,7 @@ class FloorFit:
 
     values: dict[str, float]  # of FITTED
     ci95: dict[str, tuple[float, float]]  # as far as was searched
-    moments: Float64Array  # (7,) FIGURES of the robot
-    standard_errors: Float64Array  # (7,) of them, sessions drawn again
-    noise: Float64Array  # (7,) of one simulation about the quadratic
+    at_bound: tuple[str, ...]  # parameters that the search stopped
 
     def world(self, world: World) -> World:
         """`world` with this floor."""
@@ -52,8 +51,8 @@ def fit_floor(recorded: Sequence[Walk], simulate: Simulate, world: World, points
     for number in range(rounds):
         spread = qmc.LatinHypercube(len(FITTED), seed=seed + number).random(points)
         tried = low + spread * (high - low)
-        walked = np.array([figures_of(np.sum([sums_of(walk) for walk in simulate(_world(world, logs))], axis=0)) for logs in tried])
-        best, covariance, noise = _best_of_quadratic(tried, walked, moments, errors, low, high)
+        walked = np.array([_figures(simulate(_world(world, logs), seed + points * number + index)) for index, logs in enumerate(tried)])
+        best, covariance = _best_of_quadratic(tried, walked, moments, errors, low, high)
         half = _SHRINK * (high - low) / 2
         low, high = np.maximum(best - half, np.log(LOWER)), np.minimum(best + half, np.log(UPPER))
     off = 1.96 * np.sqrt(np.diag(covariance))
@@ -61,14 +60,20 @@ def fit_floor(recorded: Sequence[Walk], simulate: Simulate, world: World, points
     return FloorFit(
         values=dict(zip(FITTED, np.exp(best).tolist(), strict=True)),
         ci95={name: (float(below[index]), float(above[index])) for index, name in enumerate(FITTED)},
-        moments=moments, standard_errors=errors, noise=noise,
-    )  # fmt: skip
+        at_bound=tuple(
+            name for index, name in enumerate(FITTED) if not np.log(LOWER)[index] + _NEAR < best[index] < np.log(UPPER)[index] - _NEAR
+        ),
+    )
+
+
+def _figures(walks: Sequence[Walk]) -> Float64Array:
+    return figures_of(np.sum([sums_of(walk) for walk in walks], axis=0))
 
 
 def _best_of_quadratic(
     tried: Float64Array, walked: Float64Array, moments: Float64Array, errors: Float64Array, low: Float64Array, high: Float64Array
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Parameters (P,), their covariance (P, P), and the simulations' noise (F,), of a quadratic through `walked` (N, F) at `tried` (N, P).
+) -> tuple[Float64Array, Float64Array]:
+    """Parameters (P,) and their covariance (P, P), of a quadratic through `walked` (N, F) at `tried` (N, P).
 
     Moments that were not measured, or that some simulation lacks, are left out.
     """
@@ -84,10 +89,9 @@ def _best_of_quadratic(
         return np.asarray((_quadratic_terms(unit[None])[0] @ coefficients - moments[known]) / scale)
 
     result = least_squares(residuals, np.zeros(len(FITTED)), bounds=(-np.ones(len(FITTED)), np.ones(len(FITTED))))
-    covariance = np.linalg.pinv(result.jac.T @ result.jac) * np.outer(half, half)
-    all_noise = np.full(len(moments), np.nan)
-    all_noise[known] = noise
-    return middle + half * result.x, covariance, all_noise
+    # The box is what is known beforehand: a parameter that the figures say nothing of may be anywhere in it.
+    covariance = np.linalg.inv(result.jac.T @ result.jac + np.eye(len(FITTED))) * np.outer(half, half)
+    return middle + half * result.x, covariance
 
 
 def _quadratic_terms(unit: Float64Array) -> Float64Array:

@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 
 from robot import go1
 from twin.actuator import ActuatorConfig
-from twin.replay import Windows, drive, errors_of
+from twin.replay import ReplayError, Windows, drive, errors_of
 from twin.world import STANDARD, Variation, World
 
 Float64Array = NDArray[np.float64]
@@ -57,6 +57,7 @@ class _Best:
 
 def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callable[[], None] = lambda: None) -> MotorFit:
     """Fit the motors to windows (W, H, ...) of sessions (W,) on `world`'s floor; `told` is called after each delay."""
+    sessions = np.unique(sessions, return_inverse=True)[1]  # those without a window are no sessions
     found: dict[float, _Best] = {}
     for delay in DELAYS:
         found[delay] = _fit(windows, sessions, replace(world, actuator=ActuatorConfig((delay, delay))))
@@ -66,7 +67,8 @@ def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callabl
     wins = np.bincount(losses[:, picks].sum(axis=2).argmin(axis=0), minlength=len(DELAYS)) / _RESAMPLES
     delay = DELAYS[int(losses.sum(axis=1).argmin())]
     best = found[delay]
-    low, high = np.exp(best.logs - 1.96 * best.standard_errors), np.exp(best.logs + 1.96 * best.standard_errors)
+    off = 1.96 * best.standard_errors
+    low, high = np.maximum(np.exp(best.logs - off), LOWER), np.minimum(np.exp(best.logs + off), UPPER)
     return MotorFit(
         values=dict(zip(FITTED, np.exp(best.logs).tolist(), strict=True)),
         ci95={name: (float(low[index]), float(high[index])) for index, name in enumerate(FITTED)},
@@ -82,6 +84,8 @@ def _with(robot: Variation, values: Float64Array) -> Variation:
 
 def _fit(windows: Windows, sessions: IntArray, world: World) -> _Best:
     held = np.sqrt(np.square(windows.qpos[:, None, 7:] - windows.joint_pos).mean(axis=(0, 2)))[:, None]  # (H, 1) rad
+    if not held.all():
+        raise ReplayError("the joints never move in these logs: nothing can be fitted to them")
 
     def residuals(logs: Float64Array) -> Float64Array:
         tried = replace(world, robot=_with(world.robot, np.exp(logs)))
@@ -104,9 +108,11 @@ def _by_session(residual: Float64Array, jacobian: Float64Array, sessions: IntArr
     """Each session's share of the loss, and the parameters' standard errors: rows of one session are not independent (sandwich)."""
     count = int(sessions.max()) + 1
     rows = np.repeat(sessions, len(residual) // len(sessions))
-    weight = 1 / np.sqrt(1 + np.square(residual))  # of soft l1, 2 (sqrt(1 + r^2) - 1)
+    weight = 1 / np.sqrt(
+        1 + np.square(residual)
+    )  # of soft l1, 2 (sqrt(1 + r^2) - 1): half its slope is r weight, of that the slope weight^3
     losses = np.asarray(np.bincount(rows, weights=2 * (np.sqrt(1 + np.square(residual)) - 1), minlength=count), dtype=np.float64)
-    curvature = (jacobian * weight[:, None]).T @ jacobian
+    curvature = (jacobian * weight[:, None] ** 3).T @ jacobian
     gradients = np.stack(
         [np.bincount(rows, weights=jacobian[:, each] * weight * residual, minlength=count) for each in range(jacobian.shape[1])]
     )

@@ -26,9 +26,10 @@ def record_walk(
     policy: Policy, world: World, command: NDArray[np.float64], seed: int, steps: int = 500, layout: ObservationLayout = GO1_LAYOUT
 ) -> NDArray[np.float64]:
     """Positions (F, 19) of one robot walking with the mean action, one frame every 0.04 s; it goes on after a fall."""
-    with BatchTwin(world, 1) as twin:
+    rng = np.random.default_rng(seed)
+    with BatchTwin(world, 1, rng=rng) as twin:
         walkers = Walkers(twin, command[None], layout)
-        walkers.reset(np.ones(1, dtype=np.bool_), np.random.default_rng(seed), InitialSpread(yaw_rad=0.0))  # the camera looks along y
+        walkers.reset(np.ones(1, dtype=np.bool_), rng, InitialSpread(yaw_rad=0.0))  # the camera looks along y
         frames = []
         for step in range(steps):
             action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)

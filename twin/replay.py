@@ -189,7 +189,7 @@ def follow(
 
 def standing_sink(world: World) -> float:
     """How deep, m, the feet of a standing robot sink into the floor: what a recorded posture is placed with."""
-    with BatchTwin(world, 1) as twin:
+    with BatchTwin(replace(world, pushes=NO_PUSHES), 1) as twin:
         for _ in range(SETTLING_STEPS):
             twin.step_unlimited(go1.DEFAULT_JOINT_POS[None])
         return float(-_lowest_foot(twin.qpos)[0])

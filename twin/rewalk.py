@@ -27,6 +27,8 @@ COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved sp
 FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
 FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in itertools.pairwise(COMMANDED)), "root_falls", "roll", "pitch")
 _BINS = len(COMMANDED) - 1
+HORIZONS_S = (5.0, 10.0, 20.0)
+_RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def rewalk(
     noise = np.array([walk.noise_std for walk in walks])
     fell, walked = np.zeros(len(walks), dtype=np.bool_), np.zeros(len(walks), dtype=np.int64)
     rng = np.random.default_rng(seed)
-    count = waiting = min(AT_ONCE, len(walks))
+    count = waiting = min(AT_ONCE, -(-int(lengths.sum()) // int(lengths.max())))  # no more than the longest walk leaves time to serve
     of, step, live = order[:count].copy(), np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
     with BatchTwin(world, count, rng=rng) as twin:
         walkers = Walkers(twin, commands[of, step], layout)
@@ -63,9 +65,9 @@ def rewalk(
             walkers.commands[:] = commands[of, step]
             mean, _ = policy.act(walkers.observe())
             action = np.clip(mean + noise[of, None] * rng.standard_normal(mean.shape), -go1.ACTION_CLIP, go1.ACTION_CLIP)
-            walkers.act(action)
+            state = walkers.act(action)  # as in a recording, a row holds what was so before its action
             walkers.last_action = action.astype(np.float64)
-            state, down = walkers.state, walkers.fallen()
+            down = walkers.fallen()
             speed[of[live], step[live]], gravity[of[live], step[live]] = state.base_lin_vel_b[live, 0], state.gravity_b[live]
             over = live & (down | (step + 1 == lengths[of]))
             fell[of[over]], walked[of[over]] = down[over], step[over] + 1
@@ -105,8 +107,8 @@ def figures_of(sums: Float64Array) -> Float64Array:
     steps, falls, upright, roll, roll2, pitch, pitch2 = sums[2 * _BINS :]
     with np.errstate(invalid="ignore", divide="ignore"):
         speed = np.where(rows > 0, speeds / rows, np.nan)
-    spread = [np.sqrt(max(square / upright - (total / upright) ** 2, 0.0)) for total, square in ((roll, roll2), (pitch, pitch2))]
-    return np.array([*speed, np.sqrt(falls / steps * 1e5), *spread])
+        variance = np.array([roll2, pitch2]) / upright - np.square(np.array([roll, pitch]) / upright)
+    return np.array([*speed, np.sqrt(falls / steps * 1e5), *np.sqrt(np.maximum(variance, 0.0))])
 
 
 def figures_by_session(walks: Sequence[Walk], resamples: int, seed: int) -> tuple[Float64Array, Float64Array]:
@@ -120,22 +122,36 @@ def figures_by_session(walks: Sequence[Walk], resamples: int, seed: int) -> tupl
     known = np.isfinite(drawn).any(axis=0)
     errors = np.full(drawn.shape[1], np.nan)
     errors[known] = np.nanstd(drawn[:, known], axis=0)
+    by_chance = 0.5 * np.sqrt(1e5 / sum(len(walk.commands) for walk in walks))  # of the root of a Poisson count, none included
+    errors[FIGURES.index("root_falls")] = max(errors[FIGURES.index("root_falls")], by_chance)
     return figures_of(sums.sum(axis=0)), errors
 
 
+def fallen_within(walks: Sequence[Walk], seconds: float) -> float:
+    """Probability of a fall in the first `seconds`, by Kaplan and Meier: a walk that ends without a fall says nothing of later."""
+    lengths = np.array([len(walk.commands) for walk in walks]) * go1.CONTROL_DT
+    fell = np.array([walk.fell for walk in walks])
+    up = 1.0
+    for moment in np.unique(lengths[fell & (lengths <= seconds)]):
+        up *= 1 - (fell & (lengths == moment)).sum() / (lengths >= moment).sum()
+    return 1 - up
+
+
 def summary(walks: Sequence[Walk]) -> Mapping[str, Any]:
-    """The same for people: speeds in m/s, falls, the share of walks that fell, seconds to a fall, roll and pitch in degrees."""
-    figures = figures_of(np.sum([sums_of(walk) for walk in walks], axis=0))
+    """The same for people: speeds in m/s, falls, the probability of a fall within HORIZONS_S, roll and pitch in degrees."""
+    figures, errors = figures_by_session(walks, _RESAMPLES, seed=0)
     steps, falls = sum(len(walk.commands) for walk in walks), sum(walk.fell for walk in walks)
-    to_fall = [len(walk.commands) * go1.CONTROL_DT for walk in walks if walk.fell]
-    bins = zip(itertools.pairwise(COMMANDED), figures[:_BINS], strict=True)
+    bins = zip(itertools.pairwise(COMMANDED), figures[:_BINS], errors[:_BINS], strict=True)
     return {
         "walks": len(walks),
         "steps": steps,
-        "speed_by_command": {f"{low:g}-{high:g}": float(speed) if np.isfinite(speed) else None for (low, high), speed in bins},
+        "speed_by_command": {f"{low:g}-{high:g}": {"mean": _known(speed), "error": _known(error)} for (low, high), speed, error in bins},
         "falls_per_100k_steps": falls / steps * 1e5,
-        "fell_share": falls / len(walks),
-        "seconds_to_fall_median": float(np.median(to_fall)) if to_fall else None,
-        "roll_deg": float(np.degrees(figures[-2])),
-        "pitch_deg": float(np.degrees(figures[-1])),
+        "fallen_within_s": {f"{horizon:g}": fallen_within(walks, horizon) for horizon in HORIZONS_S},
+        "roll_deg": _known(np.degrees(figures[-2])),
+        "pitch_deg": _known(np.degrees(figures[-1])),
     }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

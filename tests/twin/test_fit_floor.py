@@ -28,7 +28,7 @@ def walks(world, noise=0.0, sessions=1):
 def test_a_floor_is_found_by_what_it_does_to_walks():
     recorded = walks(World("true", solref=(0.06, 0.9), friction=0.7, pushes=Pushes(1.0, 0.5)), noise=0.002, sessions=20)
     tried = []
-    fit = fit_floor(recorded, lambda world: tried.append(world) or walks(world), FLAT, points=40, rounds=2, seed=0)
+    fit = fit_floor(recorded, lambda world, _seed: tried.append(world) or walks(world), FLAT, points=40, rounds=2, seed=0)
     assert len(tried) == 80
     assert fit.values["damping_ratio"] == pytest.approx(0.9, rel=0.1)
     assert fit.values["push_speed"] == pytest.approx(0.5, rel=0.1)
@@ -40,9 +40,20 @@ def test_a_floor_is_found_by_what_it_does_to_walks():
     assert (world.pushes.every_s, world.pushes.speed) == (PUSH_EVERY_S, pytest.approx(fit.values["push_speed"]))
 
 
+def test_a_parameter_that_no_figure_tells_of_may_be_anywhere():
+    def unmoved(world, _seed=0):
+        return walks(World("same", solref=(0.06, world.solref[1]), friction=0.7))
+
+    recorded = walks(TRUE, noise=0.002, sessions=10)
+    fit = fit_floor(recorded, unmoved, FLAT, points=20, rounds=1, seed=0)
+    low, high = fit.ci95["friction"]
+    assert low == pytest.approx(LOWER[2], rel=0.1)
+    assert high == pytest.approx(UPPER[2], rel=0.1)
+
+
 def test_floors_stay_within_what_is_searched():
     tried = []
-    fit_floor(walks(TRUE, 0.002, 5), lambda world: tried.append(world) or walks(world), FLAT, points=20, rounds=3, seed=1)
+    fit_floor(walks(TRUE, 0.002, 5), lambda world, _seed: tried.append(world) or walks(world), FLAT, points=20, rounds=3, seed=1)
     for world in tried:
         values = np.array([*world.solref, world.friction, world.pushes.speed])
         assert (values >= LOWER * 0.999).all(), dict(zip(FITTED, values, strict=True))

@@ -16,7 +16,7 @@ from robot.station import Collector, ForwardCommands, Station
 from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
 from twin.replay import ReplayError, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
-from twin.world import FLAT, MATTRESS, Variation
+from twin.world import FLAT, MATTRESS, Pushes, Variation
 
 STEPS = 60
 
@@ -118,6 +118,7 @@ def test_poses_stand_on_the_floor_and_move_with_the_velocity(walk):
 def test_feet_sink_into_a_mattress():
     assert 0.0 < standing_sink(FLAT) < 0.002
     assert 0.02 < standing_sink(MATTRESS) < 0.1
+    assert standing_sink(replace(MATTRESS, pushes=Pushes(0.1, 1.0))) == standing_sink(MATTRESS)  # nothing pushes it meanwhile
 
 
 class Leaner:

@@ -5,7 +5,7 @@ import pytest
 
 import twin.rewalk
 from robot.observation import trot_command
-from twin.rewalk import FIGURES, Walk, figures_by_session, figures_of, rewalk, summary, sums_of
+from twin.rewalk import FIGURES, Walk, fallen_within, figures_by_session, figures_of, rewalk, summary, sums_of
 from twin.world import FLAT, Pushes
 
 UP = (0.0, 0.0, -1.0)
@@ -67,9 +67,21 @@ def test_figures_by_hand():
     assert figures["pitch"] == pytest.approx(0.0, abs=1e-9)
     said = summary([slow, fast])
     assert said["falls_per_100k_steps"] == 500
-    assert said["fell_share"] == 0.5
-    assert said["seconds_to_fall_median"] == 2.0
-    assert said["speed_by_command"]["0.5-1"] is None
+    assert said["speed_by_command"]["0.5-1"]["mean"] is None
+
+
+def test_the_probability_of_a_fall_by_hand():
+    """Kaplan and Meier: of three walks one falls after 1 s, one is cut off after 2 s, one falls after 3 s."""
+    walks = [replace(walk(50), fell=True), walk(100), replace(walk(150), fell=True)]
+    assert fallen_within(walks, 0.5) == 0
+    assert fallen_within(walks, 1.0) == pytest.approx(1 / 3)
+    assert fallen_within(walks, 2.5) == pytest.approx(1 / 3)
+    assert fallen_within(walks, 3.0) == pytest.approx(1.0)  # the last one that could be seen to fall did
+
+
+def test_no_fall_at_all_is_known_as_well_as_chance_allows():
+    never = [walk(100, 0.3, speed=[0.2] * 100, session=name) for name in "abc"]
+    assert figures_by_session(never, 100, 0)[1][FIGURES.index("root_falls")] == pytest.approx(0.5 * np.sqrt(1e5 / 300))
 
 
 def test_sessions_that_differ_make_figures_uncertain():
