@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
     load_value(wanted.value, policy.metadata.layout.size)
     world = find_world(wanted.terrain)
     began = time.monotonic()
-    inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": wanted.terrain}
+    inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": world}
     with (
         RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force) as directory,
         Reporter(directory.metrics) as report,
