@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from common.errors import QuadloopError
@@ -22,6 +24,15 @@ def test_a_file_holds_what_differs_from_a_flat_floor(tmp_path):
     assert world.solref == (0.05, 0.8)
     assert world.friction == 0.6
     assert world.solimp == FLAT.solimp
+
+
+def test_the_fitted_twin_is_a_file_of_this_project():
+    world = find_world(str(Path(__file__).parents[2] / "configs" / "go1_mattress.yaml"))
+    assert world.name == "go1_mattress"
+    assert FLAT.solref[0] < world.solref[0] < MATTRESS.solref[0]
+    assert world.pushes.speed > 0
+    assert world.actuator.delay_s[1] > 0
+    assert world.robot.joint_damping > FLAT.robot.joint_damping
 
 
 def test_a_file_may_name_its_terrain(tmp_path):
@@ -50,6 +61,11 @@ def test_unknown_terrain(name):
         ("- 1\n- 2", "must be a mapping"),
         ("friction: [", "not YAML"),
         ("!!python/object/apply:os.system ['true']", "not YAML"),
+        ("robot: {motor_strength: 0}", "motor_strength is 0"),
+        ("robot: {added_mass: -9}", "added_mass"),
+        ("actuator: {delay_s: [0.0, 5.0]}", "delay_s"),
+        ("pushes: {every_s: 0}", "every_s"),
+        ("pushes: 3", "must be a mapping"),
         ("#" * 2_000_000, "larger than"),
     ],
 )
