@@ -174,7 +174,7 @@ def _again(walks: Walks, policies: Policies, world: World, repeats: int, seed: i
 
 
 def _compared(walks: Walks, policies: Policies, world: World, config: CalibrationConfig, seed: int) -> dict[str, Any]:
-    """The robot's walks beside those of an ideal robot on a hard floor, and of the fitted one; seeds that the fit has not seen."""
+    """The robot's walks beside those of an ideal robot on a hard floor, and of the fitted one, both with the same luck."""
     recorded = [walk for driven in walks.values() for walk in driven]
     return {
         "recorded": summary(recorded),

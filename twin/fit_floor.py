@@ -89,8 +89,9 @@ def _best_of_quadratic(
         return np.asarray((_quadratic_terms(unit[None])[0] @ coefficients - moments[known]) / scale)
 
     result = least_squares(residuals, np.zeros(len(FITTED)), bounds=(-np.ones(len(FITTED)), np.ones(len(FITTED))))
-    # The box is what is known beforehand: a parameter that the figures say nothing of may be anywhere in it.
-    covariance = np.linalg.inv(result.jac.T @ result.jac + np.eye(len(FITTED))) * np.outer(half, half)
+    # The first box is what is known beforehand: a parameter that the figures say nothing of may be anywhere in it.
+    beforehand = np.diag(np.square(2 * half / np.log(UPPER / LOWER)))
+    covariance = np.linalg.inv(result.jac.T @ result.jac + beforehand) * np.outer(half, half)
     return middle + half * result.x, covariance
 
 

@@ -108,9 +108,8 @@ def _by_session(residual: Float64Array, jacobian: Float64Array, sessions: IntArr
     """Each session's share of the loss, and the parameters' standard errors: rows of one session are not independent (sandwich)."""
     count = int(sessions.max()) + 1
     rows = np.repeat(sessions, len(residual) // len(sessions))
-    weight = 1 / np.sqrt(
-        1 + np.square(residual)
-    )  # of soft l1, 2 (sqrt(1 + r^2) - 1): half its slope is r weight, of that the slope weight^3
+    # Soft l1 is 2 (sqrt(1 + r^2) - 1): half its slope is r weight, and the slope of that weight^3.
+    weight = 1 / np.sqrt(1 + np.square(residual))
     losses = np.asarray(np.bincount(rows, weights=2 * (np.sqrt(1 + np.square(residual)) - 1), minlength=count), dtype=np.float64)
     curvature = (jacobian * weight[:, None] ** 3).T @ jacobian
     gradients = np.stack(

@@ -43,9 +43,7 @@ class Walk:
     session: str = ""
 
 
-def rewalk(
-    world: World, walks: Sequence[Walk], policy: Policy, seed: int, layout: ObservationLayout = GO1_LAYOUT
-) -> list[Walk]:  # fmt: skip
+def rewalk(world: World, walks: Sequence[Walk], policy: Policy, seed: int, layout: ObservationLayout = GO1_LAYOUT) -> list[Walk]:
     """Each walk's commands, walked by `policy` with the walk's noise from a standing start until their end or a fall."""
     order = np.argsort([-len(walk.commands) for walk in walks], kind="stable")  # the longest first, so that none is left alone at the end
     lengths = np.array([len(walk.commands) for walk in walks])
