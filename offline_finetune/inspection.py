@@ -15,6 +15,7 @@ from robot.episode import END_FALL, END_SAFETY, Episode
 from robot.leg_velocity import over_a_stride, stride_velocity
 from robot.observation import COMMAND_NAMES, GO1_LAYOUT
 from robot.supervisor import SafetyEvent
+from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -27,8 +28,6 @@ LARGEST_OWN_CORRELATION = 0.05  # from one step to the next, and three standard 
 NONE_OF_THEM = "none of them"
 EXACT_ERROR = 0.01  # of an action: closer than this, it acted with its mean
 FLAGGED_SHARE = 0.05  # of velocity samples: more than this is worth a line of its own
-DRIFT_S = 2.0
-MAX_DRIFT = 0.5  # m/s; what else was not flagged in the released logs reaches 0.47
 COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
 SHORT_S = 1.0  # episodes shorter than this teach little but how to fall
 
@@ -96,16 +95,11 @@ def velocity_drifts(episode: Episode) -> float | None:
     by itself.
     """
     by_legs, logged = velocities_over_a_stride(episode)
-    difference = (logged - by_legs)[:, :2]
-    known = np.isfinite(difference).all(axis=1)
     steps = round(DRIFT_S / episode.attributes.control_dt_s)
     if len(episode) < steps:
         return None
-    window = np.ones(steps)
-    rows = np.convolve(known, window, mode="valid")
-    sums = [np.convolve(np.where(known, difference[:, axis], 0.0), window, mode="valid") for axis in range(2)]
-    enough = rows > steps / 2
-    off = np.hypot(*sums)[enough] / rows[enough]
+    off = mean_difference((logged - by_legs)[:, :2], steps)
+    off = off[np.isfinite(off)]
     return float((off > MAX_DRIFT).mean()) if len(off) else None
 
 

@@ -35,6 +35,7 @@ class Glitch(IntFlag):
     SPEED = 2  # faster than MAX_SPEED
     JUMP = 4  # the position moved by more than MAX_JUMP since the sample one control period before
     AGE = 8  # older than MAX_AGE_S, or from the future by as much
+    ABSENT = 16  # there is no sample
 
 
 @dataclass(frozen=True)
@@ -46,35 +47,38 @@ class PoseSample:
     lin_vel_w: Float64Array  # (3,) m/s of the tracker, not of the trunk's centre
     ang_vel_w: Float64Array  # (3,) rad/s
     quaternion_wxyz: Float64Array  # (4,) body to world
+    origin: int = 0  # which start of the tracker the position counts from; two starts have nothing in common
 
 
 class PoseVelocity:
     """A VelocitySource (robot.driver) over a pose tracker that is mounted parallel to the body.
 
     newest: gives the newest sample, None while there is none. lever_arm_b: the tracker's place (3,) in the body frame, m.
-    Where there is no sample the velocities are NaN, the age infinite.
+    Where there is no sample the velocities are NaN, the age infinite. `glitch` tells why the last reading was not valid.
     """
 
     def __init__(self, name: str, newest: Callable[[], PoseSample | None], lever_arm_b: Float64Array) -> None:
         self.name, self._newest, self._lever_arm_b = name, newest, lever_arm_b
         self._last: PoseSample | None = None
+        self.glitch = Glitch.ABSENT
 
     def read(self, state: RobotState) -> BaseVelocity:
         """The newest velocity; `valid` is False where any rule of Glitch applies."""
         sample = self._newest()
         if sample is None:
+            self.glitch = Glitch.ABSENT
             unknown = np.full(3, np.nan)
             return BaseVelocity(unknown, unknown, self.name, np.inf, valid=False)
         with np.errstate(all="ignore"):  # what is not finite is found by the rules
             lin_vel_b, ang_vel_b = world_to_body_velocity(sample.quaternion_wxyz, sample.lin_vel_w, sample.ang_vel_w, self._lever_arm_b)
         age_s = state.stamp_s - sample.stamp_s
-        valid = not self._glitch(sample, age_s)
+        self.glitch = self._glitch(sample, age_s)
         self._last = sample
-        return BaseVelocity(lin_vel_b, ang_vel_b, self.name, age_s, valid)
+        return BaseVelocity(lin_vel_b, ang_vel_b, self.name, age_s, valid=not self.glitch)
 
     def _glitch(self, sample: PoseSample, age_s: float) -> Glitch:
         """The rules of `glitch_reasons`, with the jump measured against the time that really passed, and those of a single sample."""
-        last = self._last or sample
+        last = self._last if self._last and self._last.origin == sample.origin else sample
         periods = max((sample.stamp_s - last.stamp_s) / go1.CONTROL_DT, 1.0)
         reasons = _reasons(sample.position_w, sample.lin_vel_w, last.position_w, periods)
         rotates = abs(math.hypot(*sample.quaternion_wxyz.tolist()) - 1.0) <= QUATERNION_TOLERANCE
