@@ -17,6 +17,7 @@ from pathlib import Path
 from common.files import sha256_of_file
 from robot import go1
 from robot.artifact_metadata import layout_json
+from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.episode import EpisodeAttributes
 from robot.episode_log import EpisodeLogError, EpisodeWriter, list_episodes, read_episode
@@ -35,7 +36,7 @@ def rehearse(path: Path, steps: int) -> None:
     layout = layout_json(GO1_LAYOUT)
     attributes = EpisodeAttributes(go1.NAME, "", go1.CONTROL_DT, layout, "{}", "rehearsal", "still", velocity_source="still")
     with EpisodeWriter(path, attributes) as writer:
-        run_episode(driver, StillVelocity(), loop, RealTime(), EpisodePlan(steps, lambda _: trot_command()), writer)
+        run_episode(ControlCycle(driver, StillVelocity(), loop, RealTime()), EpisodePlan(steps, lambda _: trot_command()), writer)
 
 
 def kill_once(directory: Path, rng: random.Random) -> float | None:

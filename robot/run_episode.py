@@ -6,21 +6,19 @@ ended the episode. Everything but reading and stepping happens after the command
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError
 from robot import go1
-from robot.control_loop import ControlLoop, Tick
-from robot.driver import BaseVelocity, JointCommand, RobotDriver, RobotState, VelocitySource
+from robot.control_cycle import ControlCycle, Period
+from robot.control_loop import Tick
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
-from robot.episode_log import EpisodeStep, EpisodeWriter
-from robot.pace import Pace
+from robot.episode_fields import EpisodeStep
 from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.supervisor import Mode, ModeError, SafetyEvent, event_names
 
@@ -32,6 +30,16 @@ VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
 
 def _never() -> bool:
     return False
+
+
+class EpisodeSink(Protocol):
+    """Where an episode's rows go: robot.episode_log.EpisodeWriter, or a robot.recorder.Recording, which never waits for the disk."""
+
+    def append(self, step: EpisodeStep) -> None:
+        """Add one row."""
+
+    def close(self, ended: str, final_observation: NDArray[np.floating[Any]]) -> object:
+        """The episode is over: see EpisodeWriter.close."""
 
 
 @dataclass(frozen=True)
@@ -66,81 +74,67 @@ class EpisodeSummary:
         return self.ended == END_FALL or self.fell_settling
 
 
-@dataclass
-class _Period:
-    """One control period as it went."""
-
-    state: RobotState
-    velocity: BaseVelocity
-    tick: Tick
-    command: Float64Array  # (15,)
-    sent: JointCommand
-    latency_s: float
-    overrun: bool = False
-
-
-def run_episode(
-    driver: RobotDriver, velocity: VelocitySource, loop: ControlLoop, pace: Pace, plan: EpisodePlan, writer: EpisodeWriter | None
-) -> EpisodeSummary:
+def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None) -> EpisodeSummary:
     """Stand up unless READY, let the policy act for up to plan.max_steps, stand still again; only the policy's steps are logged.
 
     The driver is connected. Ends READY, or DAMPING after a fall or a safety stop. The log is closed; where no step was made, there is none.
-    `writer` is one that the caller has entered. ModeError if the robot is not PASSIVE, STAND or READY, or cannot stand up.
+    `log` is one that the caller has entered. ModeError if the robot is not PASSIVE, STAND or READY, or cannot stand up.
     On any exception the robot is damped, the log stays a `.part`, and the exception goes on.
     """
+    loop = cycle.loop
     if loop.mode in (Mode.DAMPING, Mode.POLICY):
         raise ModeError(f"an episode cannot begin while the robot is {loop.mode.value} ({event_names(loop.supervisor.cause) or 'busy'})")
-    episode = _Episode(driver, velocity, loop, pace, writer)
+    episode = _Episode(cycle, log)
     try:
-        episode.get_ready()
+        stand_up(cycle)
         ended = episode.act(plan)
         fell_settling = episode.settle()
-        if writer is not None and episode.steps:
-            writer.close(ended, episode.final_observation)
+        if log is not None and episode.steps:
+            log.close(ended, episode.final_observation)
     except BaseException:
-        with suppress(Exception):  # the first error is the one to tell; a driver that cannot write damps by itself
-            driver.write(loop.fail(episode.state))
+        cycle.damp()
         raise
     return episode.summary(ended, fell_settling)
+
+
+def stand_up(cycle: ControlCycle) -> None:
+    """Turn the cycle until the robot stands and holds; ModeError if it may not or could not. From READY there is nothing to do."""
+    loop = cycle.loop
+    if loop.mode not in (Mode.STAND, Mode.READY):
+        loop.request_stand()
+    while loop.mode is not Mode.READY:
+        cycle.turn()
+        cycle.wait()
+        if loop.mode is Mode.DAMPING:
+            raise ModeError(f"the robot could not stand up ({event_names(loop.supervisor.cause)}); see to it, then re-arm")
 
 
 class _Episode:
     """The periods of one episode and what they add up to."""
 
-    def __init__(self, driver: RobotDriver, velocity: VelocitySource, loop: ControlLoop, pace: Pace, writer: EpisodeWriter | None) -> None:
-        self._driver, self._velocity, self._loop, self._pace, self._writer = driver, velocity, loop, pace, writer
-        self.state: RobotState | None = None  # the newest
+    def __init__(self, cycle: ControlCycle, log: EpisodeSink | None) -> None:
+        self._cycle, self._loop, self._log = cycle, cycle.loop, log
         self.final_observation: Float32Array = np.zeros(0, dtype=np.float32)  # (5, 58) once the policy has ended
         self.steps = 0
         self._last_action: Float32Array = np.zeros(go1.NUM_JOINTS, dtype=np.float32)
         self._return, self._distance_m, self._events, self._invalid, self._overruns = 0.0, 0.0, SafetyEvent(0), 0, 0
 
-    def get_ready(self) -> None:
-        """Stand the robot up and wait until it holds."""
-        if self._loop.mode is Mode.PASSIVE:
-            self._loop.request_stand()
-        while self._loop.mode is not Mode.READY:
-            self._period()
-            self._pace.wait_next()
-            if self._loop.mode is Mode.DAMPING:
-                raise ModeError(f"the robot could not stand up ({event_names(self._loop.supervisor.cause)}); see to it, then re-arm")
-
     def act(self, plan: EpisodePlan) -> str:
         """Let the policy act; returns why it ended."""
         self._loop.request_start()
-        previous: _Period | None = None
+        previous: Period | None = None
         for step in range(plan.max_steps + 1):
             stopped = plan.should_stop()
             if step < plan.max_steps:
                 self._loop.command = plan.command_at(step)
             if stopped or step == plan.max_steps:
                 self._loop.request_stop()
-            period = self._period()
+            period = self._cycle.turn()
             if previous is not None:
                 self._complete(previous, period)
             if period.tick.mode is not Mode.POLICY:
                 break
-            period.overrun = self._pace.wait_next()
+            period.overrun = self._cycle.wait()
             previous = period
         self.final_observation = period.tick.act.observation
         return _why_ended(period.tick, stopped)
@@ -150,30 +144,21 @@ class _Episode:
         if self._loop.mode is Mode.DAMPING:
             return False
         while self._loop.mode is Mode.STAND:
-            self._pace.wait_next()
-            self._period()
+            self._cycle.wait()
+            self._cycle.turn()
         return bool(self._loop.supervisor.cause & SafetyEvent.TILT)
 
     def summary(self, ended: str, fell_settling: bool) -> EpisodeSummary:
         """What the completed steps add up to."""
         return EpisodeSummary(self.steps, self._return, self._distance_m, ended, self._events, self._invalid, self._overruns, fell_settling)
 
-    def _period(self) -> _Period:
-        """Read, decide, write. The velocity is read first: in simulated time writing moves the world on."""
-        self.state = state = self._driver.read()
-        started_s = time.monotonic()
-        velocity = self._velocity.read(state)
-        command = self._loop.step(state, self._pace.now(state))
-        sent = self._driver.write(command)
-        return _Period(state, velocity, self._loop.last_tick, self._loop.command, sent, time.monotonic() - started_s)
-
-    def _complete(self, period: _Period, after: _Period) -> None:
+    def _complete(self, period: Period, after: Period) -> None:
         """Turn a period of the policy into a row, now that the state after its action is known."""
         reward, terms = _reward(period, after, self._last_action)
         damped = after.tick.mode is Mode.DAMPING
         events = period.tick.events | (after.tick.events if damped else SafetyEvent(0))
-        if self._writer is not None:
-            self._writer.append(_row(period, reward, terms, events))
+        if self._log is not None:
+            self._log.append(_row(period, reward, terms, events))
         self._last_action = period.tick.act.action
         self.steps += 1
         self._return += reward
@@ -189,7 +174,7 @@ def _why_ended(tick: Tick, stopped: bool) -> str:
     return END_OPERATOR if stopped else END_TIME_LIMIT
 
 
-def _reward(period: _Period, after: _Period, last_action: Float32Array) -> tuple[float, Float64Array]:
+def _reward(period: Period, after: Period, last_action: Float32Array) -> tuple[float, Float64Array]:
     """Reward and its terms (7,). Velocity terms are NaN where the velocity is not valid; what is not finite adds nothing to the reward."""
     joint_acc = (after.state.joint_vel - period.state.joint_vel) / go1.CONTROL_DT
     action = period.tick.act.action.astype(np.float64)
@@ -205,7 +190,7 @@ def _reward(period: _Period, after: _Period, last_action: Float32Array) -> tuple
     return float(total_reward(counted)), values
 
 
-def _row(period: _Period, reward: float, terms: Float64Array, events: SafetyEvent) -> EpisodeStep:
+def _row(period: Period, reward: float, terms: Float64Array, events: SafetyEvent) -> EpisodeStep:
     """Observation, action, state, velocity and command of `period`; the reward was measured one step later.
 
     terminated and truncated follow from why the episode ended and are set by EpisodeWriter.close.

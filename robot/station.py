@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robot import go1
 from robot.artifact_metadata import layout_json
+from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.driver import RobotDriver, VelocitySource
 from robot.episode import EpisodeAttributes
@@ -57,11 +58,12 @@ class Collector:
 
     def collect(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
         """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first."""
+        station = self.station
         if self.loop.mode is Mode.DAMPING:
-            self.station.set_upright()
+            station.set_upright()
             self.loop.rearm()
-        with EpisodeWriter(path, self._attributes()) as writer:
-            return run_episode(self.station.driver, self.station.velocity, self.loop, self.station.pace, plan, writer)
+        with EpisodeWriter(path, self._attributes()) as log:
+            return run_episode(ControlCycle(station.driver, station.velocity, self.loop, station.pace), plan, log)
 
     def _attributes(self) -> EpisodeAttributes:
         metadata = self._policy.metadata

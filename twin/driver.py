@@ -22,6 +22,7 @@ class TwinDriver:
         self._now: Callable[[], float] = time.monotonic if real_time else self._simulated_time
         self._periods = 0
         self._connected = False
+        self.newest = self.twin.read()  # what was last read; in simulated time writing moves the world on
         self.place()
 
     def place(self) -> None:
@@ -35,7 +36,7 @@ class TwinDriver:
     def read(self) -> RobotState:
         """The state after the last control period."""
         self._check_connected()
-        state = self.twin.read()
+        self.newest = state = self.twin.read()
         return RobotState(
             stamp_s=self._now(),
             joint_pos=state.joint_pos[0],
@@ -81,7 +82,7 @@ class TwinVelocity:
         self._noise_std = noise_std  # m/s and rad/s
 
     def read(self, state: RobotState) -> BaseVelocity:
-        """Truth of the control period just past plus noise, in the body frame."""
-        truth = self._driver.twin.read()
+        """Truth at the moment of `state`, the newest that was read, plus noise; in the body frame."""
+        truth = self._driver.newest
         noise = self._noise_std * self._rng.standard_normal((2, 3))
         return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.name, 0.0, True)

@@ -6,6 +6,7 @@ import pytest
 from common.errors import ConfigError
 from robot import go1
 from robot.artifact_metadata import layout_json
+from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.driver import BaseVelocity, DriverError
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
@@ -60,7 +61,7 @@ class Rig:
     def run(self, steps, command_at=lambda step: trot_command(), velocity=None, should_stop=lambda: False, pace=None):
         plan = EpisodePlan(steps, command_at, should_stop)
         with EpisodeWriter(self.path, ATTRIBUTES, force=True) as writer:
-            return run_episode(self.driver, velocity or StillVelocity(), self.loop, pace or AsFastAsPossible(), plan, writer)
+            return run_episode(ControlCycle(self.driver, velocity or StillVelocity(), self.loop, pace or AsFastAsPossible()), plan, writer)
 
     def at(self, when, action):
         """A command source that also does `action` at control step `when`, before the robot's state is read."""
@@ -286,7 +287,7 @@ def test_an_episode_needs_a_step():
 
 def test_an_episode_without_a_log(rig):
     plan = EpisodePlan(3, lambda step: trot_command())
-    assert run_episode(rig.driver, StillVelocity(), rig.loop, AsFastAsPossible(), plan, None).steps == 3
+    assert run_episode(ControlCycle(rig.driver, StillVelocity(), rig.loop, AsFastAsPossible()), plan, None).steps == 3
 
 
 def test_in_real_time_the_steps_keep_the_clocks_pace(rig):
