@@ -15,9 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from robot.gait import Gait
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from sim_pretrain.report import MeasureConfig, measure
-from twin.command import GaitArguments
 from twin.evaluate import evaluate, straight_command
 from twin.world import FLAT
 
@@ -25,8 +25,8 @@ GAIT_FREQUENCY, DUTY_FACTOR = 3.0, 0.5  # of the commanded trot
 TOLERANCE = 0.1
 GAIT_SPEED = 0.8  # m/s
 GAITS = (
-    GaitArguments(gait_frequency=2.5), GaitArguments(gait_frequency=3.5), GaitArguments(gait_duration=0.45),
-    GaitArguments(gait_duration=0.6),
+    Gait(gait_frequency=2.5), Gait(gait_frequency=3.5), Gait(gait_duration=0.45),
+    Gait(gait_duration=0.6),
 )  # fmt: skip
 SHOWN = ("return", "forward_speed", "sideways_speed", "turning_rate", "gait_frequency", "duty_factor", "torque", "power", "action_rate")
 

@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from common.checks import OPEN_SHARE, Rule, require
 from common.command_line import parse
 from common.result import emit
-from robot.observation import COMMAND_NAMES
+from robot.gait import Gait
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import find_world
-
-
-@dataclass(frozen=True)
-class GaitArguments:
-    """How to walk; the defaults are the trot of the robot's logs."""
-
-    gait_frequency: float = 3.0
-    """steps of a foot in a second, Hz"""
-    gait_duration: float = 0.5
-    """share of a cycle that a foot is on the floor"""
-    foot_swing_height: float = 0.08
-    """apex of a foot's swing above the floor, m"""
-    body_height: float = 0.0
-    """trunk above its usual height, m"""
-    pitch: float = 0.0
-    """rad, nose up positive"""
-    roll: float = 0.0
-    """rad, left side down positive"""
-
-    def __post_init__(self) -> None:
-        require(self, Rule("from 0.1 to 10 Hz", lambda value: 0.1 <= value <= 10), "gait_frequency")
-        require(self, OPEN_SHARE, "gait_duration")
-        require(self, Rule("from -1 to 1", lambda value: -1 <= value <= 1), "foot_swing_height", "body_height", "pitch", "roll")
-
-    def of(self, command: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A copy of the command (15,) with this gait and posture."""
-        changed = command.copy()
-        for gait in fields(self):
-            changed[COMMAND_NAMES.index(gait.name)] = getattr(self, gait.name)
-        return changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +26,7 @@ class EvaluateArguments:
     """flat, mattress, or a YAML file that describes a floor"""
     command: tuple[float, ...] = (0.5,)
     """forward speed (m/s), then sideways speed (m/s) and turning rate (rad/s) if wanted"""
-    gait: GaitArguments = field(default_factory=GaitArguments)
+    gait: Gait = field(default_factory=Gait)
     """how it is to walk"""
     trials: int = 20
     """robots that walk"""

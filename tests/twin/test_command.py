@@ -6,7 +6,7 @@ import pytest
 
 from quadloop import main
 from robot.observation import trot_command
-from twin.command import GaitArguments
+from twin.command import Gait
 from twin.evaluate import evaluate as evaluate_trials
 
 
@@ -52,7 +52,7 @@ def test_the_gait_reaches_the_policy(write_policy, capsys, monkeypatch):
     )
     seen("--gait.gait-frequency", "2.5")
     assert walked[0][4] == 2.5
-    command = GaitArguments(gait_frequency=2.5, body_height=-0.05).of(trot_command(0.5))
+    command = Gait(gait_frequency=2.5, body_height=-0.05).of(trot_command(0.5))
     assert command[[0, 3, 4, 8]].tolist() == [0.5, -0.05, 2.5, 0.5]
 
 
