@@ -1,7 +1,7 @@
 """The episode log: one HDF5 file an episode, written row by row while the robot runs and readable whatever kills the writer.
 
 While it is written the file is `NAME.hdf5.part` and holds one dataset `steps`, a row a control step with every field by name,
-appended under SWMR (single writer, multiple readers) and flushed every second row; what was flushed survives kill -9. `close`
+appended under SWMR (single writer, multiple readers) and flushed every second row, or every row; what was flushed survives kill -9. `close`
 turns the rows into `NAME.hdf5`, which holds one checksummed dataset a field and the episode's attributes, whole or not at all,
 and removes the `.part`.
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "list_unfinished", "read_episode", "write_episode"]
 
 FLUSH_ROWS = 2  # 40 ms at 50 Hz: at most one row waits in memory
+_CHUNK_CACHE_BYTES = 2**18  # only the last chunk is written to; HDF5 2.0 would keep 8 MB of them
 _PART_CHUNK_ROWS = 16  # a flush rewrites the last chunk whole, 26 kB
 _CHUNK_ROWS = 256
 
@@ -53,10 +54,12 @@ class EpisodeWriter:
 
     As a context manager it never loses rows: leaving without `close`, by an exception or otherwise, keeps the `.part`, which
     `read_episode` reads, and removes it only if it holds no row. `missing` names the floating-point fields that this robot does
-    not record (filled with NaN).
+    not record (filled with NaN); a row is on its way to the disk once `flush_rows` of them have come.
     """
 
-    def __init__(self, path: Path, attributes: EpisodeAttributes, force: bool = False, missing: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, attributes: EpisodeAttributes, force: bool = False, missing: tuple[str, ...] = (), flush_rows: int = FLUSH_ROWS
+    ) -> None:
         """Create the `.part`; EpisodeLogError if that fails or `attributes` are not this robot's.
 
         FileExistsAlreadyError if either file exists and `force` is not set.
@@ -68,7 +71,7 @@ class EpisodeWriter:
         refuse_to_overwrite(path, force)
         refuse_to_overwrite(self.part, force)
         self._attributes, self._missing = attributes, missing
-        self._block = np.zeros(FLUSH_ROWS, dtype=ROW)
+        self._block = np.zeros(flush_rows, dtype=ROW)
         self._finite = tuple((name, self._block[name]) for name in FINITE if name not in missing)
         self._columns = tuple((field, self._block[field.name]) for field in FIELDS)
         self._written, self._buffered = 0, 0
@@ -76,7 +79,7 @@ class EpisodeWriter:
             check_attributes(attributes)
             check_missing(missing)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self.part, "w" if force else "x", libver="latest")
+            self._file = h5py.File(self.part, "w" if force else "x", libver="latest", rdcc_nbytes=_CHUNK_CACHE_BYTES)
             _write_attributes(self._file, attributes, missing)
             self._steps = self._file.create_dataset(STEPS, (0,), ROW, maxshape=(None,), chunks=(_PART_CHUNK_ROWS,)).id
             self._row_type = self._steps.get_type()  # asking h5py for it on every write costs 0.3 ms
@@ -97,7 +100,7 @@ class EpisodeWriter:
             if not np.isfinite(column[self._buffered]).all():
                 raise EpisodeLogError(f"{self.part}: {name} of step {self._written + self._buffered} is not finite")
         self._buffered += 1
-        if self._buffered == FLUSH_ROWS:
+        if self._buffered == len(self._block):
             self._flush()
 
     def close(self, ended: str, final_observation: NDArray[np.floating]) -> Path:
