@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
-from robot.observation import COMMAND_SIZE, ObservationHistory, ObservationLayout, advance_gait, observe, projected_gravity, trot_command
+from robot.observation import COMMAND_SIZE, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
 from robot.supervisor import Mode, ModeError, SafetyEvent, Supervisor
 
 Float32Array = NDArray[np.float32]
@@ -208,7 +208,7 @@ class ControlLoop:
 
     def _observe(self, state: RobotState) -> Float32Array:
         frame = observe(
-            projected_gravity(state.quaternion_wxyz), self._command, state.joint_pos, state.joint_vel,
+            state.gravity_b, self._command, state.joint_pos, state.joint_vel,
             self._last_action, self._gait_index, self.policy.metadata.layout,
         )  # fmt: skip
         return self._history.push(frame).copy()

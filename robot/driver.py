@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntFlag
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
+from robot.observation import projected_gravity
 
 Float64Array = NDArray[np.float64]
 
 
 class DriverError(QuadloopError):
     """The robot cannot be reached or answered with something unusable."""
+
+
+class DriverFault(IntFlag):
+    """Why a driver damps the motors by itself, or would not let them move."""
+
+    COMMAND_LOST = 1 << 0  # no new command for 0.15 s: the control process died or hangs
+    COMMAND_BROKEN = 1 << 1  # a command with a value that is not a number, or gains beyond those of any mode
+    STATE_LOST = 1 << 2  # the robot stopped answering
+    STATE_BROKEN = 1 << 3  # its answers are not numbers, or none that a Go1 can give
+    RESTARTED = 1 << 4  # the robot's own clock ran backwards: its controller has started anew
+    REMOTE_STOP = 1 << 5  # the button on the remote
+    REMOTE_LOST = 1 << 6  # the remote is off or out of reach
+    BATTERY = 1 << 7
+    MOTOR_HOT = 1 << 8
+    MOTOR_MODE = 1 << 9  # a motor left the mode that it was told to be in
+    POWER = 1 << 10  # the vendor's protection against too much power
+    STALLED = 1 << 11  # the driver's own process was held up
+    DRIVER_LOST = 1 << 12  # the driver's own process died
+    GUARDIAN_LOST = 1 << 13  # nobody would notice if the driver's own process died; forbids to begin, not to go on
+
+
+def fault_names(faults: DriverFault) -> str:
+    """The faults' names in a message, such as "REMOTE_STOP, POWER"."""
+    return ", ".join(str(fault.name) for fault in DriverFault if fault & faults)
+
+
+NO_FAULT = DriverFault(0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,12 @@ class RobotState:
     gyro_b: Float64Array  # (3,) rad/s
     accelerometer_b: Float64Array  # (3,) m/s^2, gravity included
     foot_force: Float64Array  # (4,) N, FL FR RL RR
+    faults: DriverFault = NO_FAULT  # what the driver damps the motors for, or would if they were to move
+
+    @cached_property
+    def gravity_b(self) -> Float64Array:
+        """Projected gravity (3,): the supervisor and the observation both need it."""
+        return np.asarray(projected_gravity(self.quaternion_wxyz), dtype=np.float64)
 
 
 @dataclass(frozen=True)

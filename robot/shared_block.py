@@ -65,16 +65,17 @@ class Mailbox:
         self._number = number
         return number
 
-    def read(self) -> tuple[int, NDArray[Any]] | None:
-        """The newest whole message as (number, a copy); None if there has been none, or if both slots are damaged."""
+    def read(self, after: int = 0) -> tuple[int, NDArray[Any]] | None:
+        """The newest whole message as (number, a copy); None if none is newer than number `after`, or if both slots are damaged."""
         for _ in range(_READS):
-            numbers = self._slots["number"]
-            if not numbers.any():
+            numbers = self._slots["number"].tolist()
+            newest = int(numbers[1] > numbers[0])
+            if numbers[newest] <= after:
                 return None
-            for index in np.argsort(numbers)[::-1]:
+            for index in (newest, 1 - newest):
                 copy = self._bytes[index].copy()
                 slot = copy.view(self._slots.dtype)[0]
-                if slot["number"] and slot["checksum"] == self._checksum(copy):
+                if slot["number"] > after and slot["checksum"] == self._checksum(copy):
                     return int(slot["number"]), slot["message"]
         return None
 

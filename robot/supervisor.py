@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
-from robot.observation import projected_gravity
 from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
 
 Float64Array = NDArray[np.float64]
@@ -56,9 +55,10 @@ class SafetyEvent(IntFlag):
     TILT = 1 << 13
     ESTOP = 1 << 14
     FAULT = 1 << 15  # the control program itself failed
+    DRIVER = 1 << 16  # the driver reports a fault (robot.driver.DriverFault) and damps by itself
 
 
-LATCHING = SafetyEvent(0xFF00)
+LATCHING = SafetyEvent(0x1FF00)
 
 
 def event_names(events: SafetyEvent) -> str:
@@ -170,19 +170,20 @@ class Supervisor:
 
     def _watch(self, state: RobotState, now: float) -> int:
         """Events of one state: its stamp first, then its values, which are looked at only if they are numbers."""
-        events = self._watch_stamp(state.stamp_s, now)
-        if not all(np.isfinite(values).all() for values in (state.joint_pos, state.joint_vel, state.quaternion_wxyz)):
+        events = self._watch_stamp(state.stamp_s, now) | (SafetyEvent.DRIVER if state.faults else 0)
+        if not all(all(map(math.isfinite, values.tolist())) for values in (state.joint_pos, state.joint_vel, state.quaternion_wxyz)):
             return events | SafetyEvent.NON_FINITE_STATE
         if abs(math.hypot(*state.quaternion_wxyz.tolist()) - 1.0) > QUATERNION_TOLERANCE:
             events |= SafetyEvent.BROKEN_QUATERNION
-        elif has_fallen(projected_gravity(state.quaternion_wxyz), self.limits.max_tilt_rad):
+        elif has_fallen(state.gravity_b, self.limits.max_tilt_rad):
             events |= SafetyEvent.TILT
         return events if self._joints_plausible(state) else events | SafetyEvent.JOINT_OUT_OF_RANGE
 
     def _joints_plausible(self, state: RobotState) -> bool:
-        excess = np.maximum(go1.JOINT_POS_LOWER - state.joint_pos, state.joint_pos - go1.JOINT_POS_UPPER).max()
-        speed_ratio = (np.abs(state.joint_vel) / go1.JOINT_VEL_LIMIT).max()
-        return bool(excess <= self.limits.max_joint_excess_rad and speed_ratio <= self.limits.max_joint_vel_ratio)
+        """Number by number: for twelve joints that takes a quarter of the time that arrays take."""
+        excess, ratio = self.limits.max_joint_excess_rad, self.limits.max_joint_vel_ratio
+        joints = zip(state.joint_pos.tolist(), state.joint_vel.tolist(), *_RANGES, strict=True)
+        return all(lower - excess <= pos <= upper + excess and abs(vel) <= ratio * fastest for pos, vel, lower, upper, fastest in joints)
 
     def _watch_stamp(self, stamp_s: float, now: float) -> int:
         """The age by the caller's clock, and by counted ticks in case that clock is the state's own."""
@@ -193,6 +194,9 @@ class Supervisor:
         self._last_stamp_s = stamp_s
         events = int(SafetyEvent.REPEATED_STATE) if repeated else 0
         return events if in_time and moving else events | SafetyEvent.STALE_STATE
+
+
+_RANGES = go1.JOINT_POS_LOWER.tolist(), go1.JOINT_POS_UPPER.tolist(), go1.JOINT_VEL_LIMIT.tolist()
 
 
 def _each_joint(gain: float) -> Float64Array:

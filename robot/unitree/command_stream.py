@@ -1,0 +1,174 @@
+"""The process that streams commands to the motors at 500 Hz, whatever becomes of the process that decides them.
+
+    python -m robot.unitree.command_stream FD MODULE IP PORT LOCAL_PORT POWER_LEVEL PARENT
+
+started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends
+after a command that says `closing`, or some time after the control process died; always with the motors damped, which they then stay:
+the robot itself holds the last command that it got for ever.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.driver import NO_FAULT, DriverError, DriverFault, Float64Array
+from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.supervisor import DAMPING_KD
+from robot.unitree.failsafe import CommandSeen, Events, Failsafe, Phase, advance, command_seen
+from robot.unitree.link import STATE, Link
+from robot.unitree.sdk_port import Address, SdkPort, load_sdk
+from robot.unitree.watch import Watch
+
+PERIOD_S = 0.002
+LAST_WORDS_S = 0.1  # how long damping is repeated before the end: datagrams get lost
+ORPHAN_S = 5.0  # how long damping goes on without a control process: until the robot lies
+GUARDIAN_AFTER_S = 0.5  # without a sign of life of the guardian, which gives 100 a second
+MAX_GAIN = 100.0  # N m / rad and N m s / rad; walking uses 20 and 0.5, damping 5
+
+_NONE = np.zeros(go1.NUM_JOINTS)
+_DAMPING = np.full(go1.NUM_JOINTS, DAMPING_KD)
+
+
+class CommandStream:
+    """Cycles of the stream. `cycle` is one of them; the caller keeps time."""
+
+    def __init__(self, link: Link, port: SdkPort) -> None:
+        self._link, self._port = link, port
+        self._watch = Watch()
+        self.failsafe = Failsafe()
+        self._number = 0
+        self._command: NDArray[Any] | None = None  # the newest that is sound
+        self._command_s = 0.0  # when it was first seen
+        self._state = np.zeros((), dtype=STATE)
+        self._cycles, self._late_cycles, self._longest_gap_s, self._last_s = 0, 0, 0.0, 0.0
+        self._late_fault = NO_FAULT  # found while sending, after the failsafe of that cycle
+        self._beats, self._beat_s = 0, -math.inf  # of the guardian
+
+    @property
+    def closing(self) -> bool:
+        """Whether the control process said that this is the end."""
+        return self._command is not None and bool(self._command["closing"])
+
+    def cycle(self, now: float, extra: DriverFault = NO_FAULT) -> None:
+        """Receive, judge, send, tell. `extra` are faults that the caller knows of."""
+        reading = self._port.receive()
+        moving = self.failsafe.phase in (Phase.FOLLOW, Phase.HOLD)
+        guarded = self._guarded(now)
+        faults = self._watch.faults(reading, now, moving) | self._take_command(now) | self._late_fault | extra
+        if not (guarded or moving):  # a robot that walks is safer so than on its way down
+            faults |= DriverFault.GUARDIAN_LOST
+        self.failsafe = advance(self.failsafe, Events(self._seen(now), faults))
+        self._late_fault = NO_FAULT if self._send() else DriverFault.POWER
+        self._tell(reading, now, self.failsafe.cause or faults, guarded)
+
+    def _guarded(self, now: float) -> bool:
+        """Whether the guardian has shown a sign of life lately."""
+        beats = int(self._link.guardian_beats[0])
+        if beats != self._beats:
+            self._beats, self._beat_s = beats, now
+        return now - self._beat_s <= GUARDIAN_AFTER_S
+
+    def _take_command(self, now: float) -> DriverFault:
+        """Look into the mailbox; a command that is not sound is not taken."""
+        message = self._link.commands.read(after=self._number)
+        if message is None:
+            return NO_FAULT
+        number, command = message
+        if not is_sound(command):
+            return DriverFault.COMMAND_BROKEN
+        self._number, self._command, self._command_s = number, command, now
+        return NO_FAULT
+
+    def _seen(self, now: float) -> CommandSeen:
+        if self._command is None:
+            return CommandSeen.NONE
+        torque = bool(self._command["kp"].any() or self._command["kd"].any())
+        return command_seen(now - self._command_s, torque)
+
+    def _send(self) -> bool:
+        target, kp, kd = self._chosen()
+        return self._port.send(target, kp, kd)
+
+    def _chosen(self) -> tuple[Float64Array, Float64Array, Float64Array]:
+        phase, command = self.failsafe.phase, self._command
+        if phase is Phase.DAMPING:
+            return _NONE, _NONE, _DAMPING
+        if phase is Phase.IDLE or command is None:
+            return _NONE, _NONE, _NONE
+        return command["joint_pos_target"], command["kp"], command["kd"]
+
+    def _tell(self, reading: NDArray[Any], now: float, faults: DriverFault, guarded: bool) -> None:
+        state = self._state
+        state["reading"], state["stamp_s"], state["beat_s"] = reading, self._watch.stamp_s, now
+        state["phase"], state["faults"], state["guarded"] = self.failsafe.phase.value, int(faults), guarded
+        gap_s = now - self._last_s if self._cycles else 0.0
+        self._late_cycles += gap_s > 2 * PERIOD_S
+        self._longest_gap_s = max(gap_s, self._longest_gap_s)
+        self._cycles, self._last_s = self._cycles + 1, now
+        state["cycles"], state["late_cycles"], state["longest_gap_s"] = self._cycles, self._late_cycles, self._longest_gap_s
+        self._link.states.write(state)
+
+
+def is_sound(command: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether COMMAND records (...) are of numbers, with targets within the joints' limits and gains that a mode can have.
+
+    Written so that NaN is not sound.
+    """
+    target, kp, kd = command["joint_pos_target"], command["kp"], command["kd"]
+    within = (target >= go1.JOINT_POS_LOWER - 1e-9) & (target <= go1.JOINT_POS_UPPER + 1e-9)
+    gains = (kp >= 0.0) & (kp <= MAX_GAIN) & (kd >= 0.0) & (kd <= MAX_GAIN)
+    return np.asarray((within & gains).all(axis=-1))
+
+
+def stream(link: Link, port: SdkPort, parent: int, extra: DriverFault = NO_FAULT) -> None:
+    """Cycle until the control process closes, or has been dead for ORPHAN_S. Ends with the motors damped.
+
+    `parent` is the process id of the control process.
+    """
+    commands = CommandStream(link, port)
+    deadline = time.monotonic()
+    end_s: float | None = None
+    while end_s is None or time.monotonic() < end_s:
+        now = time.monotonic()
+        ending = commands.closing or os.getppid() != parent
+        if ending and end_s is None:
+            end_s = now + (LAST_WORDS_S if commands.closing else ORPHAN_S)
+        commands.cycle(now, extra if not ending else extra | DriverFault.COMMAND_LOST)
+        deadline = max(deadline + PERIOD_S, now)  # what was missed is not caught up
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+
+def main(arguments: list[str]) -> int:
+    """The process."""
+    fd, module, ip, port, local_port, power_level, parent = arguments
+    ignore_interrupts()
+    try:
+        link, sdk = Link(int(fd)), load_sdk(module)
+        connection = SdkPort(sdk, Address(ip, int(port), int(local_port)), int(power_level))
+    except (DriverError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for refused in prioritise(Priority.COMMAND_STREAM):
+        print(f"warning: {refused}", file=sys.stderr)
+    spare_the_garbage_collector()
+    stream(link, connection, int(parent))
+    return 0
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C and a polite kill reach the whole group of processes; those at the motors end when the control process has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,202 @@
+"""The driver of a real Go1: starts the command stream and its guardian, and exchanges states and commands with them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.driver import DriverError, JointCommand, RobotState
+from robot.supervisor import DAMPING_KD
+from robot.unitree.exclusive import Exclusive
+from robot.unitree.failsafe import Phase
+from robot.unitree.link import Link, command_record, robot_state
+from robot.unitree.sdk_port import VENDOR_MODULE, Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11
+
+START_TIMEOUT_S = 15.0  # of the processes at the motors: a third of a second, on a computer that is not busy
+ANSWER_TIMEOUT_S = 3.0  # of the robot
+CLOSE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Go1Config:
+    """How to reach the robot and how strong it may be."""
+
+    address: Address = field(default_factory=Address)
+    """the motor controller"""
+    power_level: int = 5
+    """the vendor's power protection, in tenths of full power, 1 to 10"""
+    module: str = VENDOR_MODULE
+    """the SDK's Python module; twin.robot_interface has the same names and drives a simulated robot"""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.power_level <= 10:
+            raise DriverError(f"the power level is {self.power_level}; it must be 1 to 10")
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """How the command stream is doing."""
+
+    phase: Phase
+    battery_percent: int
+    max_temperature: int  # of the hottest motor, degrees centigrade
+    cycles: int
+    late_cycles: int
+    longest_gap_s: float
+    guarded: bool  # whether somebody would damp the motors if the stream died
+
+
+class Go1Driver:
+    """A RobotDriver (robot.driver) over unitree_legged_sdk. One at a time for a robot: a second one's `connect` is refused."""
+
+    def __init__(self, config: Go1Config) -> None:
+        self.config = config
+        self._link: Link | None = None
+        self._stream: subprocess.Popen[bytes] | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
+        self._lock = Exclusive(f"go1-{config.address.ip}-{config.address.port}")
+
+    def connect(self) -> None:
+        """Start the processes at the motors; returns once the robot has answered. The motors have no torque."""
+        self._lock.acquire()
+        try:
+            self._start()
+            self._await_answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> RobotState:
+        """The newest state; DriverError while there is none. A stream that died shows by the state's age and `faults`."""
+        return robot_state(self._newest())
+
+    def write(self, command: JointCommand) -> JointCommand:
+        """Hand the command to the stream, which sends it until the next; a target that is not a number is refused with DriverError."""
+        if not all(np.isfinite(part).all() for part in (command.joint_pos_target, command.kp, command.kd)):
+            raise DriverError("the joint command holds a value that is not a number; nothing was sent")
+        self._connected().commands.write(command_record(command))
+        return command
+
+    @property
+    def status(self) -> StreamStatus:
+        """For diagnostics; DriverError while there is no state."""
+        state = self._newest()
+        return StreamStatus(
+            Phase(int(state["phase"])), int(state["reading"]["battery_percent"]), int(state["reading"]["motor_temperature"].max()),
+            int(state["cycles"]), int(state["late_cycles"]), float(state["longest_gap_s"]), bool(state["guarded"]),
+        )  # fmt: skip
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of "stream" and "guardian", for whoever wants to kill them."""
+        return {name: process.pid for name, process in self._processes()}
+
+    def close(self) -> None:
+        """Damp the motors and end the processes. Idempotent."""
+        if self._link is not None:
+            damping = JointCommand(go1.DEFAULT_JOINT_POS, np.zeros(go1.NUM_JOINTS), np.full(go1.NUM_JOINTS, DAMPING_KD))
+            self._link.commands.write(command_record(damping, closing=True))
+        for _, process in self._processes():
+            try:
+                process.wait(CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:  # the guardian takes over from a stream that is killed
+                process.kill()
+                process.wait()
+        self._stream = self._guardian = None
+        if self._complaints is not None:
+            self._complaints.close()
+        if self._link is not None:
+            self._link.block.close()
+        self._link = self._complaints = None
+        self._lock.release()
+
+    def _start(self) -> None:
+        address, link = self.config.address, Link()
+        self._link, self._complaints = link, tempfile.TemporaryFile()  # noqa: SIM115  kept open as long as the processes write to it
+        shared = [
+            str(link.block.fd),
+            self.config.module,
+            address.ip,
+            address.port,
+            address.local_port,
+            self.config.power_level,
+            os.getpid(),
+        ]
+        self._stream = self._process("robot.unitree.command_stream", shared)
+        self._guardian = self._process("robot.unitree.guardian", [*shared, self._stream.pid])
+
+    def _process(self, module: str, arguments: list[Any]) -> subprocess.Popen[bytes]:
+        """A process in a group of its own, so that a Ctrl-C does not reach it, which sees the link and keeps the lock."""
+        link, lock = self._connected(), self._lock
+        root = Path(__file__).resolve().parents[2]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
+            stdout=self._complaints, stderr=self._complaints, pass_fds=(link.block.fd, lock.fd), start_new_session=True,
+        )  # fmt: skip
+
+    def _await_answer(self) -> None:
+        """Returns once both processes live and the robot has answered; the robot's time begins when they are there to hear it."""
+        link, start_s, up_s = self._connected(), time.monotonic(), math.inf
+        while True:
+            message, now = link.states.read(), time.monotonic()
+            if message is not None and message[1]["guarded"]:
+                if np.isfinite(message[1]["stamp_s"]):
+                    return
+                up_s = min(up_s, now)
+            for name, process in self._processes():
+                if process.poll() is not None:
+                    raise DriverError(f"the {name} ended at once: {self._complaint()}")
+            if now - up_s > ANSWER_TIMEOUT_S:
+                address = f"{self.config.address.ip}:{self.config.address.port}"
+                raise DriverError(f"the Go1 at {address} does not answer; check the cable and that the robot is in low-level mode")
+            if up_s == math.inf and now - start_s > START_TIMEOUT_S:
+                raise DriverError(f"the processes at the motors do not start within {START_TIMEOUT_S:g} s; is this computer too busy?")
+            time.sleep(0.01)
+
+    def _complaint(self) -> str:
+        """The last line that the processes printed. Read without moving the place where they go on printing."""
+        if self._complaints is None:
+            return ""
+        lines = os.pread(self._complaints.fileno(), 65536, 0).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _newest(self) -> NDArray[Any]:
+        message = self._connected().states.read()
+        if message is None:
+            raise DriverError("the robot has not answered yet")
+        return message[1]
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise DriverError("the driver is not connected; call connect() first")
+        return self._link
+
+    def _processes(self) -> list[tuple[str, subprocess.Popen[bytes]]]:
+        named = (("stream", self._stream), ("guardian", self._guardian))
+        return [(name, process) for name, process in named if process is not None]
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.close()

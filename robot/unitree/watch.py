@@ -1,0 +1,92 @@
+"""What is wrong with the robot's answers: each rule with its threshold. The clock is passed in."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+from typing import Any
+
+from numpy.typing import NDArray
+
+from robot import go1
+from robot.driver import NO_FAULT, DriverFault
+from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS
+from robot.unitree import remote
+from robot.unitree.sdk_port import OVERHEATED, SERVO
+
+STATE_AFTER_S = 0.06  # without a new answer; three control periods
+REMOTE_AFTER_S = 0.5
+STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
+MAX_TEMPERATURE = 80  # degrees centigrade, chosen: the vendor's overheat mode is the last resort
+BATTERY_TO_START, BATTERY_TO_GO_ON = 15, 5  # percent, chosen
+MODE_CYCLES = 50  # 0.1 s at 500 Hz: how long a motor may take to enter the mode that it is told
+_NUMBERS = ("joint_pos", "joint_vel", "quaternion_wxyz", "joint_torque", "gyro_b", "accelerometer_b")
+_LOWEST = (go1.JOINT_POS_LOWER - STANDARD_LIMITS.max_joint_excess_rad).tolist()
+_HIGHEST = (go1.JOINT_POS_UPPER + STANDARD_LIMITS.max_joint_excess_rad).tolist()
+_FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
+
+
+class Watch:
+    """Remembers what the rules need of the past. `stamp_s` is when the newest answer came, NaN while there was none."""
+
+    def __init__(self) -> None:
+        self.stamp_s = math.nan
+        self._tick = 0
+        self._remote_s = -math.inf
+        self._cycle_s = math.nan
+        self._odd_modes = 0
+
+    def faults(self, reading: NDArray[Any], now: float, moving: bool) -> DriverFault:
+        """The faults of this moment, from the newest answer (READING); `moving` says whether the motors have been given torque."""
+        faults = self._stall(now) | self._tick_faults(int(reading["tick"]), now)
+        if math.isnan(self.stamp_s):
+            return faults
+        faults |= self._remote_faults(reading["remote"], now)
+        if not _is_plausible(reading):
+            faults |= DriverFault.STATE_BROKEN
+        if reading["battery_percent"] < (BATTERY_TO_GO_ON if moving else BATTERY_TO_START):
+            faults |= DriverFault.BATTERY
+        return faults | self._motor_faults(reading, moving)
+
+    def _stall(self, now: float) -> DriverFault:
+        gap = now - self._cycle_s  # NaN in the first cycle
+        self._cycle_s = now
+        return DriverFault.STALLED if gap > STALL_AFTER_S or gap < 0 else NO_FAULT
+
+    def _tick_faults(self, tick: int, now: float) -> DriverFault:
+        """The robot's clock must go on; it starts with the first answer that is not the zeros of an empty LowState."""
+        backwards = tick < self._tick
+        if tick != self._tick:
+            self._tick, self.stamp_s = tick, now
+        if backwards:
+            return DriverFault.RESTARTED
+        return NO_FAULT if now - self.stamp_s <= STATE_AFTER_S else DriverFault.STATE_LOST
+
+    def _remote_faults(self, buttons: NDArray[Any], now: float) -> DriverFault:
+        if remote.is_present(buttons):
+            self._remote_s = now
+        lost = now - self._remote_s > REMOTE_AFTER_S
+        stop = DriverFault.REMOTE_STOP if remote.asks_to_stop(buttons) else NO_FAULT
+        return stop | (DriverFault.REMOTE_LOST if lost else NO_FAULT)
+
+    def _motor_faults(self, reading: NDArray[Any], moving: bool) -> DriverFault:
+        modes = reading["motor_mode"]
+        self._odd_modes = self._odd_modes + 1 if moving and (modes != SERVO).any() else 0
+        hot = (reading["motor_temperature"] > MAX_TEMPERATURE).any() or (modes == OVERHEATED).any()
+        odd = DriverFault.MOTOR_MODE if self._odd_modes > MODE_CYCLES else NO_FAULT
+        return odd | (DriverFault.MOTOR_HOT if hot else NO_FAULT)
+
+
+def _is_plausible(reading: NDArray[Any]) -> bool:
+    """Numbers, a quaternion that is a rotation, joints where a Go1 can have them; written so that NaN is not plausible.
+
+    Number by number: at 500 Hz that takes a quarter of the time that twelve-element arrays take.
+    """
+    numbers = [reading[name].tolist() for name in _NUMBERS]
+    if not all(map(math.isfinite, chain.from_iterable(numbers))):
+        return False
+    joint_pos, joint_vel, quaternion_wxyz = numbers[:3]
+    if not abs(math.hypot(*quaternion_wxyz) - 1.0) <= QUATERNION_TOLERANCE:
+        return False
+    joints = zip(joint_pos, joint_vel, _LOWEST, _HIGHEST, _FASTEST, strict=True)
+    return all(lowest <= pos <= highest and abs(vel) <= fastest for pos, vel, lowest, highest, fastest in joints)

@@ -1,0 +1,128 @@
+"""What the guardian makes of what it sees, over a stand-in for the stream's process. What it then does: test_driver.py."""
+
+import os
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from robot import go1
+from robot.driver import JointCommand
+from robot.unitree.failsafe import Phase
+from robot.unitree.guardian import must_take_over
+from robot.unitree.link import STATE, Link, command_record
+from robot.unitree.watch import STALL_AFTER_S
+
+ALL = np.ones(12)
+SINKING = JointCommand(go1.DEFAULT_JOINT_POS, 0.0 * ALL, 5.0 * ALL)
+
+
+class Stream:
+    """A process that only lives, whose states the test writes."""
+
+    def __init__(self):
+        self.link = Link()
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.fd = os.pidfd_open(self.process.pid)
+        self.answer = None
+
+    def tell(self, phase):
+        state = np.zeros((), dtype=STATE)
+        state["phase"] = phase.value
+        self.link.states.write(state)
+
+    def end(self):
+        self.process.kill()
+
+    def guard(self, parent=None):
+        """must_take_over, in a thread; `answer` is what it said."""
+
+        def look():
+            self.answer = must_take_over(self.link, self.fd, os.getppid() if parent is None else parent)
+
+        self.thread = threading.Thread(target=look)
+        self.thread.start()
+
+    def wait(self):
+        self.thread.join(10.0)
+        assert not self.thread.is_alive()
+        return self.answer
+
+    def close(self):
+        self.end()
+        self.process.wait()
+        self.thread.join()
+        os.close(self.fd)
+        self.link.block.close()
+
+
+@pytest.fixture
+def stream():
+    stream = Stream()
+    yield stream
+    stream.close()
+
+
+@pytest.mark.parametrize("phase", [Phase.DAMPING, Phase.IDLE])
+def test_a_stream_that_ended_as_it_should_needs_nobody(stream, phase):
+    stream.link.commands.write(command_record(SINKING, closing=True))
+    stream.tell(phase)
+    stream.guard()
+    stream.end()
+    assert stream.wait() is False
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_stream_that_died_though_nobody_said_that_it_should_is_replaced(stream, phase):
+    stream.link.commands.write(command_record(SINKING))
+    stream.tell(phase)
+    stream.guard()
+    stream.end()
+    assert stream.wait() is True
+
+
+@pytest.mark.parametrize("phase", [Phase.FOLLOW, Phase.HOLD])
+def test_a_stream_that_died_before_it_had_damped_is_replaced(stream, phase):
+    stream.link.commands.write(command_record(SINKING, closing=True))
+    stream.tell(phase)
+    stream.guard()
+    stream.end()
+    assert stream.wait() is True
+
+
+@pytest.mark.parametrize(("phase", "needed"), [(Phase.DAMPING, False), (Phase.FOLLOW, True)])
+def test_after_the_control_process_died(stream, phase, needed):
+    stream.tell(phase)
+    stream.guard(parent=-1)
+    stream.end()
+    assert stream.wait() is needed
+
+
+def test_a_stream_that_never_sent_anything_needs_nobody(stream):
+    stream.guard()
+    stream.end()
+    assert stream.wait() is False
+
+
+def test_a_stream_that_is_slow_to_begin_is_waited_for_while_one_that_falls_silent_is_not(stream):
+    stream.guard()
+    time.sleep(3 * STALL_AFTER_S)
+    assert stream.thread.is_alive()
+    for _ in range(30):
+        stream.tell(Phase.FOLLOW)
+        time.sleep(0.01)
+    assert stream.thread.is_alive()
+    begin_s = time.monotonic()
+    assert stream.wait() is True
+    print(f"a silent stream was noticed after {1e3 * (time.monotonic() - begin_s):.0f} ms")
+    assert time.monotonic() - begin_s > 0.8 * STALL_AFTER_S
+
+
+def test_it_shows_that_it_lives(stream):
+    stream.guard()
+    time.sleep(0.2)
+    before = int(stream.link.guardian_beats[0])
+    time.sleep(0.2)
+    assert int(stream.link.guardian_beats[0]) > before > 0

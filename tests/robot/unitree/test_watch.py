@@ -1,0 +1,283 @@
+"""Each rule of Watch, on both sides of its threshold, from made readings."""
+
+import math
+
+import numpy as np
+import pytest
+
+from robot import go1
+from robot.driver import NO_FAULT, DriverFault
+from robot.unitree.link import READING
+from robot.unitree.watch import (
+    BATTERY_TO_GO_ON,
+    BATTERY_TO_START,
+    MAX_TEMPERATURE,
+    MODE_CYCLES,
+    REMOTE_AFTER_S,
+    STALL_AFTER_S,
+    STATE_AFTER_S,
+    Watch,
+)
+
+PERIOD_S = 0.002
+FIRST_TICK = 1000
+
+
+def sound_reading(tick=FIRST_TICK, **changes):
+    reading = np.zeros((), dtype=READING)
+    reading["tick"], reading["joint_pos"], reading["quaternion_wxyz"] = tick, go1.DEFAULT_JOINT_POS, [1.0, 0.0, 0.0, 0.0]
+    reading["accelerometer_b"], reading["foot_force"] = [0.0, 0.0, 9.81], 30.0
+    reading["motor_temperature"], reading["motor_mode"], reading["battery_percent"] = 40, 0x0A, 80
+    reading["remote"][:2] = 0x55, 0x51
+    for name, value in changes.items():
+        reading[name] = value
+    return reading
+
+
+class Cycles:
+    """A watch that sees a reading every `PERIOD_S`, with a clock and a tick that go on."""
+
+    def __init__(self, start_s=100.0):
+        self.watch, self.now, self.tick = Watch(), start_s, FIRST_TICK
+
+    def see(self, moving=True, by_s=PERIOD_S, ticks=2, **changes):
+        self.now += by_s
+        self.tick += ticks
+        return self.watch.faults(sound_reading(**({"tick": self.tick} | changes)), self.now, moving)
+
+
+@pytest.fixture
+def cycles():
+    """Has seen one good reading."""
+    cycles = Cycles()
+    assert cycles.see() == NO_FAULT
+    return cycles
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_sound_robot_has_no_fault(moving):
+    cycles = Cycles()
+    for _ in range(200):
+        assert cycles.see(moving) == NO_FAULT
+    assert cycles.watch.stamp_s == cycles.now
+
+
+def test_before_the_first_answer_only_the_state_is_missed():
+    watch = Watch()
+    for i in range(10):
+        assert watch.faults(np.zeros((), dtype=READING), 5.0 + i * PERIOD_S, moving=False) == DriverFault.STATE_LOST
+        assert math.isnan(watch.stamp_s)
+
+
+# An answer that stays away, and one that comes again and again with the same tick.
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_the_state_is_lost_after_60_ms_without_a_new_tick(cycles, moving):
+    stamp_s = cycles.now
+    while cycles.now + PERIOD_S - stamp_s < STATE_AFTER_S - 1e-6:
+        assert cycles.see(moving, ticks=0) == NO_FAULT
+    assert cycles.watch.stamp_s == stamp_s
+    for _ in range(2):
+        cycles.see(moving, ticks=0)
+    assert cycles.see(moving, ticks=0) == DriverFault.STATE_LOST
+    assert cycles.see(moving) == NO_FAULT and cycles.watch.stamp_s == cycles.now
+
+
+@pytest.mark.parametrize(("by_s", "fault"), [(STATE_AFTER_S - 1e-6, NO_FAULT), (STATE_AFTER_S + 1e-6, DriverFault.STATE_LOST)])
+def test_the_threshold_of_a_lost_state(cycles, by_s, fault):
+    assert cycles.see(by_s=by_s, ticks=0) == fault
+
+
+@pytest.mark.parametrize("tick", [0, 1, FIRST_TICK + 1])
+def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew(cycles, tick):
+    assert cycles.see(tick=tick) == DriverFault.RESTARTED
+    assert cycles.watch.faults(sound_reading(tick=tick + 2), cycles.now + PERIOD_S, moving=True) == NO_FAULT  # latching is the failsafe's
+
+
+def test_a_clock_that_wraps_after_50_days_counts_as_restarted():
+    cycles = Cycles()
+    cycles.see(tick=2**32 - 1)
+    assert cycles.see(tick=1) == DriverFault.RESTARTED
+    assert cycles.see(tick=3) == NO_FAULT
+
+
+def test_a_clock_that_leaps_ahead_is_new(cycles):
+    assert cycles.see(tick=FIRST_TICK + 10_000_000) == NO_FAULT
+
+
+# The stream itself.
+
+
+@pytest.mark.parametrize(
+    ("by_s", "stalled"),
+    [(STALL_AFTER_S - 1e-6, False), (STALL_AFTER_S + 1e-6, True), (3600.0, True), (-1e-6, True), (0.0, False), (math.inf, True)],
+)
+def test_a_cycle_that_comes_late_or_before_the_one_before(cycles, by_s, stalled):
+    assert bool(cycles.see(by_s=by_s) & DriverFault.STALLED) == stalled
+
+
+def test_a_clock_that_is_no_number_is_no_good_state(cycles):
+    assert cycles.see(by_s=math.nan, ticks=0) & DriverFault.STATE_LOST
+
+
+def test_a_stall_is_over_in_the_next_cycle(cycles):
+    assert cycles.see(by_s=1.0) & DriverFault.STALLED
+    assert cycles.see() == NO_FAULT
+
+
+# The remote.
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_remote_that_was_never_on_is_lost_at_once(moving):
+    assert Cycles().see(moving, remote=0) == DriverFault.REMOTE_LOST
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_remote_is_lost_after_half_a_second(cycles, moving):
+    seen_s = cycles.now
+    while cycles.now + PERIOD_S - seen_s < REMOTE_AFTER_S - 1e-6:
+        assert cycles.see(moving, remote=0) == NO_FAULT
+    for _ in range(2):
+        cycles.see(moving, remote=0)
+    assert cycles.see(moving, remote=0) == DriverFault.REMOTE_LOST
+    assert cycles.see(moving) == NO_FAULT
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_b_stops_at_once_and_as_long_as_it_is_pressed(cycles, moving):
+    pressed = np.zeros(40, dtype=np.uint8)
+    pressed[:4] = 0x55, 0x51, 0, 1 << 1
+    assert cycles.see(moving, remote=pressed) == DriverFault.REMOTE_STOP
+    assert cycles.see(moving, remote=pressed) == DriverFault.REMOTE_STOP
+    assert cycles.see(moving) == NO_FAULT
+
+
+# What the robot measures.
+
+BROKEN = {
+    "nan_joint": {"joint_pos": np.where(np.arange(12) == 3, np.nan, go1.DEFAULT_JOINT_POS)},
+    "inf_joint": {"joint_pos": np.where(np.arange(12) == 3, np.inf, go1.DEFAULT_JOINT_POS)},
+    "nan_speed": {"joint_vel": np.nan},
+    "minus_inf_speed": {"joint_vel": -np.inf},
+    "nan_torque": {"joint_torque": np.nan},
+    "inf_torque": {"joint_torque": np.inf},
+    "nan_quaternion": {"quaternion_wxyz": [np.nan, 0.0, 0.0, 0.0]},
+    "inf_quaternion": {"quaternion_wxyz": [np.inf, 0.0, 0.0, 0.0]},
+    "no_quaternion": {"quaternion_wxyz": 0.0},
+    "long_quaternion": {"quaternion_wxyz": [1.0201, 0.0, 0.0, 0.0]},
+    "short_quaternion": {"quaternion_wxyz": [0.0, 0.9799, 0.0, 0.0]},
+    "nan_gyro": {"gyro_b": np.nan},
+    "nan_accelerometer": {"accelerometer_b": [0.0, np.nan, 9.81]},
+    "inf_accelerometer": {"accelerometer_b": [0.0, np.inf, 9.81]},
+}
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_an_answer_that_no_go1_can_give(cycles, name, moving):
+    assert cycles.see(moving, **BROKEN[name]) == DriverFault.STATE_BROKEN
+    assert cycles.see(moving) == NO_FAULT
+
+
+@pytest.mark.parametrize("joint", range(12))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_joint_may_be_a_fifth_of_a_radian_beyond_its_stop(cycles, joint, sign):
+    stop = (go1.JOINT_POS_UPPER if sign > 0 else go1.JOINT_POS_LOWER)[joint]
+
+    def at(excess):
+        return {"joint_pos": np.where(np.arange(12) == joint, stop + sign * excess, go1.DEFAULT_JOINT_POS)}
+
+    assert cycles.see(**at(0.1999)) == NO_FAULT
+    assert cycles.see(**at(0.2001)) == DriverFault.STATE_BROKEN
+
+
+@pytest.mark.parametrize("joint", range(12))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_joint_may_be_three_times_as_fast_as_it_can_be(cycles, joint, sign):
+    limit = 3.0 * go1.JOINT_VEL_LIMIT[joint]
+    assert cycles.see(joint_vel=np.where(np.arange(12) == joint, sign * (limit - 1e-6), 0.0)) == NO_FAULT
+    assert cycles.see(joint_vel=np.where(np.arange(12) == joint, sign * (limit + 1e-6), 0.0)) == DriverFault.STATE_BROKEN
+
+
+def test_a_quaternion_may_be_two_percent_off(cycles):
+    assert cycles.see(quaternion_wxyz=[0.0, 0.0, 0.0, 1.0199]) == NO_FAULT
+    assert cycles.see(quaternion_wxyz=[0.9801, 0.0, 0.0, 0.0]) == NO_FAULT
+
+
+def test_a_foot_without_a_sensor_is_no_fault(cycles):
+    assert cycles.see(foot_force=np.nan) == NO_FAULT
+
+
+# Battery and motors.
+
+
+@pytest.mark.parametrize(
+    ("percent", "moving", "fault"),
+    [
+        (BATTERY_TO_START, False, NO_FAULT),
+        (BATTERY_TO_START - 1, False, DriverFault.BATTERY),
+        (BATTERY_TO_START - 1, True, NO_FAULT),
+        (BATTERY_TO_GO_ON, True, NO_FAULT),
+        (BATTERY_TO_GO_ON - 1, True, DriverFault.BATTERY),
+        (0, False, DriverFault.BATTERY),
+        (0, True, DriverFault.BATTERY),
+        (100, True, NO_FAULT),
+        (255, True, NO_FAULT),
+    ],
+)
+def test_a_battery_that_would_do_to_go_on_does_not_do_to_start(cycles, percent, moving, fault):
+    assert cycles.see(moving, battery_percent=percent) == fault
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("motor", range(12))
+def test_one_hot_motor_is_too_much(cycles, motor, moving):
+    at = [np.where(np.arange(12) == motor, temperature, 40) for temperature in (MAX_TEMPERATURE, MAX_TEMPERATURE + 1)]
+    assert cycles.see(moving, motor_temperature=at[0]) == NO_FAULT
+    assert cycles.see(moving, motor_temperature=at[1]) == DriverFault.MOTOR_HOT
+
+
+def test_frost_is_not_heat(cycles):
+    assert cycles.see(motor_temperature=-20) == NO_FAULT
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("motor", range(12))
+def test_the_vendors_overheat_mode_counts_at_once(cycles, motor, moving):
+    assert cycles.see(moving, motor_mode=np.where(np.arange(12) == motor, 0x08, 0x0A)) == DriverFault.MOTOR_HOT
+
+
+@pytest.mark.parametrize("mode", [0x00, 0x01, 0xFF])
+def test_a_motor_that_does_not_follow_for_a_tenth_of_a_second(cycles, mode):
+    odd = np.where(np.arange(12) == 7, mode, 0x0A)
+    for _ in range(MODE_CYCLES):
+        assert cycles.see(motor_mode=odd) == NO_FAULT
+    assert cycles.see(motor_mode=odd) == DriverFault.MOTOR_MODE
+    assert cycles.see() == NO_FAULT
+    assert cycles.see(motor_mode=odd) == NO_FAULT  # it is counted anew
+
+
+def test_motors_may_rest_while_nobody_asks_them_to_move(cycles):
+    for _ in range(3 * MODE_CYCLES):
+        assert cycles.see(moving=False, motor_mode=0x00) == NO_FAULT
+    assert cycles.see(moving=True, motor_mode=0x00) == NO_FAULT
+
+
+def test_faults_add_up(cycles):
+    pressed = np.zeros(40, dtype=np.uint8)
+    pressed[3] = 1 << 1
+    faults = cycles.see(by_s=0.2, tick=1, joint_pos=np.nan, battery_percent=1, motor_temperature=99, remote=pressed)
+    expected = DriverFault.STALLED | DriverFault.RESTARTED | DriverFault.STATE_BROKEN
+    assert faults == expected | DriverFault.BATTERY | DriverFault.MOTOR_HOT | DriverFault.REMOTE_STOP
+
+
+def test_no_reading_there_is_makes_the_watch_fail():
+    random = np.random.default_rng(0)
+    cycles, size = Cycles(), np.dtype(READING).itemsize
+    with np.errstate(all="ignore"):
+        for _ in range(5000):
+            reading = np.frombuffer(random.bytes(size), dtype=READING)[0]
+            cycles.now += PERIOD_S
+            assert isinstance(cycles.watch.faults(reading, cycles.now, bool(random.integers(2))), DriverFault)

@@ -1,0 +1,135 @@
+"""A simulated Go1 to connect to: starts twin/robot_server.py, gives it orders, and tells what it received."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from robot.driver import DriverError
+from robot.unitree.driver import Go1Config
+from robot.unitree.sdk_port import Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11
+
+SDK_DOUBLE = "twin.robot_interface"
+ANSWER_TIMEOUT_S = 0.25
+
+
+class Control:
+    """What the world does to the robot on this port, and the truth about it."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(("127.0.0.1", port))
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        self._number = 0
+
+    def order(self, **orders: Any) -> dict[str, Any]:
+        """Change fields of twin.robot_server.Orders, or `tip_over` (rad), `lie_down`; returns the truth: see RobotServer.
+
+        DriverError if the robot refuses or does not answer.
+        """
+        self._number += 1
+        for _ in range(3):  # a datagram may be lost, and an order may be given twice
+            try:
+                self._socket.send(json.dumps(orders | {"number": self._number}).encode())
+                answer = self._answer()
+            except OSError:
+                continue
+            if "error" in answer:
+                raise DriverError(f"the simulated robot refuses: {answer['error']}")
+            return answer
+        raise DriverError("the simulated robot does not answer")
+
+    def _answer(self) -> dict[str, Any]:
+        """The answer to the newest order, past those that came too late for an earlier one."""
+        while True:
+            answer: dict[str, Any] = json.loads(self._socket.recv(65536))
+            if answer.get("number") == self._number:
+                return answer
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+
+class RobotProcess:
+    """A robot on its belly in `world` (a name or a YAML file), in real time, in a process of its own. Close it, or leave the context."""
+
+    def __init__(self, world: str = "flat", seed: int = 0) -> None:
+        port, local_port = _free_ports()
+        self.config = Go1Config(Address("127.0.0.1", port, local_port), module=SDK_DOUBLE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "twin.robot_server", world, str(port), str(seed)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=_ROOT,
+        )  # fmt: skip
+        self._control = Control(port + 1)
+        self._await_ready()
+
+    @property
+    def pid(self) -> int:
+        """The robot's process id."""
+        return self._process.pid
+
+    @property
+    def camera(self) -> str:
+        """What robot.t265_process.T265Process takes for the camera on this robot's back."""
+        return f"twin.robot_camera:camera_at:{self.config.address.port + 1}"
+
+    def order(self, **orders: Any) -> dict[str, Any]:
+        """See Control.order."""
+        return self._control.order(**orders)
+
+    def truth(self) -> dict[str, Any]:
+        """Its true pose, what its motors were commanded last, and the last changes of that.
+
+        `joint_pos_target`, `kp`, `kd` in the policy's joint order; `received` (stamp_s, mode, port), oldest first.
+        """
+        return self.order()
+
+    def close(self) -> None:
+        """Switch the robot off. Idempotent."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._control.close()
+
+    def _await_ready(self) -> None:
+        said, complaints = self._process.stdout, self._process.stderr
+        if said is None or said.readline().strip() != b"ready":
+            lines = [] if complaints is None else complaints.read().decode(errors="replace").strip().splitlines()
+            self.close()
+            raise DriverError(f"the simulated robot did not start: {lines[-1] if lines else 'it said nothing'}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _free_ports() -> tuple[int, int]:
+    """A port whose successor is free too, for the robot, and one for its client."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as third:
+                third.bind(("", 0))
+                return port, third.getsockname()[1]
