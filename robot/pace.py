@@ -26,6 +26,8 @@ class RealTime:
     """
 
     def __init__(self, dt_s: float = go1.CONTROL_DT) -> None:
+        self.missed = 0  # beats left out
+        self.lateness_s = 0.0  # of the newest beat: how long after it the caller went on
         self._dt_s = dt_s
         self._deadline_s: float | None = None
 
@@ -41,6 +43,8 @@ class RealTime:
         deadline += missed * self._dt_s
         time.sleep(max(0.0, deadline - time.monotonic()))
         self._deadline_s = deadline + self._dt_s
+        self.missed += missed
+        self.lateness_s = time.monotonic() - deadline
         return missed > 0
 
 

@@ -30,7 +30,9 @@ DRIFT = "drift"
 class ExplainedVelocity(VelocitySource, Protocol):
     """A velocity source that tells why its last reading was not valid."""
 
-    glitch: Glitch
+    @property
+    def glitch(self) -> Glitch:
+        """Zero if it was."""
 
 
 @dataclass(frozen=True)

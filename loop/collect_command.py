@@ -1,0 +1,126 @@
+"""`quadloop collect`: episodes of a policy on a robot, in real time, with a person beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from common.checks import NOT_NEGATIVE, Rule, at_least, require, require_rising
+from common.command_line import parse
+from common.errors import UsageError
+from common.files import FileExistsAlreadyError
+from common.result import emit
+from loop.operator import Operator, Willing
+from loop.sitting import Sitting
+from robot.artifact_metadata import layout_json
+from robot.episode import EpisodeAttributes
+from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.recorder import Recorder
+from robot.session import Session
+from robot.station import ForwardCommands
+from twin.robots import OpenRobot, WantedRobot, open_robot
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectArguments:
+    """Stand a robot up, let a policy walk and log it, episode by episode; every motion is confirmed by the person beside it."""
+
+    policy: Path
+    """policy artifact (.onnx)"""
+    out: Path
+    """directory of the logs; a session is a folder in it"""
+    robot: Literal["go1", "twin"] = "twin"
+    """which robot walks"""
+    terrain: str = "flat"
+    """what the twin walks on: flat, mattress, or a YAML file"""
+    velocity: Literal["t265", "legs"] = "legs"
+    """where the trunk's velocity comes from, for the reward; the legs take over where the camera cannot be trusted"""
+    lever_arm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """the camera's place in the trunk's frame, m"""
+    ip: str = WantedRobot().ip
+    """address of the Go1's motor controller"""
+    power_level: int = 5
+    """the vendor's power protection, in tenths of full power, 1 to 10"""
+    episodes: int = 10
+    """how many"""
+    episode_s: float = 20.0
+    """longest episode, s"""
+    vx_low: float = 0.2
+    """slowest commanded speed, m/s"""
+    vx_high: float = 0.8
+    """fastest commanded speed, m/s"""
+    mean: bool = False
+    """act with the mean; otherwise actions are drawn from the policy's distribution, as learning needs it"""
+    session: str = ""
+    """name of this sitting; empty takes date and time"""
+    notes: str = ""
+    """the operator's notes, kept in every log"""
+    yes: bool = False
+    """confirm every motion; for the twin only"""
+    seed: int = 0
+    """draws commands and actions"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "episodes")
+        require(self, Rule("at least 0.1 s", lambda value: value >= 0.1), "episode_s")
+        require(self, NOT_NEGATIVE, "vx_low")
+        require_rising(self, "vx_low", "vx_high")
+
+
+def run(arguments: list[str]) -> int:
+    """The verb."""
+    wanted = parse("collect", CollectArguments, arguments)
+    if wanted.yes and wanted.robot == "go1":
+        raise UsageError("--yes is for the twin: at a real robot a person confirms every motion")
+    policy = load_artifact(wanted.policy)
+    directory = wanted.out / (wanted.session or time.strftime("%Y%m%d-%H%M%S"))
+    if directory.exists():
+        raise FileExistsAlreadyError(f"{directory} exists; choose another --session")
+    with ExitStack() as closing:
+        robot = open_robot(_robot(wanted), closing)
+        recorder = closing.enter_context(Recorder())
+        operator = Willing() if wanted.yes else Operator()
+        result = _sit(wanted, policy, robot, recorder, operator, directory)
+        result["saved"] = recorder.wait_finished(30.0)
+        result["recorder"] = recorder.status.error
+    emit(result, wanted.json)
+    return 0 if result["saved"] else 1
+
+
+def _sit(
+    wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, recorder: Recorder, operator: Operator, directory: Path
+) -> dict[str, Any]:
+    rng = np.random.default_rng(wanted.seed)
+    attributes = _attributes(wanted, policy, robot, directory.name)
+    session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else rng, recorder, attributes)
+    prioritise(Priority.CONTROL_PROCESS, with_heirs=True)
+    spare_the_garbage_collector()
+    with session:
+        sitting = Sitting(session, operator, robot.lay_down, directory)
+        sitting.run(wanted.episodes, round(wanted.episode_s * 50), ForwardCommands(wanted.vx_low, wanted.vx_high), rng)
+    return {"session": str(directory), "episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls}
+
+
+def _robot(wanted: CollectArguments) -> WantedRobot:
+    return WantedRobot(
+        wanted.robot, wanted.terrain, wanted.seed, ip=wanted.ip, power_level=wanted.power_level, velocity_source=wanted.velocity,
+        lever_arm_b=wanted.lever_arm,
+    )  # fmt: skip
+
+
+def _attributes(wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, session: str) -> EpisodeAttributes:
+    config = {name: getattr(wanted, name) for name in ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed")}
+    metadata = policy.metadata
+    return EpisodeAttributes(
+        metadata.robot, policy.sha256, metadata.control_dt_s, layout_json(metadata.layout), json.dumps(config), session, robot.source,
+        velocity_source=robot.velocity.name,
+    )  # fmt: skip

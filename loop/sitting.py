@@ -1,0 +1,84 @@
+"""A sitting at a robot: check, stand up, walk N episodes, damp; each motion confirmed, a fall put right by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import QuadloopError
+from loop.operator import Operator, Stopped
+from robot.driver import DriverError, fault_names
+from robot.run_episode import EpisodeSummary
+from robot.session import Session
+from robot.station import ForwardCommands
+from robot.supervisor import Mode, event_names
+from robot.unitree.driver import Go1Driver
+
+STAND_TIMEOUT_S = 5.0
+
+
+class Sitting:
+    """`run` is the whole of it. `lay_down` puts a simulated robot on its belly; None leaves that to the person."""
+
+    def __init__(self, session: Session, operator: Operator, lay_down: Callable[[], object] | None, directory: Path) -> None:
+        self.session, self._operator, self._lay_down, self._directory = session, operator, lay_down, directory
+        self.episodes = self.steps = self.falls = 0
+
+    def run(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
+        """Up to `episodes` of up to `max_steps` control steps; ends with the robot damped. The person may end it at any question."""
+        try:
+            while self.episodes < episodes:
+                self._get_up()
+                plan = commands.draw(max_steps, rng)
+                self._operator.confirm(
+                    f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
+                    f"{max_steps / 50:g} s. Clear the way; Enter ends the episode, the remote's B damps the robot."
+                )
+                if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
+                    continue
+                walk = self.session.walk(plan, self._directory / f"episode_{self.episodes:04d}.hdf5")
+                if self._operator.wait(walk):
+                    self.session.stop()
+                self._account(walk.result())
+        except Stopped:
+            self._operator.tell("ended by the operator")
+        self.session.estop()  # it sinks to the floor
+        self._operator.tell("The robot is damped.")
+
+    def _get_up(self) -> None:
+        if self.session.mode is Mode.DAMPING:
+            self._put_right()
+        if self.session.mode is not Mode.READY:
+            self._check()
+            self._operator.confirm("The robot will stand up. Keep your hands away; the remote's B damps it.")
+            self.session.stand().result(STAND_TIMEOUT_S)
+
+    def _put_right(self) -> None:
+        """After a fall or a stop: a person looks at the robot before it is armed again."""
+        cause = event_names(self.session.loop.supervisor.cause)
+        self._operator.confirm(f"The robot is damped ({cause}). Lay it on its belly with its legs folded and look it over.")
+        if self._lay_down is not None:
+            self._lay_down()
+        self.session.rearm().result(STAND_TIMEOUT_S)
+
+    def _check(self) -> None:
+        """What must be right before the robot stands up; QuadloopError with what is not."""
+        state, driver = self.session.cycle.state, self.session.cycle.driver
+        if isinstance(driver, Go1Driver):
+            status = driver.status
+            self._operator.tell(f"battery {status.battery_percent} %, hottest motor {status.max_temperature} C, {status.cycles} cycles")
+        if state is not None and state.faults:
+            raise DriverError(f"the robot would not stand: {fault_names(state.faults)}; see docs/robot.md")
+        if self.session.thread.error is not None:
+            raise QuadloopError(f"the control loop has ended: {self.session.thread.error}")
+
+    def _account(self, summary: EpisodeSummary) -> None:
+        self.episodes += 1
+        self.steps += summary.steps
+        self.falls += summary.fell
+        self._operator.tell(
+            f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
+            + (f" ({event_names(summary.events)})" if summary.events else "")
+        )

@@ -1,0 +1,91 @@
+"""Robots by name, the real one and those that stand in for it: in real time, behind the same driver.
+
+It lives in this room because the twin knows the robot and not the other way round. A robot's own computer needs no simulator for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import QuadloopError
+from robot.driver import RobotDriver, VelocitySource
+from robot.leg_velocity import LegVelocity
+from robot.odometry_velocity import OdometryVelocity
+from robot.replay_driver import ReplayDriver
+from robot.t265_process import T265Process
+from robot.unitree.driver import Go1Config, Go1Driver
+from robot.unitree.sdk_port import Address
+from robot.watched_velocity import WatchedVelocity
+from twin.robot_process import RobotProcess
+
+ROBOTS = ("go1", "twin", "replay")
+VELOCITY_SOURCES = ("t265", "odometry", "legs")
+
+
+class UnknownRobotError(QuadloopError):
+    """A robot or a velocity source of another name than those that there are."""
+
+
+@dataclass(frozen=True)
+class WantedRobot:
+    """Which robot, and how to reach it."""
+
+    name: str = "twin"  # one of ROBOTS
+    terrain: str = "flat"  # what the twin walks on: flat, mattress, or a YAML file
+    seed: int = 0  # draws the twin's delay and pushes
+    replay_log: str = ""  # episode log that is played as a robot
+    ip: str = Address().ip  # of the Go1's motor controller
+    power_level: int = 5  # the vendor's power protection, in tenths of full power
+    velocity_source: str = "legs"  # one of VELOCITY_SOURCES
+    lever_arm_b: tuple[float, ...] = (0.0, 0.0, 0.0)  # m, the camera's or the odometry's place in the trunk's frame
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (("robot", self.name, ROBOTS), ("velocity source", self.velocity_source, VELOCITY_SOURCES)):
+            if value not in allowed:
+                raise UnknownRobotError(f"there is no {what} '{value}'; choose one of {', '.join(allowed)}")
+        if len(self.lever_arm_b) != 3:
+            raise UnknownRobotError(f"the lever arm has {len(self.lever_arm_b)} values; it must have 3")
+        if self.name == "replay" and not self.replay_log:
+            raise UnknownRobotError("no replay log is named; name an episode log (.hdf5)")
+
+
+@dataclass(frozen=True)
+class OpenRobot:
+    """A robot whose driver is not yet connected."""
+
+    driver: RobotDriver
+    velocity: VelocitySource
+    source: str  # for the log
+    odometry: OdometryVelocity | None = None  # to be fed, if that is the velocity source
+    lay_down: Callable[[], object] | None = None  # puts the twin back on its belly, as a person does with a robot
+
+
+def open_robot(wanted: WantedRobot, closing: ExitStack) -> OpenRobot:
+    """The robot; what it needs beside its driver is closed by `closing`. DriverError with one line where that is not possible."""
+    if wanted.name == "replay":
+        return OpenRobot(ReplayDriver(Path(wanted.replay_log)), LegVelocity(), "replay")
+    if wanted.name == "twin":
+        twin = closing.enter_context(RobotProcess(wanted.terrain, wanted.seed))
+        velocity, odometry = _velocity(wanted, twin.camera, closing)
+        source = f"twin:{Path(wanted.terrain).stem}"
+        return OpenRobot(Go1Driver(twin.config), velocity, source, odometry, lambda: twin.order(lie_down=True))
+    velocity, odometry = _velocity(wanted, "pyrealsense2", closing)
+    return OpenRobot(Go1Driver(Go1Config(Address(wanted.ip), wanted.power_level)), velocity, "go1", odometry)
+
+
+def _velocity(wanted: WantedRobot, camera: str, closing: ExitStack) -> tuple[VelocitySource, OdometryVelocity | None]:
+    """By camera or odometry, watched by the legs; or by the legs alone."""
+    lever_arm_b = np.array(wanted.lever_arm_b)
+    if wanted.velocity_source == "odometry":
+        odometry = OdometryVelocity(lever_arm_b)
+        return WatchedVelocity(odometry, LegVelocity()), odometry
+    if wanted.velocity_source == "t265":
+        tracker = T265Process(camera)
+        closing.callback(tracker.close)
+        return WatchedVelocity(tracker.velocity(lever_arm_b), LegVelocity()), None
+    return LegVelocity(), None
