@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+ROOMS := $(patsubst %/__init__.py,%,$(wildcard */__init__.py ros2_ws/src/*/*/__init__.py))
 
 .PHONY: install graphics demo check test clean
 

@@ -46,10 +46,12 @@ STAGES = {
     "pictures": Stage(EXTRAS["sim"] + EXTRAS["viz"], libraries=("EGL",)),
     "ros": Stage(EXTRAS["ros"]),
     "go1": Stage(("robot_interface",)),
+    "t265": Stage(("pyrealsense2",)),
     "isaacgym": Stage(("isaacgym",)),
 }
 _BY_HAND = {
     "robot_interface": "build unitree_legged_sdk 3.8 with its Python wrapper and put robot_interface*.so on PYTHONPATH",
+    "pyrealsense2": "pip install pyrealsense2==2.53.1.4623, with Python 3.10 or older: later ones do not know the T265",
     "isaacgym": "Isaac Gym Preview 4, from its maker, in an environment of Python 3.8",
     "EGL": "apt-get install libegl1 libgl1-mesa-dri",
 }

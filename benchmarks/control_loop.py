@@ -1,0 +1,109 @@
+"""How punctual the control loop of a real robot is, with everything that belongs to it: the SDK's process at 500 Hz, its guardian, a
+camera's process, the recorder, and a simulated Go1 that walks in real time; beside cores that are kept busy. Prints JSON.
+
+python benchmarks/control_loop.py --seconds 600 --busy-cores 1 [--policy P.onnx]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from holding_policy import write_holding_policy  # beside this file
+
+from common.progress import Progress
+from robot.artifact_metadata import layout_json
+from robot.episode import EpisodeAttributes
+from robot.episode_log import read_episode
+from robot.leg_velocity import LegVelocity
+from robot.loop_statistics import LoopStatistics
+from robot.observation import trot_command
+from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.recorder import Recorder
+from robot.run_episode import EpisodePlan
+from robot.session import Session
+from robot.t265_process import T265Process
+from robot.unitree.driver import Go1Driver
+from robot.watched_velocity import WatchedVelocity
+from twin.robot_process import RobotProcess
+
+BUSY = "while True: sum(range(10000))"
+COMMAND = 0.5  # m/s
+EPISODE_S = 60.0  # then the robot stands still for a moment, and the next begins
+
+
+def measure(policy: PolicyArtifact, seconds: float, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Episodes for `seconds`, each logged; the figures of LoopStatistics and of the SDK's process."""
+    with ExitStack() as closing:
+        robot = closing.enter_context(RobotProcess())
+        camera = T265Process(robot.camera)
+        closing.callback(camera.close)
+        recorder = closing.enter_context(Recorder())
+        driver, velocity = Go1Driver(robot.config), WatchedVelocity(camera.velocity(np.zeros(3)), LegVelocity())
+        metadata = policy.metadata
+        attributes = EpisodeAttributes(
+            metadata.robot, policy.sha256, metadata.control_dt_s, layout_json(metadata.layout), "{}", "benchmark", "twin:flat",
+            velocity_source=velocity.name,
+        )  # fmt: skip
+        statistics: LoopStatistics
+        session = Session(
+            driver, velocity, policy, np.random.default_rng(0), recorder, attributes, observe=lambda period: statistics.observe(period)
+        )
+        statistics = LoopStatistics(session.pace)
+        spare_the_garbage_collector()
+        with session:
+            walked = walk(session, seconds, directory, progress)
+            stream = driver.status
+        recorder.wait_finished(30.0)
+        rows = sum(len(read_episode(path).actions) for path in directory.glob("*.hdf5"))
+    return statistics.summary() | {
+        "policy_ticks": walked, "logged_rows": rows, "sdk_cycles": stream.cycles, "sdk_late_cycles": stream.late_cycles,
+        "sdk_longest_gap_ms": 1e3 * stream.longest_gap_s, "refused_by_the_system": session.thread.refused,
+    }  # fmt: skip
+
+
+def walk(session: Session, seconds: float, directory: Path, progress: Progress) -> int:
+    """Episodes until the time is over; returns the steps that the policy made."""
+    end_s, steps, number = time.monotonic() + seconds, 0, 0
+    began_s = time.monotonic()
+    while (left_s := end_s - time.monotonic()) > 0:
+        plan = EpisodePlan(max(1, int(min(EPISODE_S, left_s) * 50)), lambda _: trot_command(COMMAND))
+        steps += session.walk(plan, directory / f"{number:04d}.hdf5").result().steps
+        number += 1
+        progress.reach(int(min(seconds, time.monotonic() - began_s)))
+    return steps
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--busy-cores", type=int, default=1)
+    parser.add_argument("--policy", type=Path)
+    parser.add_argument("--json", action="store_true", help="is always on")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as closing:
+        directory = Path(name)
+        policy = load_artifact(wanted.policy) if wanted.policy else write_holding_policy(directory / "policy.onnx")
+        for _ in range(wanted.busy_cores):
+            busy = subprocess.Popen([sys.executable, "-c", BUSY])
+            closing.callback(busy.wait)
+            closing.callback(busy.kill)
+        prioritise(Priority.CONTROL_PROCESS, with_heirs=True)  # after the busy cores, which are not to inherit it
+        progress = closing.enter_context(Progress("seconds", int(wanted.seconds)))
+        result = measure(policy, wanted.seconds, directory, progress)
+    print(json.dumps({"seconds": wanted.seconds, "busy_cores": wanted.busy_cores} | result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The ROS 2 node of a Go1: rclpy around robot/, and nothing else."""

@@ -1,0 +1,342 @@
+"""The lifecycle node `go1_control`.
+
+configure   reads the parameters, loads and checks the policy, connects the robot; its motors have no torque
+activate    permits torque: ~/stand, ~/start, ~/stop, ~/rearm answer; topics are published
+deactivate  damps the robot
+an error    damps the robot and lets go of it; so do an exception, Ctrl-C and the end of the process
+
+The control loop is robot/session.py's, in a thread of its own; nothing here is on its way.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Imu, JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from common.errors import QuadloopError
+from go1_control import messages, parameters, qos
+from go1_control.health import health, not_configured
+from go1_control.publisher import StatePublisher
+from robot.artifact_metadata import layout_json
+from robot.control_cycle import Period
+from robot.episode import EpisodeAttributes
+from robot.loop_statistics import LoopStatistics
+from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.recorder import Recorder
+from robot.run_episode import EpisodePlan, EpisodeSummary
+from robot.session import Session
+from robot.stick import Stick
+from robot.supervisor import Mode, event_names
+from twin.robots import OpenRobot, open_robot
+
+MAX_STEPS = 180_000  # of an episode, an hour
+STAND_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0
+DIAGNOSTICS_EVERY_S = 1.0
+EXECUTOR_THREADS = 4  # one for each group of callbacks
+SPIN_TIMEOUT_S = 0.1
+SWITCH_INTERVAL_S = 5e-4  # of Python's threads: how long another thread may keep the control loop waiting; Python's own is ten times that
+SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
+
+
+class ControlNode(LifecycleNode):
+    """See the module. `close` damps the robot and lets go of it, in any state."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("go1_control", **options)
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._active = False
+        self._session: Session | None = None
+        self._recorder: Recorder | None = None
+        self._robot: OpenRobot | None = None
+        self._stick: Stick | None = None
+        self._episode: Future[EpisodeSummary] | None = None
+        self._statistics: LoopStatistics | None = None
+        self._closing = ExitStack()
+        self._mismatches: dict[str, str] = {}
+        self.refusal = ""  # why the node could not be configured
+        self._make_publishers()
+        self._make_services()
+        self._failed = self.create_guard_condition(self._on_failure)
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Everything that can be refused is refused here, by name."""
+        self.refusal = ""
+        try:
+            self._settings = parameters.settings(self)
+            self._policy = load_artifact(self._settings.policy)
+            self._connect(self._policy)
+        except (QuadloopError, ValueError, OSError) as error:
+            self.refusal = " ".join(str(error).split())
+            self.get_logger().error(f"not configured: {self.refusal}")
+            self._release()
+            return FAILURE
+        self.get_logger().info(f"connected to {self._robot.source if self._robot else '?'}; policy {self._policy.sha256[:12]}")
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Permit torque."""
+        self._active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Damp; an error if the control loop has died."""
+        self._active = False
+        session = self._session
+        if session is not None and session.mode is not Mode.PASSIVE:
+            session.estop()
+        super().on_deactivate(state)
+        return ERROR if session is not None and session.thread.error is not None else SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the robot."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Damp, let go."""
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Damp, let go; the node can be configured again."""
+        self._release()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Damp the robot and let go of it."""
+        self._release()
+
+    # Services
+
+    def _stand(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, lambda session: session.stand().result(STAND_TIMEOUT_S), "standing")
+
+    def _start(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._begin_episode, "the policy acts")
+
+    def _stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._end_episode, "")
+
+    def _rearm(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, lambda session: session.rearm().result(STOP_TIMEOUT_S), "armed again; the motors have no torque")
+
+    def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """In every state of the node."""
+        if self._session is not None:
+            self._session.estop()
+        response.success, response.message = True, "damping" if self._session is not None else "no robot is connected"
+        return response
+
+    def _answer(self, response: Trigger.Response, act: Any, done: str) -> Trigger.Response:
+        """Do `act` with the session, if the node is active; what is refused is told in one line."""
+        session = self._session
+        if not self._active or session is None:
+            response.success, response.message = False, "the node is not active; activate it first"
+            return response
+        try:
+            said = act(session)
+            response.success, response.message = True, said if isinstance(said, str) else done
+        except Exception as error:
+            text = " ".join(str(error).split()) or f"no answer in time ({type(error).__name__})"
+            response.success, response.message = False, text
+        return response
+
+    def _begin_episode(self, session: Session) -> str | None:
+        if session.mode is not Mode.READY:
+            raise QuadloopError(
+                f"'start' is possible from ready; the robot is {session.mode.value} {event_names(session.loop.supervisor.cause)}"
+            )
+        stick, path = self._stick, self._next_path()
+        if stick is None:
+            raise QuadloopError("the node is not configured")
+        plan = EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic()))
+        self._episode = session.walk(plan, path)
+        return f"the policy acts; recorded to {path}" if path else None
+
+    def _end_episode(self, session: Session) -> str:
+        if self._episode is None or self._episode.done():
+            raise QuadloopError(f"nothing to stop: the robot is {session.mode.value}")
+        session.stop()
+        summary = self._episode.result(STOP_TIMEOUT_S)
+        return f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
+
+    # Topics
+
+    def _on_cmd_vel(self, message: Twist) -> None:
+        if self._stick is not None:
+            self._stick.receive(message.linear.x, message.linear.y, message.angular.z)
+
+    def _on_odometry(self, message: Odometry) -> None:
+        if self._robot is None or self._robot.odometry is None:
+            return
+        place, turned = message.pose.pose.position, message.pose.pose.orientation
+        linear, angular = message.twist.twist.linear, message.twist.twist.angular
+        self._robot.odometry.receive(
+            time.monotonic(), [place.x, place.y, place.z], [turned.w, turned.x, turned.y, turned.z],
+            [linear.x, linear.y, linear.z], [angular.x, angular.y, angular.z],
+        )  # fmt: skip
+
+    def _tell_health(self) -> None:
+        session, statistics, stick = self._session, self._statistics, self._stick
+        if session is None or statistics is None or stick is None:
+            parts = not_configured(self.refusal)
+        else:
+            recorder = self._recorder.status if self._recorder else None
+            parts = health(session, statistics, recorder, stick, self._mismatches)
+            self._loop_statistics.publish(messages.statistics(statistics.summary()))  # a lifecycle topic: only of an active node
+        self._diagnostics.publish(messages.diagnostics(self.get_clock().now().to_msg(), parts))
+
+    def _on_parameters(self, changed: list[Parameter[Any]]) -> SetParametersResult:
+        """The gait may change while the robot walks, everything else only before the node is configured."""
+        fixed = next((each.name for each in changed if each.name in parameters.FIXED), None)
+        if fixed is not None and self._session is not None:
+            return SetParametersResult(successful=False, reason=f"{fixed} cannot change while the node is configured; clean it up first")
+        changes = {each.name: each.value for each in changed if each.name in parameters.GAIT}
+        if changes and self._stick is not None:
+            try:
+                self._stick.gait = parameters.gait(self, **changes)
+            except QuadloopError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _on_failure(self) -> None:
+        """The control loop has ended by itself; the robot is damped."""
+        session = self._session
+        error = session.thread.error if session is not None else None
+        self.get_logger().error(f"the control loop ended, the robot is damped: {error}")
+        if self._active:
+            self.trigger_deactivate()
+
+    # Parts
+
+    def _connect(self, policy: PolicyArtifact) -> None:
+        wanted = self._settings
+        self._robot = robot = open_robot(wanted.robot, self._closing)
+        self._stick = Stick(wanted.limits, wanted.gait, wanted.cmd_vel_timeout)
+        if wanted.record_dir:
+            self._recorder = self._closing.enter_context(Recorder())
+        rng = np.random.default_rng(wanted.seed) if wanted.explore else None
+        publisher = StatePublisher(self, self._states)
+
+        def observe(period: Period) -> None:
+            if self._statistics is not None:
+                self._statistics.observe(period)
+            publisher.offer(period)
+
+        self._session = session = Session(
+            robot.driver, robot.velocity, policy, rng, self._recorder, self._attributes(policy, robot),
+            observe=observe, on_failure=lambda _error: self._failed.trigger(),
+        )  # fmt: skip
+        self._statistics = LoopStatistics(session.pace)
+        self._closing.callback(publisher.close)
+        self._closing.callback(session.close)
+        spare_the_garbage_collector()
+        session.connect()
+
+    def _attributes(self, policy: PolicyArtifact, robot: OpenRobot) -> EpisodeAttributes:
+        wanted = self._settings
+        self._sitting = wanted.session or time.strftime("%Y%m%d-%H%M%S")
+        config = {"notes": wanted.notes, "explore": wanted.explore, "seed": wanted.seed}
+        return EpisodeAttributes(
+            policy.metadata.robot, policy.sha256, policy.metadata.control_dt_s, layout_json(policy.metadata.layout),
+            json.dumps(config), self._sitting, robot.source, velocity_source=robot.velocity.name,
+        )  # fmt: skip
+
+    def _next_path(self) -> Path | None:
+        if not self._settings.record_dir:
+            return None
+        directory = Path(self._settings.record_dir) / self._sitting
+        taken = {path.name.split(".")[0] for path in directory.glob("episode_*")}
+        number = next(number for number in range(len(taken) + 1) if f"episode_{number:04d}" not in taken)
+        return directory / f"episode_{number:04d}.hdf5"
+
+    def _release(self) -> None:
+        """Damp, disconnect, forget. Idempotent."""
+        self._active = False
+        self._closing.close()
+        self._session = self._recorder = self._robot = self._stick = self._episode = self._statistics = None
+
+    def _make_publishers(self) -> None:
+        def state(kind: type, topic: str) -> Any:
+            events = qos.PublisherEventCallbacks(incompatible_qos=partial(self._note_mismatch, topic))
+            return self.create_lifecycle_publisher(kind, topic, qos.STATE, event_callbacks=events)
+
+        self._states = {
+            messages.joint_state: state(JointState, "joint_states"),
+            messages.imu: state(Imu, "imu"),
+            messages.odometry: state(Odometry, "odom"),
+        }
+        self._loop_statistics = self.create_lifecycle_publisher(Float64MultiArray, "~/loop_statistics", qos.DIAGNOSTICS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)  # also of a node that is not active
+        self.create_timer(DIAGNOSTICS_EVERY_S, self._tell_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _make_services(self) -> None:
+        requests, stops = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        for name, serve in (("stand", self._stand), ("start", self._start), ("stop", self._stop), ("rearm", self._rearm)):
+            self.create_service(Trigger, f"~/{name}", serve, callback_group=requests)
+        self.create_service(Trigger, "~/estop", self._estop, callback_group=stops)  # waits for nothing else
+        commands = MutuallyExclusiveCallbackGroup()
+        for kind, topic, take in ((Twist, "cmd_vel", self._on_cmd_vel), (Odometry, "odometry_in", self._on_odometry)):
+            callbacks = qos.SubscriptionEventCallbacks(incompatible_qos=partial(self._note_mismatch, topic))
+            self.create_subscription(kind, topic, take, qos.COMMAND, callback_group=commands, event_callbacks=callbacks)
+
+    def _note_mismatch(self, topic: str, info: Any) -> None:
+        """Somebody wants a quality of service that this topic does not have: nothing arrives there, so it is said."""
+        policy = str(getattr(info, "last_policy_kind", "unknown"))
+        self._mismatches[topic] = policy
+        self.get_logger().warning(f"{topic}: another node asks for a quality of service that does not fit ({policy}); it gets nothing")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Spin until a signal; the robot is damped whatever ends it."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    prioritise(Priority.CONTROL_PROCESS, with_heirs=True)  # before ROS starts its threads
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)  # ROS's own would take the network away first
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    node = ControlNode()
+    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+    executor.add_node(node)
+    try:
+        while not asked:
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+    finally:
+        node.close()
+        executor.shutdown(timeout_sec=STOP_TIMEOUT_S)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
