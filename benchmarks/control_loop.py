@@ -27,7 +27,7 @@ from robot.leg_velocity import LegVelocity
 from robot.loop_statistics import LoopStatistics
 from robot.observation import trot_command
 from robot.policy_artifact import PolicyArtifact, load_artifact
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan
 from robot.session import Session
@@ -98,7 +98,7 @@ def main() -> int:
             busy = subprocess.Popen([sys.executable, "-c", BUSY])
             closing.callback(busy.wait)
             closing.callback(busy.kill)
-        prioritise(Priority.CONTROL_PROCESS, with_heirs=True)  # after the busy cores, which are not to inherit it
+        prepare_control_process()  # after the busy cores, which are not to inherit it
         progress = closing.enter_context(Progress("seconds", int(wanted.seconds)))
         result = measure(policy, wanted.seconds, directory, progress)
     print(json.dumps({"seconds": wanted.seconds, "busy_cores": wanted.busy_cores} | result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from common.files import FileExistsAlreadyError
 from common.result import emit
 from loop.operator import Operator, Willing
 from loop.sitting import Sitting
+from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.episode import EpisodeAttributes
 from robot.policy_artifact import PolicyArtifact, load_artifact
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.session import Session
 from robot.station import ForwardCommands
@@ -79,8 +81,8 @@ class CollectArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("collect", CollectArguments, arguments)
-    if wanted.yes and wanted.robot == "go1":
-        raise UsageError("--yes is for the twin: at a real robot a person confirms every motion")
+    if wanted.robot == "go1" and (wanted.yes or not sys.stdin.isatty()):
+        raise UsageError("at a real robot a person at a terminal confirms every motion; --yes and typed-ahead answers are for the twin")
     policy = load_artifact(wanted.policy)
     directory = wanted.out / (wanted.session or time.strftime("%Y%m%d-%H%M%S"))
     if directory.exists():
@@ -102,11 +104,11 @@ def _sit(
     rng = np.random.default_rng(wanted.seed)
     attributes = _attributes(wanted, policy, robot, directory.name)
     session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else rng, recorder, attributes)
-    prioritise(Priority.CONTROL_PROCESS, with_heirs=True)
+    prepare_control_process()
     spare_the_garbage_collector()
     with session:
         sitting = Sitting(session, operator, robot.lay_down, directory)
-        sitting.run(wanted.episodes, round(wanted.episode_s * 50), ForwardCommands(wanted.vx_low, wanted.vx_high), rng)
+        sitting.run(wanted.episodes, round(wanted.episode_s / go1.CONTROL_DT), ForwardCommands(wanted.vx_low, wanted.vx_high), rng)
     return {"session": str(directory), "episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls}
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import QuadloopError
 from loop.operator import Operator, Stopped
+from robot import go1
 from robot.driver import DriverError, fault_names
 from robot.run_episode import EpisodeSummary
 from robot.session import Session
@@ -16,7 +18,7 @@ from robot.station import ForwardCommands
 from robot.supervisor import Mode, event_names
 from robot.unitree.driver import Go1Driver
 
-STAND_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
 
 
 class Sitting:
@@ -34,14 +36,14 @@ class Sitting:
                 plan = commands.draw(max_steps, rng)
                 self._operator.confirm(
                     f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
-                    f"{max_steps / 50:g} s. Clear the way; Enter ends the episode, the remote's B damps the robot."
+                    f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter ends the episode, the remote's B damps the robot."
                 )
                 if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
                     continue
                 walk = self.session.walk(plan, self._directory / f"episode_{self.episodes:04d}.hdf5")
                 if self._operator.wait(walk):
                     self.session.stop()
-                self._account(walk.result())
+                self._account(_over(walk))
         except Stopped:
             self._operator.tell("ended by the operator")
         self.session.estop()  # it sinks to the floor
@@ -53,7 +55,7 @@ class Sitting:
         if self.session.mode is not Mode.READY:
             self._check()
             self._operator.confirm("The robot will stand up. Keep your hands away; the remote's B damps it.")
-            self.session.stand().result(STAND_TIMEOUT_S)
+            _granted(self.session.stand())
 
     def _put_right(self) -> None:
         """After a fall or a stop: a person looks at the robot before it is armed again."""
@@ -61,7 +63,7 @@ class Sitting:
         self._operator.confirm(f"The robot is damped ({cause}). Lay it on its belly with its legs folded and look it over.")
         if self._lay_down is not None:
             self._lay_down()
-        self.session.rearm().result(STAND_TIMEOUT_S)
+        _granted(self.session.rearm())
 
     def _check(self) -> None:
         """What must be right before the robot stands up; QuadloopError with what is not."""
@@ -82,3 +84,21 @@ class Sitting:
             f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
             + (f" ({event_names(summary.events)})" if summary.events else "")
         )
+
+
+def _granted(request: Future[None]) -> None:
+    """Wait for a request; whatever is in its way is a QuadloopError of one line."""
+    try:
+        request.result(REQUEST_TIMEOUT_S)
+    except TimeoutError as error:
+        raise QuadloopError(f"the robot did not answer within {REQUEST_TIMEOUT_S:g} s") from error
+
+
+def _over(walk: Future[EpisodeSummary]) -> EpisodeSummary:
+    """The same of an episode, however long it takes. What failed in it has damped the robot already."""
+    try:
+        return walk.result()
+    except QuadloopError:
+        raise
+    except Exception as error:
+        raise QuadloopError(f"the episode failed and the robot was damped: {error} ({type(error).__name__})") from error

@@ -14,7 +14,7 @@ import select
 import sys
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +32,7 @@ from robot.gait import Gait
 from robot.leg_velocity import LegVelocity
 from robot.pace import RealTime
 from robot.policy_artifact import load_artifact
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan, EpisodeSummary
 from robot.session import Session
@@ -49,8 +49,8 @@ LOOK_S = 0.02
 FEED_S = 0.05  # a joystick's rate
 SPEED = 0.5  # m/s
 MAX_STEPS = 180_000  # an hour
+EPISODE_END_S = 2.0
 CAPACITY_ROWS = 100  # 2 s, so that nobody waits for 10 s until a recorder that stands still shows
-SWITCH_INTERVAL_S = 5e-4  # as the node's: how long this thread may keep the control loop waiting
 REHEARSED = "rehearsed"
 ACTIONS = {"nan": np.nan, "infinite": np.inf, "huge": 1e6}
 
@@ -167,7 +167,6 @@ class Walker:
         closing.callback(self._session.close)
         spare_the_garbage_collector()
         self._session.connect()
-        prioritise(Priority.CONTROL_PROCESS, with_heirs=True)
 
     def turn(self) -> None:
         """Hold the stick, look, tell."""
@@ -184,13 +183,20 @@ class Walker:
             self._walk(Path(order.pop("walk")))
         for name in ("stop", "estop", "rearm"):
             if order.pop(name, False):
+                self._await_episode(name == "rearm")
                 getattr(self._session, name)()
         for name, value in order.items():
             if name not in MISCHIEF:
                 raise KeyError(f"no order '{name}'")
             setattr(self.mischief, name, value)
 
+    def _await_episode(self, wanted: bool = True) -> None:
+        """Requests are refused while an episode that was damped has not yet closed its log."""
+        if wanted and self._episode is not None:
+            wait([self._episode], EPISODE_END_S)
+
     def _walk(self, path: Path) -> None:
+        self._await_episode()
         for field in fields(Mischief):
             setattr(self.mischief, field.name, field.default)
         self._missed = self._session.pace.missed
@@ -206,11 +212,10 @@ class Walker:
             go1.NAME, artifact.sha256 if artifact else "", go1.CONTROL_DT, layout_json(acting.metadata.layout), "{}",
             "rehearsal", "twin", velocity_source=velocity.name,
         )  # fmt: skip
-        session = Session(
-            self._driver, velocity, WilfulPolicy(acting, self.mischief), None, self._recorder, attributes, observe=self._observe
-        )
-        session.cycle.pace = session.pace = WilfulClock(self.mischief)
-        return session
+        return Session(
+            self._driver, velocity, WilfulPolicy(acting, self.mischief), None, self._recorder, attributes,
+            observe=self._observe, pace=WilfulClock(self.mischief),
+        )  # fmt: skip
 
     def _observe(self, period: Period) -> None:
         """In the control thread."""
@@ -246,7 +251,7 @@ def _end_of(episode: Future[EpisodeSummary]) -> str:
 
 def main(arguments: list[str]) -> int:
     """The process."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    prepare_control_process()
     with ExitStack() as closing:
         orders = closing.enter_context(open(0, "rb", buffering=0))
         try:

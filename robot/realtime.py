@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import sys
 from enum import IntEnum
 
 _LOCK = 1 | 2 | 4  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT: what is in memory stays there, but a thread's unused stack is not fetched
+
+
+_SWITCH_INTERVAL_S = 5e-4  # how long another thread may keep Python's lock from the control loop; Python's own is ten times that
 
 
 class Priority(IntEnum):
@@ -36,10 +40,22 @@ def prioritise(priority: Priority, with_heirs: bool = False) -> list[str]:
     return refused
 
 
+def prepare_control_process() -> list[str]:
+    """For the first lines of a program that controls a robot, before it starts threads; returns what was refused."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    return prioritise(Priority.CONTROL_PROCESS, with_heirs=True)
+
+
+def be_ordinary() -> None:
+    """Give up a priority that was inherited: for a process that the robot can do without."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def spare_the_garbage_collector() -> None:
     """Take everything that exists from the garbage collector's rounds: what is left to go through takes microseconds.
 
-    For the moment when set-up is over and the loop begins.
+    For the moment when set-up is over and the loop begins. What an earlier set-up left behind is collected first.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -28,6 +28,7 @@ from common.errors import QuadloopError
 from robot.episode import EpisodeAttributes
 from robot.episode_fields import EpisodeStep
 from robot.episode_log import EpisodeWriter
+from robot.realtime import be_ordinary
 from robot.row_ring import RowRing
 from robot.shared_block import Mailbox, SharedBlock
 
@@ -179,7 +180,8 @@ class RecorderProcess:
     def _line(self, error: Exception) -> str:
         why = _reason(error).removeprefix(f"{self._part}: ").removeprefix(f"{self._path}: ")
         if self._finishing:
-            return f"{why}; {self._path.name} was not finished, its first {self._steps} steps are in {self._part.name}"
+            left = f"its first {self._steps} steps are in {self._part.name}" if self._part.exists() else "nothing of it is left"
+            return f"{why}; {self._path.name} was not finished, {left}"
         return recording_stopped(why, self._steps, self._path.name)
 
     @property
@@ -227,6 +229,7 @@ def run(process: RecorderProcess, wait: Callable[[], object], is_over: Callable[
 def main() -> None:
     """Ctrl-C is meant for the control process, which then closes this one. SIGTERM and SIGHUP end it after what is in the ring."""
     channel_fd, wake_fd, block_fd, capacity, parent = map(int, sys.argv[1:])
+    be_ordinary()
     signals: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from robot.episode import EpisodeAttributes
 from robot.pace import RealTime
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan, EpisodeSink, EpisodeSummary, run_episode, stand_up
-from robot.supervisor import Mode, Supervisor
+from robot.supervisor import Mode, ModeError, Supervisor
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11
+
+T = TypeVar("T")
 
 
 class Session:
@@ -48,13 +50,17 @@ class Session:
         attributes: EpisodeAttributes,
         observe: Callable[[Period], None] | None = None,
         on_failure: Callable[[BaseException], None] | None = None,
+        pace: RealTime | None = None,
     ) -> None:
         self.loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd), rng)
-        self.pace = RealTime()
+        self.pace = pace or RealTime()
         self.cycle = ControlCycle(driver, velocity, self.loop, self.pace, *([observe] if observe else []))
         self.thread = ControlThread(self.cycle, on_failure)
         self._recorder, self._attributes = recorder, attributes
         self._stop = threading.Event()
+        self._lock = threading.Lock()  # of requests
+        self._newest: Future[Any] | None = None
+        self._permitted = True
 
     @property
     def mode(self) -> Mode:
@@ -67,19 +73,27 @@ class Session:
         self.thread.start()
 
     def stand(self) -> Future[None]:
-        """Stand up and hold; ModeError in the Future if that is not possible."""
-        return self.thread.submit(lambda: stand_up(self.cycle))
+        """Stand up and hold; ModeError at once if another request is not done, in the Future if the robot may not or cannot stand."""
+        with self._lock:
+            self._refuse_if_busy()
+            return self._request(lambda: stand_up(self.cycle))
 
     def walk(self, plan: EpisodePlan, path: Path | None) -> Future[EpisodeSummary]:
-        """One episode: see run_episode. Logged to `path` if that is given and there is a recorder. `stop` ends it before its time."""
-        self._stop.clear()
-        stoppable = replace(plan, should_stop=lambda: self._stop.is_set() or plan.should_stop())
+        """One episode: see run_episode. Logged to `path` if that is given and there is a recorder. `stop` ends it before its time.
 
-        def episode() -> EpisodeSummary:
-            with self._log(path) as log:
-                return run_episode(self.cycle, stoppable, log)
+        ModeError at once if another request is not done, what Recorder.begin raises if it cannot be logged; the rest in the Future.
+        """
+        with self._lock:
+            self._refuse_if_busy()
+            log = self._begin(path)  # in the caller's thread: it looks at the disk, for which the control loop does not wait
+            self._stop.clear()
+            stoppable = replace(plan, should_stop=lambda: self._stop.is_set() or plan.should_stop())
 
-        return self.thread.submit(episode)
+            def episode() -> EpisodeSummary:
+                with log as sink:
+                    return run_episode(self.cycle, stoppable, sink)
+
+            return self._request(episode)
 
     def stop(self) -> None:
         """End the episode that runs; the robot stands still."""
@@ -90,15 +104,47 @@ class Session:
         self.loop.request_estop()
 
     def rearm(self) -> Future[None]:
-        """Leave damping, by a person's hand only: ModeError in the Future if the robot is not damped."""
-        return self.thread.submit(self.loop.rearm)
+        """Leave damping, by a person's hand only: ModeError in the Future if the robot is not damped, at once as for `stand`.
+
+        Requests do not queue, so that none is granted later, when the robot is no longer what the person looked at.
+        """
+        with self._lock:
+            self._refuse_if_busy()
+            return self._request(self.loop.rearm)
+
+    def permit(self) -> None:
+        """Let requests move the robot, as they may from the start."""
+        self._permitted = True
+
+    def forbid(self) -> None:
+        """Let none, and damp the robot if it has torque or a request is about to give it some."""
+        self._permitted = False
+        if self._busy() or self.mode is not Mode.PASSIVE:
+            self.estop()
 
     def close(self) -> None:
         """Damp the robot, end the thread, disconnect. Idempotent."""
         self.thread.close()
         self.cycle.driver.close()
 
-    def _log(self, path: Path | None) -> AbstractContextManager[EpisodeSink | None]:
+    def _request(self, job: Callable[[], T]) -> Future[T]:
+        def permitted() -> T:
+            if not self._permitted:
+                raise ModeError("the robot may not move now")
+            return job()
+
+        future = self.thread.submit(permitted)
+        self._newest = future
+        return future
+
+    def _busy(self) -> bool:
+        return self._newest is not None and not self._newest.done()
+
+    def _refuse_if_busy(self) -> None:
+        if self._busy():
+            raise ModeError(f"another request is not done; the robot is {self.mode.value}: stop it first")
+
+    def _begin(self, path: Path | None) -> AbstractContextManager[EpisodeSink | None]:
         if path is None or self._recorder is None:
             return nullcontext()
         return self._recorder.begin(path, self._attributes)

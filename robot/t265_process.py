@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.driver import DriverError
+from robot.realtime import be_ordinary
 from robot.shared_block import Mailbox, SharedBlock
 from robot.t265 import CLOSE_S, SILENCE_S, T265, Tracker, TrackerStatus
 from robot.velocity import PoseSample
@@ -120,6 +121,7 @@ class T265Process(Tracker):
         process = subprocess.Popen(
             [sys.executable, "-m", "robot.t265_process", str(self._block.fd), self._module, str(os.getpid())], env=environment,
             stdin=subprocess.DEVNULL, stdout=self._complaints, stderr=self._complaints, pass_fds=(self._block.fd,), start_new_session=True,
+            cwd=root,
         )  # fmt: skip
         return process, time.monotonic()
 
@@ -184,6 +186,7 @@ def load(module: str) -> Any | None:
 def main(arguments: list[str]) -> int:
     """The process: it ends when it is asked to, or with its parent."""
     fd, module, parent = arguments
+    be_ordinary()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))

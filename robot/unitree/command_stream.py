@@ -32,7 +32,7 @@ PERIOD_S = 0.002
 LAST_WORDS_S = 0.1  # how long damping is repeated before the end: datagrams get lost
 ORPHAN_S = 5.0  # how long damping goes on without a control process: until the robot lies
 GUARDIAN_AFTER_S = 0.5  # without a sign of life of the guardian, which gives 100 a second
-MAX_GAIN = 100.0  # N m / rad and N m s / rad; walking uses 20 and 0.5, damping 5
+GAINS = ((0.0, 0.0), (0.0, DAMPING_KD), (go1.KP, go1.KD))  # N m / rad and N m s / rad of PASSIVE, of DAMPING, and of all other modes
 
 _NONE = np.zeros(go1.NUM_JOINTS)
 _DAMPING = np.full(go1.NUM_JOINTS, DAMPING_KD)
@@ -119,14 +119,14 @@ class CommandStream:
 
 
 def is_sound(command: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether COMMAND records (...) are of numbers, with targets within the joints' limits and gains that a mode can have.
+    """Whether COMMAND records (...) are of numbers, with targets within the joints' limits and the gains of a mode, for all joints alike.
 
     Written so that NaN is not sound.
     """
     target, kp, kd = command["joint_pos_target"], command["kp"], command["kd"]
     within = (target >= go1.JOINT_POS_LOWER - 1e-9) & (target <= go1.JOINT_POS_UPPER + 1e-9)
-    gains = (kp >= 0.0) & (kp <= MAX_GAIN) & (kd >= 0.0) & (kd <= MAX_GAIN)
-    return np.asarray((within & gains).all(axis=-1))
+    known = np.any([(kp == stiffness).all(axis=-1) & (kd == damping).all(axis=-1) for stiffness, damping in GAINS], axis=0)
+    return np.asarray(within.all(axis=-1) & known)
 
 
 def stream(link: Link, port: SdkPort, parent: int, extra: DriverFault = NO_FAULT) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import subprocess
@@ -128,28 +127,24 @@ class Go1Driver:
         self._lock.release()
 
     def _start(self) -> None:
-        address, link = self.config.address, Link()
+        config, address, link = self.config, self.config.address, Link()
         self._link, self._complaints = link, tempfile.TemporaryFile()  # noqa: SIM115  kept open as long as the processes write to it
-        shared = [
-            str(link.block.fd),
-            self.config.module,
-            address.ip,
-            address.port,
-            address.local_port,
-            self.config.power_level,
-            os.getpid(),
-        ]
+        place = [address.ip, address.port, address.local_port]
+        shared = [link.block.fd, config.module, *place, config.power_level, os.getpid()]
         self._stream = self._process("robot.unitree.command_stream", shared)
         self._guardian = self._process("robot.unitree.guardian", [*shared, self._stream.pid])
 
     def _process(self, module: str, arguments: list[Any]) -> subprocess.Popen[bytes]:
-        """A process in a group of its own, so that a Ctrl-C does not reach it, which sees the link and keeps the lock."""
+        """A process in a group of its own, so that a Ctrl-C does not reach it, which sees the link and keeps the lock.
+
+        What the vendor's library prints, at 500 Hz perhaps, is not kept.
+        """
         link, lock = self._connected(), self._lock
         root = Path(__file__).resolve().parents[2]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}
         return subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
-            stdout=self._complaints, stderr=self._complaints, pass_fds=(link.block.fd, lock.fd), start_new_session=True,
+            [sys.executable, "-m", module, *map(str, arguments)], env=environment, cwd=root, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=(link.block.fd, lock.fd), start_new_session=True,
         )  # fmt: skip
 
     def _await_answer(self) -> None:
@@ -198,5 +193,4 @@ class Go1Driver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.close()
+        self.close()

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 from robot.driver import DriverError
+
+DIRECTORY = Path("/tmp")  # noqa: S108  the same for everybody on this computer, whatever TMPDIR says; no link is followed there
 
 
 class Exclusive:
     """A lock by name among all processes of this computer. Children that inherit `fd` keep it until the last of them ends."""
 
     def __init__(self, name: str) -> None:
-        self._path = Path(tempfile.gettempdir()) / f"quadloop-{name}.lock"
+        self._path = DIRECTORY / f"quadloop-{name}.lock"
         self.fd = -1
 
     def acquire(self) -> None:
         """Take it; DriverError that names the holder if somebody else has it."""
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            fd = _opened(self._path)
         except OSError as error:
             raise DriverError(f"the lock {self._path} cannot be opened ({error.strerror})") from error
         try:
@@ -38,6 +39,17 @@ class Exclusive:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _opened(path: Path) -> int:
+    """Everybody may lock it, whoever made it. Made only if it is not there: a system may forbid to make what somebody else has made."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        fd = os.open(path, flags | os.O_CREAT)
+        os.fchmod(fd, 0o666)
+        return fd
 
 
 def _refusal(holder: str) -> str:

@@ -1,7 +1,9 @@
 """The node over real DDS, in real time, with the twin behind it."""
 
+import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,12 +50,15 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     command = Twist()
     command.linear.x = 0.3
     joints.clear()
+    statistics.clear()
     began = time.monotonic()
-    while time.monotonic() - began < 2.0:
+    while time.monotonic() - began < 3.0:
         cmd_vel.publish(command)
         client.spin(0.05)
-    rate = len(joints) / (joints[-1][0] - joints[0][0])
-    assert 45 < rate < 52, f"{rate} joint states a second"
+    # By the node's own count: a client on a busy computer does not hear everything.
+    (first_s, first), (last_s, last) = statistics[0], statistics[-1]
+    assert 45 < (last.data[0] - first.data[0]) / (last_s - first_s) < 55
+    assert len(joints) > 20
     standing = joints[-1][1]
     stopped = client.trigger("stop")
     assert stopped.success and "ended by operator" in stopped.message
@@ -70,8 +75,8 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     episode = read_episode(path)
     assert episode.attributes.session == "first" and "after the rain" in episode.attributes.config_json
     assert episode.attributes.source == "twin:flat" and episode.attributes.ended == "operator"
-    assert 90 <= len(episode.actions) <= 150
-    assert (episode.command[20:90, 0] == np.float32(0.3)).all()
+    assert 140 <= len(episode.actions) <= 250
+    assert (episode.command[40:140, 0] == np.float32(0.3)).all()
     assert np.diff(episode.stamp_s).max() < 0.1  # every tick is there
     assert episode.velocity_valid[-20:].all()
 
@@ -142,9 +147,9 @@ def test_parameters_are_typed_ranged_and_fixed_while_configured(start_node, clie
 
 def test_a_value_outside_its_range_ends_the_node_at_once(start_node):
     node = start_node(power_level=0)
-    assert node.process.wait(20) != 0
+    assert node.process.wait(20) == 1
     node.end()
-    assert "power_level" in node.printed
+    assert "go1_control: " in node.printed and "power_level" in node.printed and "Traceback" not in node.printed
 
 
 @pytest.mark.parametrize(
@@ -227,3 +232,48 @@ def test_a_subscriber_learns_of_silence_and_of_death(start_node, client):
     node.end(signal.SIGKILL)
     assert client.until(lambda: alive[-1].alive_count == 0, 10.0)
     print(f"death was told after {time.monotonic() - began:.2f} s")
+
+
+def test_transitions_in_an_odd_order_are_refused_and_the_node_goes_on(start_node, client):
+    node = start_node()
+    assert not client.transition("activate") and not client.transition("cleanup")
+    assert client.transition("configure") and not client.transition("configure")
+    assert client.transition("activate") and not client.transition("cleanup")
+    assert client.trigger("stand").success
+    assert not client.transition("configure")
+    assert client.state() == "active" and client.transition("deactivate")
+    assert "not active" in client.trigger("rearm").message
+    assert client.transition("activate")
+    assert client.trigger("rearm").success and client.trigger("stand").success
+    assert client.transition("deactivate") and client.transition("cleanup")
+    assert client.transition("configure")  # again, with another robot process
+    assert node.end() == 0
+
+
+def test_requests_while_the_policy_acts_are_refused_at_once_and_not_granted_later(start_node, client):
+    start_node()
+    bring_up(client)
+    assert client.trigger("start").success
+    began = time.monotonic()
+    for name in ("rearm", "stand", "start"):
+        answer = client.trigger(name)
+        assert not answer.success and answer.message
+    assert time.monotonic() - began < 3.0
+    assert client.trigger("estop").success
+    client.spin(1.0)
+    assert client.until(lambda: client.diagnostics["robot"][1].startswith("damped by ESTOP"))
+
+
+def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(start_node, client):
+    node = start_node()
+    bring_up(client)
+    stream = next(
+        int(child)
+        for task in Path(f"/proc/{node.process.pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+        if "robot.unitree.command_stream" in Path(f"/proc/{child}/cmdline").read_text()
+    )
+    os.kill(stream, signal.SIGKILL)
+    assert client.until(lambda: "DRIVER" in client.diagnostics["robot"][1], 5.0)
+    assert client.transition("deactivate") and client.transition("cleanup")
+    bring_up(client)

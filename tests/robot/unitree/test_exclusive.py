@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from robot.driver import DriverError
-from robot.unitree.exclusive import Exclusive
+from robot.unitree.exclusive import DIRECTORY, Exclusive
 
 HOLDER = """
 import sys
@@ -24,11 +25,18 @@ def open_files():
 
 
 @pytest.fixture
-def name(monkeypatch, tmp_path):
-    """A robot of the test's own."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return "robot"
+def path():
+    """Where the lock of the test's own robot is."""
+    with tempfile.NamedTemporaryFile(dir=DIRECTORY, prefix="quadloop-test-", suffix=".lock", delete=False) as made:
+        path = Path(made.name)
+    path.unlink()
+    yield path
+    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def name(path):
+    return path.stem.removeprefix("quadloop-")
 
 
 @pytest.fixture
@@ -110,22 +118,22 @@ def test_a_refusal_leaks_nothing(name, holder):
     assert open_files() == before
 
 
-def test_a_lock_without_a_holders_name_is_refused_too(name, holder, tmp_path):
-    os.truncate(tmp_path / f"quadloop-{name}.lock", 0)
+def test_a_lock_without_a_holders_name_is_refused_too(name, holder, path):
+    os.truncate(path, 0)
     with pytest.raises(DriverError, match="process unknown"):
         Exclusive(name).acquire()
 
 
-def test_a_lock_that_cannot_be_opened(name, tmp_path):
-    (tmp_path / f"quadloop-{name}.lock").mkdir()
+def test_a_lock_that_cannot_be_opened(name, path):
+    path.mkdir()
     with pytest.raises(DriverError, match=r"the lock .* cannot be opened"):
         Exclusive(name).acquire()
 
 
-def test_a_link_laid_in_its_place_is_not_followed(name, tmp_path):
+def test_a_link_laid_in_its_place_is_not_followed(name, path, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("keep me")
-    (tmp_path / f"quadloop-{name}.lock").symlink_to(precious)
+    path.symlink_to(precious)
     with pytest.raises(DriverError, match="cannot be opened"):
         Exclusive(name).acquire()
     assert precious.read_text() == "keep me"

@@ -69,10 +69,11 @@ def _commands(session: Session, stick: Stick, mismatches: Mapping[str, str]) -> 
     values: dict[str, object] = {"fresh": fresh, "refused": stick.refused} | {
         f"mismatch {topic}": kind for topic, kind in mismatches.items()
     }
+    if session.mode is Mode.POLICY and not fresh:
+        return WARN, "no cmd_vel: the robot is told to stand on the spot", values
     if mismatches:
         return WARN, f"quality of service does not fit on {', '.join(mismatches)}", values
-    stale = session.mode is Mode.POLICY and not fresh
-    return (WARN, "no cmd_vel: the robot is told to stand on the spot", values) if stale else (OK, "fresh" if fresh else "none", values)
+    return OK, "fresh" if fresh else "none", values
 
 
 def _recorder(status: RecorderStatus) -> Part:

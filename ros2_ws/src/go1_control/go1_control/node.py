@@ -14,6 +14,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -27,9 +28,9 @@ from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it only here
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -46,7 +47,7 @@ from robot.control_cycle import Period
 from robot.episode import EpisodeAttributes
 from robot.loop_statistics import LoopStatistics
 from robot.policy_artifact import PolicyArtifact, load_artifact
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
+from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan, EpisodeSummary
 from robot.session import Session
@@ -55,12 +56,12 @@ from robot.supervisor import Mode, event_names
 from twin.robots import OpenRobot, open_robot
 
 MAX_STEPS = 180_000  # of an episode, an hour
-STAND_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 5.0
 DIAGNOSTICS_EVERY_S = 1.0
 EXECUTOR_THREADS = 4  # one for each group of callbacks
 SPIN_TIMEOUT_S = 0.1
-SWITCH_INTERVAL_S = 5e-4  # of Python's threads: how long another thread may keep the control loop waiting; Python's own is ten times that
+POLL_S = 0.005
 SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
 
 
@@ -77,6 +78,7 @@ class ControlNode(LifecycleNode):
         self._robot: OpenRobot | None = None
         self._stick: Stick | None = None
         self._episode: Future[EpisodeSummary] | None = None
+        self._told: Future[EpisodeSummary] | None = None  # the newest episode whose end was logged
         self._statistics: LoopStatistics | None = None
         self._closing = ExitStack()
         self._mismatches: dict[str, str] = {}
@@ -94,7 +96,7 @@ class ControlNode(LifecycleNode):
             self._settings = parameters.settings(self)
             self._policy = load_artifact(self._settings.policy)
             self._connect(self._policy)
-        except (QuadloopError, ValueError, OSError) as error:
+        except Exception as error:  # whatever it is, the reason is told and nothing stays open
             self.refusal = " ".join(str(error).split())
             self.get_logger().error(f"not configured: {self.refusal}")
             self._release()
@@ -103,7 +105,11 @@ class ControlNode(LifecycleNode):
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Permit torque."""
+        """Permit torque; an error if the control loop has died meanwhile."""
+        session = self._session
+        if session is None or not session.thread.running:
+            return ERROR
+        session.permit()
         self._active = True
         return super().on_activate(state)
 
@@ -111,8 +117,8 @@ class ControlNode(LifecycleNode):
         """Damp; an error if the control loop has died."""
         self._active = False
         session = self._session
-        if session is not None and session.mode is not Mode.PASSIVE:
-            session.estop()
+        if session is not None:
+            session.forbid()
         super().on_deactivate(state)
         return ERROR if session is not None and session.thread.error is not None else SUCCESS
 
@@ -138,16 +144,16 @@ class ControlNode(LifecycleNode):
     # Services
 
     def _stand(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, lambda session: session.stand().result(STAND_TIMEOUT_S), "standing")
+        return self._answer(response, lambda session: _done(session.stand(), "standing"))
 
     def _start(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, self._begin_episode, "the policy acts")
+        return self._answer(response, self._begin_episode)
 
     def _stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, self._end_episode, "")
+        return self._answer(response, self._end_episode)
 
     def _rearm(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, lambda session: session.rearm().result(STOP_TIMEOUT_S), "armed again; the motors have no torque")
+        return self._answer(response, lambda session: _done(session.rearm(), "armed again; the motors have no torque"))
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """In every state of the node."""
@@ -156,38 +162,40 @@ class ControlNode(LifecycleNode):
         response.success, response.message = True, "damping" if self._session is not None else "no robot is connected"
         return response
 
-    def _answer(self, response: Trigger.Response, act: Any, done: str) -> Trigger.Response:
+    def _answer(self, response: Trigger.Response, act: Callable[[Session], str]) -> Trigger.Response:
         """Do `act` with the session, if the node is active; what is refused is told in one line."""
         session = self._session
         if not self._active or session is None:
             response.success, response.message = False, "the node is not active; activate it first"
             return response
         try:
-            said = act(session)
-            response.success, response.message = True, said if isinstance(said, str) else done
+            response.success, response.message = True, act(session)
         except Exception as error:
             text = " ".join(str(error).split()) or f"no answer in time ({type(error).__name__})"
             response.success, response.message = False, text
         return response
 
-    def _begin_episode(self, session: Session) -> str | None:
-        if session.mode is not Mode.READY:
-            raise QuadloopError(
-                f"'start' is possible from ready; the robot is {session.mode.value} {event_names(session.loop.supervisor.cause)}"
-            )
-        stick, path = self._stick, self._next_path()
-        if stick is None:
-            raise QuadloopError("the node is not configured")
-        plan = EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic()))
-        self._episode = session.walk(plan, path)
-        return f"the policy acts; recorded to {path}" if path else None
+    def _begin_episode(self, session: Session) -> str:
+        """Returns once the policy acts; what is in its way is raised. How the episode ends is logged with the next diagnostics."""
+        stick = self._stick
+        if session.mode is not Mode.READY or stick is None:
+            cause = event_names(session.loop.supervisor.cause)
+            raise QuadloopError(f"'start' is possible from ready; the robot is {session.mode.value} {cause}".strip())
+        path = self._next_path()
+        self._episode = episode = session.walk(EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic())), path)
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while session.loop.last_tick.mode is not Mode.POLICY and not episode.done() and time.monotonic() < end_s:
+            time.sleep(POLL_S)
+        if episode.done():
+            raise QuadloopError(_end_of(episode))
+        return f"the policy acts; recorded to {path}" if path else "the policy acts"
 
     def _end_episode(self, session: Session) -> str:
         if self._episode is None or self._episode.done():
             raise QuadloopError(f"nothing to stop: the robot is {session.mode.value}")
         session.stop()
-        summary = self._episode.result(STOP_TIMEOUT_S)
-        return f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
+        self._episode.exception(STOP_TIMEOUT_S)
+        return _end_of(self._episode)
 
     # Topics
 
@@ -206,6 +214,7 @@ class ControlNode(LifecycleNode):
         )  # fmt: skip
 
     def _tell_health(self) -> None:
+        self._tell_end()
         session, statistics, stick = self._session, self._statistics, self._stick
         if session is None or statistics is None or stick is None:
             parts = not_configured(self.refusal)
@@ -214,6 +223,13 @@ class ControlNode(LifecycleNode):
             parts = health(session, statistics, recorder, stick, self._mismatches)
             self._loop_statistics.publish(messages.statistics(statistics.summary()))  # a lifecycle topic: only of an active node
         self._diagnostics.publish(messages.diagnostics(self.get_clock().now().to_msg(), parts))
+
+    def _tell_end(self) -> None:
+        """Log how an episode ended, once; not from the control thread, which does not wait for a log."""
+        episode = self._episode
+        if episode is not None and episode.done() and episode is not self._told:
+            self._told = episode
+            self.get_logger().info(f"episode: {_end_of(episode)}")
 
     def _on_parameters(self, changed: list[Parameter[Any]]) -> SetParametersResult:
         """The gait may change while the robot walks, everything else only before the node is configured."""
@@ -235,6 +251,8 @@ class ControlNode(LifecycleNode):
         self.get_logger().error(f"the control loop ended, the robot is damped: {error}")
         if self._active:
             self.trigger_deactivate()
+        elif session is not None:
+            self.trigger_cleanup()
 
     # Parts
 
@@ -246,6 +264,7 @@ class ControlNode(LifecycleNode):
             self._recorder = self._closing.enter_context(Recorder())
         rng = np.random.default_rng(wanted.seed) if wanted.explore else None
         publisher = StatePublisher(self, self._states)
+        self._closing.callback(publisher.close)
 
         def observe(period: Period) -> None:
             if self._statistics is not None:
@@ -256,8 +275,8 @@ class ControlNode(LifecycleNode):
             robot.driver, robot.velocity, policy, rng, self._recorder, self._attributes(policy, robot),
             observe=observe, on_failure=lambda _error: self._failed.trigger(),
         )  # fmt: skip
+        session.forbid()  # until the node is active
         self._statistics = LoopStatistics(session.pace)
-        self._closing.callback(publisher.close)
         self._closing.callback(session.close)
         spare_the_garbage_collector()
         session.connect()
@@ -282,8 +301,11 @@ class ControlNode(LifecycleNode):
     def _release(self) -> None:
         """Damp, disconnect, forget. Idempotent."""
         self._active = False
-        self._closing.close()
-        self._session = self._recorder = self._robot = self._stick = self._episode = self._statistics = None
+        try:
+            self._closing.close()
+        finally:
+            self._session = self._recorder = self._robot = self._stick = self._episode = self._statistics = None
+            self._mismatches.clear()
 
     def _make_publishers(self) -> None:
         def state(kind: type, topic: str) -> Any:
@@ -316,26 +338,54 @@ class ControlNode(LifecycleNode):
         self.get_logger().warning(f"{topic}: another node asks for a quality of service that does not fit ({policy}); it gets nothing")
 
 
+def _done(request: Future[None], what: str) -> str:
+    """`what`, once the request is granted; what was in its way is raised."""
+    request.result(STOP_TIMEOUT_S)
+    return what
+
+
+def _end_of(episode: Future[EpisodeSummary]) -> str:
+    """How an episode that is over ended, in one line."""
+    error = episode.exception()
+    if error is not None:
+        return f"ended by an exception: {' '.join(str(error).split())}"
+    summary = episode.result()
+    return f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Spin until a signal; the robot is damped whatever ends it."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    prioritise(Priority.CONTROL_PROCESS, with_heirs=True)  # before ROS starts its threads
+    prepare_control_process()  # before ROS starts its threads
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)  # ROS's own would take the network away first
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: asked.append(number))
-    node = ControlNode()
+    try:
+        node = ControlNode()
+    except Exception as error:  # a parameter of another type or outside its range
+        print(f"go1_control: {' '.join(str(error).split())}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     try:
         while not asked:
-            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+            _spin(executor, node)
     finally:
         node.close()
         executor.shutdown(timeout_sec=STOP_TIMEOUT_S)
+        node.close()  # of what a callback opened meanwhile
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _spin(executor: MultiThreadedExecutor, node: ControlNode) -> None:
+    """One callback. A transition that the present state does not have is an exception in ROS 2 Humble and Jazzy, and no reason to end."""
+    try:
+        executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+    except rclpy_implementation.RCLError as error:
+        node.get_logger().error(f"refused: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ STATE_DEADLINE_S = 0.1  # five control periods
 LIVELINESS_LEASE_S = 0.5
 
 # Joint states, IMU, odometry. Reliable, because a publisher that offers more than a subscriber asks for fits every one of them, be it a
-# recorder or a display; only the newest counts, so nothing is kept for a slow one. A subscriber that asks for a deadline of 0.1 s or
-# longer is told when the robot falls silent, one that asks for liveliness when the node has died.
+# recorder or a display; a fifth of a second is kept, so that one that is held up for a moment loses nothing. A subscriber that asks for a
+# deadline of 0.1 s or longer is told when the robot falls silent, one that asks for liveliness when the node has died.
 STATE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE,
+    history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE,
     deadline=Duration(seconds=STATE_DEADLINE_S), liveliness=LivelinessPolicy.AUTOMATIC,
     liveliness_lease_duration=Duration(seconds=LIVELINESS_LEASE_S),
 )  # fmt: skip
