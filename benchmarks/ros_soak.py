@@ -55,6 +55,7 @@ class Client:
         self._executor.add_node(self.node)
         self.joint_states = 0
         self.diagnostics: dict[str, dict[str, str]] = {}
+        self.messages: dict[str, str] = {}
         self._cmd_vel = self.node.create_publisher(Twist, "cmd_vel", 10)
         self.node.create_subscription(JointState, "joint_states", self._count, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
@@ -93,7 +94,8 @@ class Client:
 
     def _take(self, array: DiagnosticArray) -> None:
         for status in array.status:
-            self.diagnostics[status.name.removeprefix("go1_control: ")] = {value.key: value.value for value in status.values}
+            name = status.name.removeprefix("go1_control: ")
+            self.diagnostics[name], self.messages[name] = {value.key: value.value for value in status.values}, status.message
 
 
 def processes_of(pid: int) -> dict[str, int]:
@@ -170,6 +172,8 @@ def walk_and_watch(pid: int, minutes: float, directory: Path) -> dict[str, Any]:
     with Progress("soak", int(minutes * 60), "s") as progress:
         while times_s[-1] < minutes * 60:
             client.walk(SAMPLE_S)
+            if client.messages.get("robot") != "policy":
+                raise RuntimeError(f"the robot does not walk any more: {client.messages.get('robot')}")
             times_s.append(time.monotonic() - began_s)
             samples.append(sample(pids))
             progress.reach(min(int(times_s[-1]), int(minutes * 60)))
