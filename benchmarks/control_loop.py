@@ -20,8 +20,8 @@ import numpy as np
 from holding_policy import write_holding_policy  # beside this file
 
 from common.progress import Progress
-from robot.artifact_metadata import layout_json
-from robot.episode import EpisodeAttributes
+from robot import go1
+from robot.driver import fault_names
 from robot.episode_log import read_episode
 from robot.leg_velocity import LegVelocity
 from robot.loop_statistics import LoopStatistics
@@ -31,6 +31,8 @@ from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan
 from robot.session import Session
+from robot.station import attributes_of
+from robot.supervisor import Mode, event_names
 from robot.t265_process import T265Process
 from robot.unitree.driver import Go1Driver
 from robot.watched_velocity import WatchedVelocity
@@ -49,11 +51,7 @@ def measure(policy: PolicyArtifact, seconds: float, directory: Path, progress: P
         closing.callback(camera.close)
         recorder = closing.enter_context(Recorder())
         driver, velocity = Go1Driver(robot.config), WatchedVelocity(camera.velocity(np.zeros(3)), LegVelocity())
-        metadata = policy.metadata
-        attributes = EpisodeAttributes(
-            metadata.robot, policy.sha256, metadata.control_dt_s, layout_json(metadata.layout), "{}", "benchmark", "twin:flat",
-            velocity_source=velocity.name,
-        )  # fmt: skip
+        attributes = attributes_of(policy, "twin:flat", velocity, "benchmark", {})
         statistics: LoopStatistics
         session = Session(
             driver, velocity, policy, np.random.default_rng(0), recorder, attributes, observe=lambda period: statistics.observe(period)
@@ -61,26 +59,34 @@ def measure(policy: PolicyArtifact, seconds: float, directory: Path, progress: P
         statistics = LoopStatistics(session.pace)
         spare_the_garbage_collector()
         with session:
-            walked = walk(session, seconds, directory, progress)
+            walked, damped = walk(session, robot, seconds, directory, progress)
             stream = driver.status
         recorder.wait_finished(30.0)
         rows = sum(len(read_episode(path).actions) for path in directory.glob("*.hdf5"))
     return statistics.summary() | {
-        "policy_ticks": walked, "logged_rows": rows, "sdk_cycles": stream.cycles, "sdk_late_cycles": stream.late_cycles,
+        "policy_ticks": walked, "logged_rows": rows, "damped": damped, "sdk_cycles": stream.cycles, "sdk_late_cycles": stream.late_cycles,
         "sdk_longest_gap_ms": 1e3 * stream.longest_gap_s, "refused_by_the_system": session.thread.refused,
     }  # fmt: skip
 
 
-def walk(session: Session, seconds: float, directory: Path, progress: Progress) -> int:
-    """Episodes until the time is over; returns the steps that the policy made."""
-    end_s, steps, number = time.monotonic() + seconds, 0, 0
-    began_s = time.monotonic()
-    while (left_s := end_s - time.monotonic()) > 0:
-        plan = EpisodePlan(max(1, int(min(EPISODE_S, left_s) * 50)), lambda _: trot_command(COMMAND))
-        steps += session.walk(plan, directory / f"{number:04d}.hdf5").result().steps
-        number += 1
+def walk(session: Session, robot: RobotProcess, seconds: float, directory: Path, progress: Progress) -> tuple[int, list[str]]:
+    """Episodes until the time is over; returns the steps that the policy made, and why the robot was damped, if it was."""
+    began_s, steps, damped = time.monotonic(), 0, []
+    while (left_s := seconds - (time.monotonic() - began_s)) > 0:
+        if session.mode is Mode.DAMPING:
+            damped.append(why_damped(session))
+            robot.order(lie_down=True)
+            session.rearm().result()
+        plan = EpisodePlan(max(1, int(min(EPISODE_S, left_s) / go1.CONTROL_DT)), lambda _: trot_command(COMMAND))
+        steps += session.walk(plan, directory / f"{len(list(directory.iterdir())):04d}.hdf5").result().steps
         progress.reach(int(min(seconds, time.monotonic() - began_s)))
-    return steps
+    return steps, damped
+
+
+def why_damped(session: Session) -> str:
+    """Safety events and the driver's faults, in one line."""
+    faults = fault_names(session.cycle.state.faults) if session.cycle.state is not None else ""
+    return f"{event_names(session.loop.supervisor.cause)} {faults}".strip()
 
 
 def main() -> int:
@@ -99,7 +105,7 @@ def main() -> int:
             closing.callback(busy.wait)
             closing.callback(busy.kill)
         prepare_control_process()  # after the busy cores, which are not to inherit it
-        progress = closing.enter_context(Progress("seconds", int(wanted.seconds)))
+        progress = closing.enter_context(Progress("control loop", int(wanted.seconds), "s"))
         result = measure(policy, wanted.seconds, directory, progress)
     print(json.dumps({"seconds": wanted.seconds, "busy_cores": wanted.busy_cores} | result))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -20,13 +19,11 @@ from common.result import emit
 from loop.operator import Operator, Willing
 from loop.sitting import Sitting
 from robot import go1
-from robot.artifact_metadata import layout_json
-from robot.episode import EpisodeAttributes
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.session import Session
-from robot.station import ForwardCommands
+from robot.station import ForwardCommands, attributes_of
 from twin.robots import OpenRobot, WantedRobot, open_robot
 
 
@@ -102,7 +99,8 @@ def _sit(
     wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, recorder: Recorder, operator: Operator, directory: Path
 ) -> dict[str, Any]:
     rng = np.random.default_rng(wanted.seed)
-    attributes = _attributes(wanted, policy, robot, directory.name)
+    config = {name: getattr(wanted, name) for name in ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed")}
+    attributes = attributes_of(policy, robot.source, robot.velocity, directory.name, config)
     session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else rng, recorder, attributes)
     prepare_control_process()
     spare_the_garbage_collector()
@@ -116,13 +114,4 @@ def _robot(wanted: CollectArguments) -> WantedRobot:
     return WantedRobot(
         wanted.robot, wanted.terrain, wanted.seed, ip=wanted.ip, power_level=wanted.power_level, velocity_source=wanted.velocity,
         lever_arm_b=wanted.lever_arm,
-    )  # fmt: skip
-
-
-def _attributes(wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, session: str) -> EpisodeAttributes:
-    config = {name: getattr(wanted, name) for name in ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed")}
-    metadata = policy.metadata
-    return EpisodeAttributes(
-        metadata.robot, policy.sha256, metadata.control_dt_s, layout_json(metadata.layout), json.dumps(config), session, robot.source,
-        velocity_source=robot.velocity.name,
     )  # fmt: skip

@@ -17,9 +17,10 @@ from robot import go1
 from robot.control_loop import STAND_TIME_S
 from robot.stick import STALE_AFTER_S
 from robot.unitree.command_stream import GUARDIAN_AFTER_S
+from robot.unitree.command_stream import PERIOD_S as STREAM_PERIOD_S
 from robot.unitree.driver import Go1Driver
 from robot.unitree.failsafe import DAMP_AFTER_S
-from robot.unitree.watch import REMOTE_AFTER_S, STALL_AFTER_S, STATE_AFTER_S
+from robot.unitree.watch import REMOTE_AFTER_S, STALL_AFTER_S, STATE_AFTER_S, STUCK_CYCLES
 from robot.velocity import MAX_AGE_S
 from robot.watched_velocity import DRIFT_S
 from twin.robot_process import RobotProcess
@@ -65,6 +66,7 @@ COMMANDS_LOST_S = DAMP_AFTER_S + 2 * go1.CONTROL_DT + SLACK_S
 STREAM_DEAD_S = 0.05 + SLACK_S  # until its guardian has opened a connection of its own
 STREAM_FROZEN_S = STALL_AFTER_S + STREAM_DEAD_S
 STATE_LOST_S = STATE_AFTER_S + SLACK_S
+STUCK_S = STUCK_CYCLES * STREAM_PERIOD_S + SLACK_S
 CAMERA_OLD_S = MAX_AGE_S + PERIOD_S
 TOLD_S = 0.1 + SLACK_S  # what only the main thread looks at
 RING_FULL_S = CAPACITY_ROWS * go1.CONTROL_DT + TOLD_S
@@ -137,6 +139,7 @@ PROCESSES = {
 STATE = {
     "state_silent": Fault("the robot stops answering", _robot(silent=True), _DAMPED, STATE_LOST_S, r"faults: STATE_LOST"),
     "state_frozen": Fault("the robot repeats one answer", _robot(frozen=True), _DAMPED, STATE_LOST_S, r"faults: STATE_LOST"),
+    "state_stuck": Fault("the robot's clock goes on, its sensors do not", _robot(stuck=True), _DAMPED, STUCK_S, r"faults: STATE_BROKEN"),
     "state_garbled": Fault("the robot's answers fail their checksum", _robot(garbled=True), _DAMPED, STATE_LOST_S, r"faults: STATE_LOST"),
     "state_nan": Fault("the robot answers with joints that are not numbers", _robot(nan=True), _DAMPED, PERIOD_S, r"faults: STATE_BROKEN"),
     "robot_restarted": Fault("the robot's clock starts anew", _robot(restarted=True), _DAMPED, PERIOD_S, r"faults: RESTARTED"),

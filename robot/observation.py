@@ -72,6 +72,11 @@ class ObservationLayout:
             start += term.size
         raise KeyError(f"the observation layout has no term '{name}'")
 
+    @cached_property
+    def has_timing(self) -> bool:
+        """Whether slot 17 is the gait's timing reference (SLOT_17_TIMING)."""
+        return self.has(f"command/{SLOT_17_TIMING}")
+
     def has(self, name: str) -> bool:
         """Whether a term of this name is in the frame."""
         return any(term.name == name for term in self.terms)
@@ -152,7 +157,7 @@ def observe(
     layout: ObservationLayout = GO1_LAYOUT,
 ) -> NDArray[np.float32]:
     """One frame (..., 58) float32, scaled. Inputs: (..., 3), (..., 15) unscaled, (..., 12) rad, rad/s, action, and (...)."""
-    if layout.has(f"command/{SLOT_17_TIMING}"):
+    if layout.has_timing:
         command = np.concatenate([command[..., :-1], gait_index[..., None]], axis=-1)
     clock = np.sin(2 * np.pi * foot_phases(gait_index, command))
     clipped = np.clip(last_action, -go1.ACTION_CLIP, go1.ACTION_CLIP)

@@ -11,7 +11,7 @@ from enum import IntEnum
 _LOCK = 1 | 2 | 4  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT: what is in memory stays there, but a thread's unused stack is not fetched
 
 
-_SWITCH_INTERVAL_S = 5e-4  # how long another thread may keep Python's lock from the control loop; Python's own is ten times that
+_SWITCH_INTERVAL_S = 1e-4  # how long another thread may keep Python's lock from the control loop; Python's own is fifty times that
 
 
 class Priority(IntEnum):

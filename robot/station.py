@@ -47,7 +47,7 @@ class Collector:
     ) -> None:
         self.station = station
         self.session = session
-        self._config_json = json.dumps(config)
+        self._config = config
         self.loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd), rng)
         self._policy = policy
 
@@ -62,21 +62,26 @@ class Collector:
         if self.loop.mode is Mode.DAMPING:
             station.set_upright()
             self.loop.rearm()
-        with EpisodeWriter(path, self._attributes()) as log:
+        attributes = attributes_of(self._policy, station.source, station.velocity, self.session, self._config)
+        with EpisodeWriter(path, attributes) as log:
             return run_episode(ControlCycle(station.driver, station.velocity, self.loop, station.pace), plan, log)
 
-    def _attributes(self) -> EpisodeAttributes:
-        metadata = self._policy.metadata
-        return EpisodeAttributes(
-            robot=metadata.robot,
-            policy_sha256=self._policy.sha256,
-            control_dt_s=metadata.control_dt_s,
-            layout_json=layout_json(metadata.layout),
-            config_json=self._config_json,
-            session=self.session,
-            source=self.station.source,
-            velocity_source=self.station.velocity.name,
-        )
+
+def attributes_of(
+    policy: PolicyArtifact, source: str, velocity: VelocitySource, session: str, config: Mapping[str, Any]
+) -> EpisodeAttributes:
+    """What every log of a sitting carries; `source` is the robot's name, `config` holds JSON values."""
+    metadata = policy.metadata
+    return EpisodeAttributes(
+        robot=metadata.robot,
+        policy_sha256=policy.sha256,
+        control_dt_s=metadata.control_dt_s,
+        layout_json=layout_json(metadata.layout),
+        config_json=json.dumps(config),
+        session=session,
+        source=source,
+        velocity_source=velocity.name,
+    )
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ class Supervisor:
 
     def _admit(self, requested: Mode, events: int) -> None:
         """Enter the requested mode if it may follow; latch if motors that move would meet a bad state."""
-        if requested is Mode.DAMPING:
+        if requested is Mode.DAMPING and self.mode is not Mode.DAMPING:  # what is damped already keeps its cause
             self.trip(SafetyEvent.ESTOP)
         if requested in TRANSITIONS[self.mode]:
             self._mode = requested

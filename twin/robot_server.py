@@ -29,6 +29,7 @@ from twin.live import LiveTwin
 from twin.world import find_world
 
 PERIOD_S = 0.002
+GYRO_NOISE, ACCELEROMETER_NOISE = 0.005, 0.05  # rad/s and m/s^2, standard deviations, chosen: sensors that are never quite still
 MAX_STEPS = 20  # physics steps at once after a hold-up; more time than this is lost
 REMOTE_ON = (0x55, 0x51)
 _B = 1 << 1
@@ -49,6 +50,7 @@ class Orders:
     overheated: bool = False  # one motor goes into the vendor's mode for that
     silent: bool = False  # no answers
     frozen: bool = False  # always the same answer
+    stuck: bool = False  # its clock goes on, its sensors do not
     nan: bool = False  # answers with numbers that are none
     garbled: bool = False  # answers whose checksum fails
     restarted: bool = False  # the tick counts from zero again
@@ -69,7 +71,8 @@ class RobotServer:
     """The robot's motors, sensors and sockets. `turn` is one period."""
 
     def __init__(self, world: str, port: int, seed: int) -> None:
-        self._twin = LiveTwin(find_world(world), np.random.default_rng(seed))
+        self._rng = np.random.default_rng(seed)
+        self._twin = LiveTwin(find_world(world), self._rng)
         self._motors, self._control = _bound(port), _bound(port + 1)
         self.orders = Orders()
         self._client: tuple[str, int] | None = None
@@ -79,7 +82,8 @@ class RobotServer:
         self._violations = 0
         self._started_s = self._simulated_s = time.monotonic()
         self._tick_zero_s = self._started_s - 1.0
-        self._frozen = b""
+        self._frozen = b""  # the newest answer
+        self._record = np.zeros((), dtype=wire.STATE)
 
     def close(self) -> None:
         """Give the ports back."""
@@ -158,21 +162,26 @@ class RobotServer:
         orders = self.orders
         if orders.frozen and self._frozen:
             return self._frozen
-        datagram = self._frozen = wire.pack(self._measured(now))
+        if not orders.stuck or not self._frozen:
+            self._record = self._measured()
+        self._record["tick"] = int((now - self._tick_zero_s) * 1e3)
+        datagram = self._frozen = wire.pack(self._record)
         if orders.garbled:
             return datagram[:40] + bytes(byte ^ 0x5A for byte in datagram[40:])
         return datagram
 
-    def _measured(self, now: float) -> NDArray[Any]:
+    def _measured(self) -> NDArray[Any]:
+        """An answer but for its tick."""
         state, orders = self._twin.read(), self.orders
         record = np.zeros((), dtype=wire.STATE)
-        record["tick"] = int((now - self._tick_zero_s) * 1e3)
         record["q"], record["dq"], record["tauEst"] = (each[_TO_SDK] for each in (state.joint_pos, state.joint_vel, state.joint_torque))
         record["temperature"], record["mode"] = orders.temperature, 0x0A
         if orders.overheated:
             record["mode"][0] = 0x08
         record["quaternion"] = 0.0 if orders.unpowered_imu else state.quaternion_wxyz
-        record["gyroscope"], record["accelerometer"] = state.base_ang_vel_b, state.accelerometer_b
+        noise = self._rng.standard_normal((2, 3))
+        record["gyroscope"] = state.base_ang_vel_b + GYRO_NOISE * noise[0]
+        record["accelerometer"] = state.accelerometer_b + ACCELEROMETER_NOISE * noise[1]
         record["footForce"] = np.clip(state.foot_force[_FEET_TO_SDK], 0, 32767)
         record["SOC"] = min(max(orders.battery_percent, 0), 100)
         if orders.remote:

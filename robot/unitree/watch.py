@@ -19,8 +19,10 @@ REMOTE_AFTER_S = 0.5
 STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
 MAX_TEMPERATURE = 80  # degrees centigrade, chosen: the vendor's overheat mode is the last resort
 BATTERY_TO_START, BATTERY_TO_GO_ON = 15, 5  # percent, chosen
+STUCK_CYCLES = 100  # 0.2 s at 500 Hz in which no sensor changed by one bit: sensors that work are never so quiet
 MODE_CYCLES = 50  # 0.1 s at 500 Hz: how long a motor may take to enter the mode that it is told
 _NUMBERS = ("joint_pos", "joint_vel", "quaternion_wxyz", "joint_torque", "gyro_b", "accelerometer_b")
+_RESTLESS = ("joint_vel", "gyro_b", "accelerometer_b")
 _LOWEST = (go1.JOINT_POS_LOWER - STANDARD_LIMITS.max_joint_excess_rad).tolist()
 _HIGHEST = (go1.JOINT_POS_UPPER + STANDARD_LIMITS.max_joint_excess_rad).tolist()
 _FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
@@ -35,6 +37,7 @@ class Watch:
         self._remote_s = -math.inf
         self._cycle_s = math.nan
         self._odd_modes = 0
+        self._sensed, self._quiet = b"", 0  # what was measured last, and how many cycles ago that was new
 
     def faults(self, reading: NDArray[Any], now: float, moving: bool) -> DriverFault:
         """The faults of this moment, from the newest answer (READING); `moving` says whether the motors have been given torque."""
@@ -42,7 +45,7 @@ class Watch:
         if math.isnan(self.stamp_s):
             return faults
         faults |= self._remote_faults(reading["remote"], now)
-        if not _is_plausible(reading):
+        if self._is_stuck(reading, moving) or not _is_plausible(reading):
             faults |= DriverFault.STATE_BROKEN
         if reading["battery_percent"] < (BATTERY_TO_GO_ON if moving else BATTERY_TO_START):
             faults |= DriverFault.BATTERY
@@ -68,6 +71,13 @@ class Watch:
         lost = now - self._remote_s > REMOTE_AFTER_S
         stop = DriverFault.REMOTE_STOP if remote.asks_to_stop(buttons) else NO_FAULT
         return stop | (DriverFault.REMOTE_LOST if lost else NO_FAULT)
+
+    def _is_stuck(self, reading: NDArray[Any], moving: bool) -> bool:
+        """A robot whose clock goes on while its sensors do not."""
+        sensed = b"".join(reading[name].tobytes() for name in _RESTLESS)
+        self._quiet = self._quiet + 1 if moving and sensed == self._sensed else 0
+        self._sensed = sensed
+        return self._quiet >= STUCK_CYCLES
 
     def _motor_faults(self, reading: NDArray[Any], moving: bool) -> DriverFault:
         modes = reading["motor_mode"]

@@ -14,8 +14,9 @@ from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
 from robot import go1
-from robot.episode_log import list_episodes, read_episode
+from robot.episode_log import list_episodes, read_episode, write_episode
 from robot.supervisor import SafetyEvent
+from tests.offline_finetune.made_data import made_episode
 
 ERROR = 2
 
@@ -277,3 +278,15 @@ def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(s
     assert client.until(lambda: "DRIVER" in client.diagnostics["robot"][1], 5.0)
     assert client.transition("deactivate") and client.transition("cleanup")
     bring_up(client)
+
+
+def test_a_recorded_walk_stands_in_for_a_robot(start_node, client, tmp_path):
+    joint_pos = go1.DEFAULT_JOINT_POS + np.linspace(0.0, 0.05, 40)[:, None].astype(np.float32)
+    episode = made_episode(40, joint_pos=joint_pos.astype(np.float32))
+    start_node(robot="replay", replay_log=write_episode(tmp_path / "walk.hdf5", episode))
+    joints = listen(client, JointState, "joint_states")
+    bring_up(client, stand=False)
+    assert client.until(lambda: len(joints) > 20)
+    for _, message in joints:
+        difference = np.abs(episode.joint_pos - np.array(message.position, dtype=np.float32)).max(axis=1)
+        assert difference.min() < 1e-6

@@ -96,7 +96,7 @@ class StandInSdk:
         """Answer as a robot that is well; joints in the policy's order."""
         answer = self.answer
         answer.tick, answer.bms.SOC, answer.wirelessRemote = tick, 80, [0x55, 0x51] + [0] * 38
-        answer.imu.quaternion, answer.imu.accelerometer = list(quaternion), [0.0, 0.0, 9.81]
+        answer.imu.quaternion, answer.imu.accelerometer = list(quaternion), [1e-3 * (tick % 7), 0.0, 9.81]
         for motor, q, dq in zip(MOTORS, joint_pos, joint_vel, strict=True):
             state = answer.motorState[motor]
             state.mode, state.temperature, state.q, state.dq = 0x0A, 40, float(q), float(dq)

@@ -16,6 +16,7 @@ from robot.unitree.watch import (
     REMOTE_AFTER_S,
     STALL_AFTER_S,
     STATE_AFTER_S,
+    STUCK_CYCLES,
     Watch,
 )
 
@@ -26,7 +27,7 @@ FIRST_TICK = 1000
 def sound_reading(tick=FIRST_TICK, **changes):
     reading = np.zeros((), dtype=READING)
     reading["tick"], reading["joint_pos"], reading["quaternion_wxyz"] = tick, go1.DEFAULT_JOINT_POS, [1.0, 0.0, 0.0, 0.0]
-    reading["accelerometer_b"], reading["foot_force"] = [0.0, 0.0, 9.81], 30.0
+    reading["accelerometer_b"], reading["foot_force"] = [1e-3 * (tick % 7), 0.0, 9.81], 30.0
     reading["motor_temperature"], reading["motor_mode"], reading["battery_percent"] = 40, 0x0A, 80
     reading["remote"][:2] = 0x55, 0x51
     for name, value in changes.items():
@@ -67,6 +68,16 @@ def test_before_the_first_answer_only_the_state_is_missed():
     for i in range(10):
         assert watch.faults(np.zeros((), dtype=READING), 5.0 + i * PERIOD_S, moving=False) == DriverFault.STATE_LOST
         assert math.isnan(watch.stamp_s)
+
+
+def test_sensors_that_stand_still_while_the_clock_goes_on(cycles):
+    quiet = {"accelerometer_b": [0.1, 0.0, 9.81]}
+    for _ in range(STUCK_CYCLES):
+        assert cycles.see(**quiet) == NO_FAULT
+    assert cycles.see(**quiet) == DriverFault.STATE_BROKEN
+    assert cycles.see(gyro_b=[1e-9, 0.0, 0.0], **quiet) == NO_FAULT
+    for _ in range(2 * STUCK_CYCLES):
+        assert cycles.see(moving=False, **quiet) == NO_FAULT  # nobody moves it, so nothing has to change
 
 
 # An answer that stays away, and one that comes again and again with the same tick.

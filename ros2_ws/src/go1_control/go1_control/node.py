@@ -10,7 +10,6 @@ The control loop is robot/session.py's, in a thread of its own; nothing here is 
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -42,7 +41,6 @@ from common.errors import QuadloopError
 from go1_control import messages, parameters, qos
 from go1_control.health import health, not_configured
 from go1_control.publisher import StatePublisher
-from robot.artifact_metadata import layout_json
 from robot.control_cycle import Period
 from robot.episode import EpisodeAttributes
 from robot.loop_statistics import LoopStatistics
@@ -51,6 +49,7 @@ from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan, EpisodeSummary
 from robot.session import Session
+from robot.station import attributes_of
 from robot.stick import Stick
 from robot.supervisor import Mode, event_names
 from twin.robots import OpenRobot, open_robot
@@ -285,10 +284,7 @@ class ControlNode(LifecycleNode):
         wanted = self._settings
         self._sitting = wanted.session or time.strftime("%Y%m%d-%H%M%S")
         config = {"notes": wanted.notes, "explore": wanted.explore, "seed": wanted.seed}
-        return EpisodeAttributes(
-            policy.metadata.robot, policy.sha256, policy.metadata.control_dt_s, layout_json(policy.metadata.layout),
-            json.dumps(config), self._sitting, robot.source, velocity_source=robot.velocity.name,
-        )  # fmt: skip
+        return attributes_of(policy, robot.source, robot.velocity, self._sitting, config)
 
     def _next_path(self) -> Path | None:
         if not self._settings.record_dir:
