@@ -199,7 +199,7 @@ def test_connecting_takes_moments_and_gives_no_torque(robot):
 
 def test_what_is_written_arrives_at_the_robot_joint_by_joint(hand, robot):
     target = go1.DEFAULT_JOINT_POS + 0.01 * np.arange(12)
-    hand.command = JointCommand(target, 10.0 + np.arange(12), 0.5 + 0.1 * np.arange(12))
+    hand.command = JointCommand(target, np.full(12, go1.KP), np.full(12, go1.KD))
     until(lambda: np.allclose(robot.truth()["joint_pos_target"], target, atol=1e-6))
     truth = robot.truth()
     np.testing.assert_allclose(truth["kp"], hand.command.kp, rtol=1e-6)
@@ -209,9 +209,12 @@ def test_what_is_written_arrives_at_the_robot_joint_by_joint(hand, robot):
 @pytest.mark.parametrize("joint", [0, 8])
 def test_a_joint_that_is_told_to_move_is_the_one_that_moves(hand, joint):
     time.sleep(0.1)
+    hold = np.clip(hand.driver.read().joint_pos, go1.JOINT_POS_LOWER, go1.JOINT_POS_UPPER)
+    hand.command = JointCommand(hold, go1.KP * ALL, go1.KD * ALL)
+    time.sleep(0.5)  # until it lies still under torque
     before = hand.driver.read().joint_pos
-    step = np.where(np.arange(12) == joint, -0.3 if joint % 3 == 1 else 0.3, 0.0)
-    hand.command = JointCommand(np.clip(before + step, go1.JOINT_POS_LOWER, go1.JOINT_POS_UPPER), 40.0 * ALL, 1.0 * ALL)
+    step = np.where(np.arange(12) == joint, -0.5 if joint % 3 == 1 else 0.5, 0.0)
+    hand.command = JointCommand(np.clip(hold + step, go1.JOINT_POS_LOWER, go1.JOINT_POS_UPPER), go1.KP * ALL, go1.KD * ALL)
     time.sleep(0.5)
     moved = hand.driver.read().joint_pos - before
     of_legs = np.abs(moved).reshape(4, 3).max(axis=1)
