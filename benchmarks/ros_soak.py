@@ -1,6 +1,6 @@
 """The ROS 2 node for half an hour in real time, over real DDS, with a simulated Go1 that walks behind it: does it leak or lose a tick?
 
-python benchmarks/ros_soak.py --minutes 30 [--policy P.onnx]
+python benchmarks/ros_soak.py --minutes 30 --busy-cores 1 [--policy P.onnx]
 
 The node is a process as a user starts it; this one is its client. Prints JSON: memory of every process of the node (slope by least squares
 over the time after the first two minutes), descriptors, and the account of all ticks between the first and the last row of the log.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from std_srvs.srv import Trigger
 
 from common.progress import Progress
 from robot import go1
-from robot.episode_log import list_episodes, read_episode
+from robot.episode_log import list_episodes, list_unfinished, read_episode
 
+BUSY = "while True: sum(range(10000))"
 SAMPLE_S = 5.0
 WARM_UP_S = 120.0
 COMMAND_S = 0.05
@@ -77,6 +79,12 @@ class Client:
     def transition(self, number: int) -> None:
         """Change the node's state."""
         self.call(ChangeState, "change_state", ChangeState.Request(transition=Transition(id=number)))
+
+    def walk_again(self) -> None:
+        """After the robot was damped, as by a computer that stood still for too long."""
+        self.walk(1.0)  # the log is closed
+        for name in ("rearm", "stand", "start"):
+            self.call(Trigger, name, Trigger.Request())
 
     def walk(self, seconds: float) -> None:
         """Command the robot for so long."""
@@ -135,13 +143,14 @@ def memory(times_s: list[float], samples: list[dict[str, tuple[float, int]]]) ->
     return told
 
 
-def account(log: Path, missed: int) -> dict[str, int]:
-    """Ticks that there should be between the first and the last row, those in the log, and those that the loop says it left out."""
-    episode = read_episode(log)
-    expected = round(float(episode.stamp_s[-1] - episode.stamp_s[0]) / go1.CONTROL_DT) + 1
-    return {"ticks_expected": expected, "rows": len(episode.stamp_s), "missed_ticks": missed, "falls": int(episode.terminated.any())} | {
-        "unaccounted": expected - len(episode.stamp_s) - missed
-    }
+def account(logs: list[Path], missed: int) -> dict[str, int]:
+    """Ticks that there should be between the first and the last row of each log, those in it, and those that the loop says it left out."""
+    expected = rows = 0
+    for log in logs:
+        stamps_s = read_episode(log).stamp_s
+        expected += round(float(stamps_s[-1] - stamps_s[0]) / go1.CONTROL_DT) + 1
+        rows += len(stamps_s)
+    return {"logs": len(logs), "ticks_expected": expected, "rows": rows, "missed_ticks": missed, "unaccounted": expected - rows - missed}
 
 
 def soak(policy: Path, minutes: float, directory: Path) -> dict[str, Any]:
@@ -167,13 +176,14 @@ def walk_and_watch(pid: int, minutes: float, directory: Path) -> dict[str, Any]:
     client.call(Trigger, "stand", Trigger.Request())
     client.call(Trigger, "start", Trigger.Request())
     pids, began_s = processes_of(pid), time.monotonic()
-    times_s, samples = [0.0], [sample(pids)]
+    times_s, samples, damped = [0.0], [sample(pids)], []
     client.joint_states = 0
     with Progress("soak", int(minutes * 60), "s") as progress:
         while times_s[-1] < minutes * 60:
             client.walk(SAMPLE_S)
             if client.messages.get("robot") != "policy":
-                raise RuntimeError(f"the robot does not walk any more: {client.messages.get('robot')}")
+                damped.append(client.messages.get("robot", ""))
+                client.walk_again()
             times_s.append(time.monotonic() - began_s)
             samples.append(sample(pids))
             progress.reach(min(int(times_s[-1]), int(minutes * 60)))
@@ -181,11 +191,12 @@ def walk_and_watch(pid: int, minutes: float, directory: Path) -> dict[str, Any]:
     client.walk(1.5)  # until the next diagnostics
     loop, recorder = client.diagnostics["control loop"], client.diagnostics.get("recorder", {})
     said = client.call(Trigger, "stop", Trigger.Request()).message
-    while not list_episodes(directory / "logs"):
+    while list_unfinished(directory / "logs"):
         time.sleep(0.1)
     return {
         "minutes": minutes, "joint_states_hz": round(heard_hz, 3), "stopped": said, "control_loop": loop, "recorder": recorder,
-        "account": account(list_episodes(directory / "logs")[0], int(loop["missed_ticks"])), "processes": memory(times_s, samples),
+        "damped": damped, "account": account(list_episodes(directory / "logs"), int(loop["missed_ticks"])),
+        "processes": memory(times_s, samples),
     }  # fmt: skip
 
 
@@ -193,14 +204,19 @@ def main() -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--busy-cores", type=int, default=0)
     parser.add_argument("--policy", type=Path)
     wanted = parser.parse_args()
     rclpy.init()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as closing:
+        for _ in range(wanted.busy_cores):
+            busy = subprocess.Popen([sys.executable, "-c", BUSY])
+            closing.callback(busy.wait)
+            closing.callback(busy.kill)
         policy = wanted.policy or write_holding_policy(Path(name) / "policy.onnx").path
         result = soak(policy.absolute(), wanted.minutes, Path(name))
     rclpy.try_shutdown()
-    print(json.dumps(result))
+    print(json.dumps({"busy_cores": wanted.busy_cores} | result))
     return 0
 
 
