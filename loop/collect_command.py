@@ -45,7 +45,7 @@ class CollectArguments:
     """the camera's place in the trunk's frame, m"""
     ip: str = WantedRobot().ip
     """address of the Go1's motor controller"""
-    power_level: int = 5
+    power_level: int = WantedRobot().power_level
     """the vendor's power protection, in tenths of full power, 1 to 10"""
     episodes: int = 10
     """how many"""

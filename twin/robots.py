@@ -40,7 +40,7 @@ class WantedRobot:
     seed: int = 0  # draws the twin's delay and pushes
     replay_log: str = ""  # episode log that is played as a robot
     ip: str = Address().ip  # of the Go1's motor controller
-    power_level: int = 5  # the vendor's power protection, in tenths of full power
+    power_level: int = Go1Config().power_level  # the vendor's power protection, in tenths of full power
     velocity_source: str = "legs"  # one of VELOCITY_SOURCES
     lever_arm_b: tuple[float, ...] = (0.0, 0.0, 0.0)  # m, the camera's or the odometry's place in the trunk's frame
 

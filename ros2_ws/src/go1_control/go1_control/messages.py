@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
@@ -70,6 +72,6 @@ def diagnostics(stamp: Time, parts: dict[str, tuple[bytes, str, dict[str, object
     return array
 
 
-def _fill(target: object, names: str, values: object) -> None:
-    for name, value in zip(names, values.tolist(), strict=True):  # type: ignore[attr-defined]
+def _fill(target: object, names: str, values: NDArray[np.float64]) -> None:
+    for name, value in zip(names, values.tolist(), strict=True):
         setattr(target, name, value)
