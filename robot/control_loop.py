@@ -62,7 +62,12 @@ class Act(NamedTuple):
     observation: Float32Array  # (5, 58)
     action: Float32Array  # (12,) clipped to +-10
     action_mean: Float32Array  # (12,)
-    log_prob: float  # of `action` under the policy's Gaussian, nats
+    action_std: Float32Array  # (12,)
+
+    @property
+    def log_prob(self) -> float:
+        """Of `action` under the policy's Gaussian, nats. Worked out when it is asked for: the command need not wait for it."""
+        return gaussian_log_prob(self.action, self.action_mean, self.action_std)
 
 
 class Tick(NamedTuple):
@@ -75,6 +80,7 @@ class Tick(NamedTuple):
 
 
 _NO_ACTION = np.zeros(go1.NUM_JOINTS, dtype=np.float32)
+_ANY_STD = np.ones(go1.NUM_JOINTS, dtype=np.float32)  # of an action that nobody took
 _NO_TARGET = np.full(go1.NUM_JOINTS, np.nan)  # the supervisor refuses it
 
 
@@ -154,7 +160,7 @@ class ControlLoop:
         self._act: Act | None = None
         decision = self.supervisor.decide(state, now, self._requested, lambda mode: self._propose(mode, state, now))
         if self._act is None and self.last_tick.mode is Mode.POLICY:
-            self._act = Act(self._last_observation(state, decision.events), _NO_ACTION, _NO_ACTION, 0.0)
+            self._act = Act(self._last_observation(state, decision.events), _NO_ACTION, _NO_ACTION, _ANY_STD)
         self.last_tick = Tick(decision.mode, decision.events, decision.command.joint_pos_target, self._act or self._no_act)
         self._requested = decision.mode
         return decision.command
@@ -168,7 +174,7 @@ class ControlLoop:
         """As before the first step, in the supervisor's mode."""
         self._requested = self.mode
         self._stand_start_s, self._stand_from = math.inf, go1.DEFAULT_JOINT_POS
-        self._no_act = Act(np.zeros_like(self._history.frames), _NO_ACTION, _NO_ACTION, 0.0)
+        self._no_act = Act(np.zeros_like(self._history.frames), _NO_ACTION, _NO_ACTION, _ANY_STD)
         self.last_tick = Tick(self.mode, SafetyEvent(0), go1.DEFAULT_JOINT_POS, self._no_act)
         self._forget()
 
@@ -197,13 +203,11 @@ class ControlLoop:
         self._gait_index = advance_gait(self._gait_index, self._command)
         mean, std = self.policy.act(observation)
         raw = mean if self._rng is None else mean + std * self._rng.standard_normal(go1.NUM_JOINTS)
-        action = np.clip(raw, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float32)
-        log_prob = gaussian_log_prob(action, mean, std)
-        if not (np.isfinite(raw).all() and math.isfinite(log_prob)):  # of `raw`: the clip makes an infinite action look sound
-            self._act = Act(observation, _NO_ACTION, _NO_ACTION, 0.0)
+        if not (all(map(math.isfinite, raw.tolist())) and all(0.0 < s < math.inf for s in std.tolist())):
+            self._act = Act(observation, _NO_ACTION, _NO_ACTION, _ANY_STD)  # before the clip: it makes an infinite action look sound
             return _NO_TARGET
-        self._last_action = action
-        self._act = Act(observation, action, mean, log_prob)
+        self._last_action = np.minimum(np.maximum(raw, -go1.ACTION_CLIP), go1.ACTION_CLIP).astype(np.float32)
+        self._act = Act(observation, self._last_action, mean, std)
         return go1.joint_pos_target_of(self._last_action)
 
     def _observe(self, state: RobotState) -> Float32Array:
@@ -223,7 +227,6 @@ def gaussian_log_prob(action: Float32Array, mean: Float32Array, std: Float32Arra
 
     -1/2 sum((a - mean)^2 / std^2) - sum(log std) - n/2 log(2 pi)
     """
-    with np.errstate(all="ignore"):  # a broken std gives a broken number, which the caller refuses
-        deviation = (action.astype(np.float64) - mean) / std
-        log_std = np.log(std, dtype=np.float64)
-        return float(-0.5 * (deviation @ deviation) - log_std.sum() - 0.5 * len(action) * math.log(2 * math.pi))
+    deviation = (action.astype(np.float64) - mean) / std
+    log_std = np.log(std, dtype=np.float64)
+    return float(-0.5 * (deviation @ deviation) - log_std.sum() - 0.5 * len(action) * math.log(2 * math.pi))

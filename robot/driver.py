@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
-from robot.observation import projected_gravity
+from robot.observation import gravity_components
 
 Float64Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class RobotState:
     @cached_property
     def gravity_b(self) -> Float64Array:
         """Projected gravity (3,): the supervisor and the observation both need it."""
-        return np.asarray(projected_gravity(self.quaternion_wxyz), dtype=np.float64)
+        return np.array(gravity_components(*self.quaternion_wxyz.tolist()))
 
 
 @dataclass(frozen=True)

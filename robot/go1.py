@@ -116,5 +116,5 @@ def thigh_com(leg: str) -> tuple[float, float, float]:
 
 def joint_pos_target_of(action: NDArray[np.floating]) -> Float64Array:
     """Joint targets (..., 12) in rad for actions (..., 12): default + scale * clip(action, +-10)."""
-    clipped = np.clip(action, -ACTION_CLIP, ACTION_CLIP)
+    clipped = np.minimum(np.maximum(action, -ACTION_CLIP), ACTION_CLIP)
     return np.asarray(DEFAULT_JOINT_POS + ACTION_SCALE * clipped, dtype=np.float64)

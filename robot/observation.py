@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from robot import go1
 
 FloatArray = NDArray[np.floating[Any]]
+T = TypeVar("T", float, FloatArray)
 
 # The command's slots, unscaled. Units: m/s, m/s, rad/s, m, Hz, then phases and duration as shares of a cycle, m, rad, rad, m, m.
 COMMAND_NAMES = (
@@ -113,8 +114,12 @@ def trot_command(vx: float = 0.0, vy: float = 0.0, yaw_rate: float = 0.0) -> NDA
 
 def projected_gravity(quaternion_wxyz: FloatArray) -> FloatArray:
     """Unit gravity in the body frame, R^T (0, 0, -1), (..., 3), from body-to-world quaternions (..., 4)."""
-    w, x, y, z = (quaternion_wxyz[..., i] for i in range(4))
-    return np.stack([-2 * (x * z - w * y), -2 * (y * z + w * x), -(1 - 2 * (x * x + y * y))], axis=-1)
+    return np.stack(gravity_components(*(quaternion_wxyz[..., i] for i in range(4))), axis=-1)
+
+
+def gravity_components(w: T, x: T, y: T, z: T) -> tuple[T, T, T]:
+    """`projected_gravity` of numbers, or of arrays: for one robot numbers take a fifth of the time."""
+    return -2 * (x * z - w * y), -2 * (y * z + w * x), -(1 - 2 * (x * x + y * y))
 
 
 def tilt_rad(gravity_b: FloatArray) -> FloatArray:
@@ -136,15 +141,17 @@ def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.
     return np.asarray((gait_index + dt_s * command[..., 4]) % 1.0)
 
 
+_PHASE_SHIFTS = np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])  # of FL FR RL RR by phase, offset, bound
+
+
 def foot_phases(gait_index: FloatArray, command: FloatArray) -> FloatArray:
     """Phase of each foot (..., 4), FL FR RL RR, in [0, 1): stance below 0.5, swing above (Walk These Ways).
 
     FL g + phase + offset + bound, FR g + offset, RL g + bound, RR g + phase; warped so that stance takes the share `duration`.
     """
-    phase, offset, bound, duration = (command[..., i] for i in (5, 6, 7, 8))
-    raw = np.stack([gait_index + phase + offset + bound, gait_index + offset, gait_index + bound, gait_index + phase], axis=-1) % 1.0
-    share = np.clip(duration, 1e-3, 1 - 1e-3)[..., None]
-    return np.where(raw < share, 0.5 * raw / share, 0.5 + 0.5 * (raw - share) / (1 - share))
+    raw = (gait_index[..., None] + command[..., 5:8] @ _PHASE_SHIFTS) % 1.0
+    share = np.minimum(np.maximum(command[..., 8:9], 1e-3), 1 - 1e-3)  # np.clip takes several times as long for one robot
+    return np.asarray(np.where(raw < share, 0.5 * raw / share, 0.5 + 0.5 * (raw - share) / (1 - share)))
 
 
 def observe(
@@ -160,7 +167,7 @@ def observe(
     if layout.has_timing:
         command = np.concatenate([command[..., :-1], gait_index[..., None]], axis=-1)
     clock = np.sin(2 * np.pi * foot_phases(gait_index, command))
-    clipped = np.clip(last_action, -go1.ACTION_CLIP, go1.ACTION_CLIP)
+    clipped = np.minimum(np.maximum(last_action, -go1.ACTION_CLIP), go1.ACTION_CLIP)
     frame = np.concatenate([gravity_b, command, joint_pos - go1.DEFAULT_JOINT_POS, joint_vel, clipped, clock], axis=-1)
     return np.asarray(frame * layout.scales, dtype=np.float32)
 

@@ -85,15 +85,15 @@ def limit_joint_pos_target(
     JOINT_POS_UPPER. A later limit wins over an earlier one. A bound that is not a number (from a broken state) does not act.
     """
     with np.errstate(all="ignore"):
-        finite = np.asarray(np.isfinite(target).all(axis=-1))
-        wanted = np.where(finite[..., None], target, previous_target)
+        finite = np.logical_and.reduce(np.isfinite(target), axis=-1, keepdims=True)
+        wanted = np.where(finite, target, previous_target)
         reach = (limits.target_speed_ratio * dt_s) * go1.JOINT_VEL_LIMIT
         slewed = _clip(wanted, previous_target - reach, previous_target + reach)
         rest = joint_pos + joint_vel * (kd / kp)  # the target that asks for no torque
         span = limits.torque_ratio * go1.TORQUE_LIMIT / kp
         affordable = _clip(slewed, rest - span, rest + span)
         safe = _clip(affordable, go1.JOINT_POS_LOWER, go1.JOINT_POS_UPPER)
-    return safe, LimitFlags(np.logical_not(finite), _differ(slewed, wanted), _differ(affordable, slewed), _differ(safe, affordable))
+    return safe, LimitFlags(np.logical_not(finite[..., 0]), _differ(slewed, wanted), _differ(affordable, slewed), _differ(safe, affordable))
 
 
 def has_fallen(gravity_b: FloatArray, max_tilt_rad: float = STANDARD_LIMITS.max_tilt_rad) -> BoolArray:
@@ -104,8 +104,8 @@ def has_fallen(gravity_b: FloatArray, max_tilt_rad: float = STANDARD_LIMITS.max_
 def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray) -> Float64Array:
     """Like np.clip, but a NaN bound is ignored and a NaN value becomes the bound."""
     at_least = np.fmax(values, lower)
-    return np.asarray(np.fmin(at_least, upper, out=at_least), dtype=np.float64)
+    return np.fmin(at_least, upper, out=at_least)
 
 
 def _differ(after: FloatArray, before: FloatArray) -> BoolArray:
-    return np.asarray((after != before).any(axis=-1))
+    return np.asarray(np.logical_or.reduce(after != before, axis=-1))

@@ -88,7 +88,7 @@ class Go1Driver:
 
     def write(self, command: JointCommand) -> JointCommand:
         """Hand the command to the stream, which sends it until the next; a target that is not a number is refused with DriverError."""
-        if not all(np.isfinite(part).all() for part in (command.joint_pos_target, command.kp, command.kd)):
+        if not all(all(map(math.isfinite, part.tolist())) for part in (command.joint_pos_target, command.kp, command.kd)):
             raise DriverError("the joint command holds a value that is not a number; nothing was sent")
         self._connected().commands.write(command_record(command))
         return command
