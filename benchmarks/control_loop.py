@@ -7,6 +7,7 @@ python benchmarks/control_loop.py --seconds 600 --busy-cores 1 [--policy P.onnx]
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -71,14 +72,14 @@ def measure(policy: PolicyArtifact, seconds: float, directory: Path, progress: P
 
 def walk(session: Session, robot: RobotProcess, seconds: float, directory: Path, progress: Progress) -> tuple[int, list[str]]:
     """Episodes until the time is over; returns the steps that the policy made, and why the robot was damped, if it was."""
-    began_s, steps, damped = time.monotonic(), 0, []
+    began_s, steps, damped, logs = time.monotonic(), 0, [], itertools.count()
     while (left_s := seconds - (time.monotonic() - began_s)) > 0:
         if session.mode is Mode.DAMPING:
             damped.append(why_damped(session))
             robot.order(lie_down=True)
             session.rearm().result()
         plan = EpisodePlan(max(1, int(min(EPISODE_S, left_s) / go1.CONTROL_DT)), lambda _: trot_command(COMMAND))
-        steps += session.walk(plan, directory / f"{len(list(directory.iterdir())):04d}.hdf5").result().steps
+        steps += session.walk(plan, directory / f"{next(logs):04d}.hdf5").result().steps
         progress.reach(int(min(seconds, time.monotonic() - began_s)))
     return steps, damped
 
