@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from common.files import refuse_to_overwrite
 from robot import recorder_process
+from robot.child_process import start_module
 from robot.episode import EpisodeAttributes
 from robot.episode_fields import EpisodeLogError, EpisodeStep, check_attributes, check_missing
 from robot.episode_reader import damage_named
@@ -343,16 +343,8 @@ class _WriterProcess:
 
 
 def _start_process(files: tuple[int, ...], capacity: int) -> subprocess.Popen[bytes]:
-    arguments = [str(number) for number in (*files, capacity, os.getpid())]
-    command = [sys.executable, "-m", recorder_process.__name__, *arguments]
     with _signals_held():
-        return subprocess.Popen(
-            command,
-            pass_fds=files,
-            cwd=Path(__file__).parents[1],  # where this code is, whatever lies in the user's directory
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # a command's --json stays alone on standard output
-        )
+        return start_module(recorder_process.__name__, [*files, capacity, os.getpid()], files)
 
 
 @contextmanager

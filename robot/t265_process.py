@@ -18,12 +18,12 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot.child_process import start_module
 from robot.driver import DriverError
 from robot.realtime import be_ordinary
 from robot.shared_block import Mailbox, SharedBlock
@@ -116,13 +116,8 @@ class T265Process(Tracker):
 
     def _start(self) -> tuple[subprocess.Popen[bytes], float]:
         self._started += 1
-        root = Path(__file__).resolve().parents[1]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "robot.t265_process", str(self._block.fd), self._module, str(os.getpid())], env=environment,
-            stdin=subprocess.DEVNULL, stdout=self._complaints, stderr=self._complaints, pass_fds=(self._block.fd,), start_new_session=True,
-            cwd=root,
-        )  # fmt: skip
+        arguments = [self._block.fd, self._module, os.getpid()]
+        process = start_module("robot.t265_process", arguments, (self._block.fd,), self._complaints, self._complaints)
         return process, time.monotonic()
 
     def _await_beat(self) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
+from robot.child_process import start_module
 from robot.driver import DriverError, JointCommand, RobotState
 from robot.supervisor import DAMPING_KD
 from robot.unitree.exclusive import Exclusive
@@ -135,17 +134,9 @@ class Go1Driver:
         self._guardian = self._process("robot.unitree.guardian", [*shared, self._stream.pid])
 
     def _process(self, module: str, arguments: list[Any]) -> subprocess.Popen[bytes]:
-        """A process in a group of its own, so that a Ctrl-C does not reach it, which sees the link and keeps the lock.
-
-        What the vendor's library prints, at 500 Hz perhaps, is not kept.
-        """
+        """A process that sees the link and keeps the lock. What the vendor's library prints, at 500 Hz perhaps, is not kept."""
         link, lock = self._connected(), self._lock
-        root = Path(__file__).resolve().parents[2]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)], env=environment, cwd=root, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=(link.block.fd, lock.fd), start_new_session=True,
-        )  # fmt: skip
+        return start_module(module, arguments, (link.block.fd, lock.fd), complaints=self._complaints)
 
     def _await_answer(self) -> None:
         """Returns once both processes live and the robot has answered; the robot's time begins when they are there to hear it."""
