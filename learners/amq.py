@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,18 +35,21 @@ def draw_noise(horizon: int, elites: int, starts: int, action_size: int, frame_s
 
 
 @torch.no_grad()
-def amq(policies: GaussianPolicy, critic: Critic, model: DynamicsEnsemble, starts: Tensor, noise: Noise) -> Tensor:
+def amq(
+    policies: GaussianPolicy, critic: Critic, model: DynamicsEnsemble, starts: Tensor, noise: Noise, action_limit: float = math.inf
+) -> Tensor:
     """Definition 1 for every member of an ensemble of P policies and every start state: starts (B, O) -> (P, B).
 
     B is a multiple of the number of elites E; start b is rolled out in elite b // (B / E), the same for every policy. A rollout
-    earns Q times the probability that it has not terminated yet. Actions are sampled and never clamped.
+    earns Q times the probability that it has not terminated yet. Actions are sampled and clipped to +- `action_limit`, where the
+    robot or the environment clips them, and nowhere else.
     """
     (count,), (horizon, elites, rows, _) = policies.members, noise.actions.shape
     states = starts.reshape(elites, 1, rows, -1).expand(elites, count, rows, starts.shape[-1])
     alive = torch.ones(elites, count, rows)
     total = torch.zeros(elites, count, rows)
     for t in range(horizon):
-        actions = _act(policies, states, noise.actions[t])
+        actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
         total += alive * critic.minimum(states, actions)
         states, terminates = _advance(model, states, actions, noise.frames[t])
         alive = alive * (1 - terminates)

@@ -111,11 +111,8 @@ class DynamicsEnsemble(nn.Module):
 
         Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B).
         """
-        elite = MLP(self.network.sizes, (len(self.elites),), "silu")
-        for target, source in zip(elite.parameters(), self.network.parameters(), strict=True):
-            target.copy_(source[self.elites])
         with autocast(self.config.precision):
-            mean, log_std, logit = self._split(elite(self.inputs(torch.cat([observations, actions], -1))))
+            mean, log_std, logit = self._split(self.network(self.inputs(torch.cat([observations, actions], -1)), self.elites))
         frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
         change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean
         frame = (observations[..., -self.frame_size :] + change[..., :-1]).clamp(self.frame_low, self.frame_high)

@@ -42,16 +42,19 @@ class MLP(nn.Module):
             self.weights.append(nn.Parameter(torch.empty(*members, inputs, outputs).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(*members, *([1] if members else []), outputs).uniform_(-bound, bound)))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(B, in) or (*members, B, in) -> (*members, B, out)."""
+    def forward(self, inputs: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """(B, in) or (*members, B, in) -> (*members, B, out); `chosen` (C,) of an ensemble's members give (C, B, out)."""
         activation = ACTIVATIONS[self.activation]
+        layers = list(zip(self.weights, self.biases, strict=True))
+        if chosen is not None:
+            layers = [(weight[chosen], bias[chosen]) for weight, bias in layers]
         hidden = inputs
-        for weight, bias in zip(list(self.weights)[:-1], list(self.biases)[:-1], strict=True):
+        for weight, bias in layers[:-1]:
             hidden = _affine(hidden, weight, bias)
             if self.layer_norm:
                 hidden = functional.layer_norm(hidden, hidden.shape[-1:])
             hidden = activation(hidden)
-        return _affine(hidden, self.weights[-1], self.biases[-1])
+        return _affine(hidden, *layers[-1])
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Detached (weight (in, out), bias (out)) of each layer of a single network, for export."""
@@ -62,7 +65,9 @@ class MLP(nn.Module):
 
 def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     # One fused call where there is one: a fifth of a training step.
-    return torch.addmm(bias, inputs, weight) if inputs.dim() == weight.dim() == 2 else inputs @ weight + bias
+    if inputs.dim() != weight.dim():
+        return inputs @ weight + bias
+    return torch.addmm(bias, inputs, weight) if weight.dim() == 2 else torch.baddbmm(bias, inputs, weight)
 
 
 class Normaliser(nn.Module):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learners.amq import amq, draw_noise
 from learners.batches import NStepData, TensorData
+from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
@@ -43,6 +47,8 @@ class UniO4Config:
     """Adam's, for the policies"""
     clip_ratio: float = 0.25
     """eps of eq. 7"""
+    action_limit: float = 10.0
+    """the robot or the environment clips actions to +- this: critics and model see what it would do"""
     reward_scale: float = 10.0
     """rewards are multiplied by this before any learning, so that values are of order one to ten"""
     iql: IqlConfig = field(default_factory=IqlConfig)
@@ -80,8 +86,19 @@ class Improvement:
     queries: list[Query]
 
 
+Watch = Callable[[int, GaussianPolicy, GaussianPolicy], None]
+"""Called as watch(step, target, behavior) after every query, with the ensembles as they are then; for measurements."""
+
+
+def _nobody(_step: int, _target: GaussianPolicy, _behavior: GaussianPolicy) -> None:
+    return
+
+
 class UniO4:
-    """Holds the parts of the procedure; `fit_critics`, `fit_dynamics` and `improve` run in this order."""
+    """Holds the parts of the procedure; `fit_critics`, `fit_dynamics` and `improve` run in this order.
+
+    `start` is a single policy, which every member starts as, or an ensemble with `config.members` of them.
+    """
 
     def __init__(self, train: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
         torch.manual_seed(seed)
@@ -118,17 +135,32 @@ class UniO4:
                 progress("dynamics", step, self.config.dynamics.steps, {"loss": float(loss)})
         self.model.choose_elites(self.data.rows(torch.arange(min(known, len(self.data) - 1), len(self.data))))
 
-    def improve(self, progress: Progress) -> Improvement:
+    def fit(self, folder: Path, progress: Progress) -> None:
+        """`fit_critics` and `fit_dynamics`, kept in `folder`: what an earlier run left there is taken over."""
+        critics, dynamics = folder / "critics.pt", folder / "dynamics.pt"
+        modules = nn.ModuleDict({"v": self.critics.v, "q": self.critics.q, "q_target": self.critics.q_target})
+        if critics.exists():
+            modules.load_state_dict(load_checkpoint(critics))
+        else:
+            self.fit_critics(progress)
+            save_checkpoint(critics, modules.state_dict())
+        if dynamics.exists():
+            self.model.load_state_dict(load_checkpoint(dynamics))
+        else:
+            self.fit_dynamics(progress)
+            save_checkpoint(dynamics, self.model.state_dict())
+
+    def improve(self, progress: Progress, watch: Watch = _nobody) -> Improvement:
         """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees."""
         self.begin("improvement")
         config = self.config
-        target, behavior = (stack([self.start] * config.members) for _ in range(2))
+        target, behavior = self._starting_ensemble(), self._starting_ensemble()
         optimizer = torch.optim.Adam(target.parameters(), lr=config.learning_rate, fused=True)
         accepted = [0] * config.members
         queries: list[Query] = []
         idle = 0
         for step in range(1, config.improvement_steps + 1):
-            figures = self._improvement_step(target, behavior, optimizer)
+            figures = self.improvement_step(target, behavior, optimizer)
             if step % config.gate_period:
                 continue
             decisions = self._query(target, behavior)
@@ -138,18 +170,23 @@ class UniO4:
                     _copy_member(target, behavior, index)
                     accepted[index] = step
             progress("improvement", step, config.improvement_steps, figures | {"accepted": float(sum(d.accepted for d in decisions))})
+            watch(step, target, behavior)
             idle = 0 if any(decision.accepted for decision in decisions) else idle + 1
             if idle >= config.patience:
                 break
         chosen = self._best_member(behavior)
         return Improvement(member(behavior, chosen), chosen, accepted[chosen], queries)
 
-    def _improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    def _starting_ensemble(self) -> GaussianPolicy:
+        return copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
+
+    def improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """One gradient step of every member of `target` on eq. 7, with actions of `behavior`; returns named means."""
         config = self.config
         observations = self.data.draw_observations((config.members, config.batch_size), self.generator)
         noise = torch.randn(config.members, config.batch_size, behavior.log_std.shape[-1], generator=self.generator)
         actions, behavior_log_prob, _ = behavior.sample(observations, noise)
-        advantages = normalise_advantages(self.critics.advantages(observations, actions))
+        advantages = normalise_advantages(self.critics.advantages(observations, actions.clamp(-config.action_limit, config.action_limit)))
         mean = target(observations)
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
@@ -175,7 +212,7 @@ class UniO4:
         starts = starts[: len(starts) // elites * elites]
         action_size = self.data.all.actions.shape[-1]
         noise = draw_noise(gate.horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
-        return amq(stack(policies), self.critics.q, self.model, starts, noise)
+        return amq(stack(policies), self.critics.q, self.model, starts, noise, self.config.action_limit)
 
     def _best_member(self, behavior: GaussianPolicy) -> int:
         if self.config.members == 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.files import write_json
 from common.statistics import cluster_ci95, t_quantile_975
-from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.checkpoint import save_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.fqe import PAPER as PAPER_FQE
 from learners.fqe import FqeConfig, fitted_q_evaluation
@@ -87,7 +87,7 @@ def finetune(
         raise DatasetError(f"{policy_path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
-    _fit(learner, out, progress)
+    learner.fit(out, progress)
     improvement = learner.improve(progress)
     save_value(out / "value.pt", learner, config.uni_o4)
     artifact = write_artifact(
@@ -111,21 +111,6 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     """Keep V, its sizes and the scale of the rewards that it was fitted to."""
     v = learner.critics.v
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
-
-
-def _fit(learner: UniO4, out: Path, progress: Progress) -> None:
-    critics, dynamics = out / "critics.pt", out / "dynamics.pt"
-    modules = torch.nn.ModuleDict({"v": learner.critics.v, "q": learner.critics.q, "q_target": learner.critics.q_target})
-    if critics.exists():
-        modules.load_state_dict(load_checkpoint(critics))
-    else:
-        learner.fit_critics(progress)
-        save_checkpoint(critics, modules.state_dict())
-    if dynamics.exists():
-        learner.model.load_state_dict(load_checkpoint(dynamics))
-    else:
-        learner.fit_dynamics(progress)
-        save_checkpoint(dynamics, learner.model.state_dict())
 
 
 def _estimates(

@@ -66,8 +66,11 @@ def test_the_models_noise_is_used():
     assert estimate([always(0.0)], column(0.0), noise=noise).item() == 7.0
 
 
-def test_actions_are_not_clamped():
-    assert estimate([always(8.0), always(-8.0)], column(0.0), horizon=1).tolist() == [[80.0], [-80.0]]
+def test_actions_are_clipped_where_the_robot_clips_them_and_nowhere_else():
+    policies, noise = stack([always(8.0), always(-8.0)]), no_noise(2, 1, 1)
+    # from 0: 80, then 8 + 80; clipped to 5: 50, then 5 + 50
+    assert amq(policies, StatePlusTenActions(), Line(), column(0.0), noise).tolist() == [[168.0], [-168.0]]
+    assert amq(policies, StatePlusTenActions(), Line(), column(0.0), noise, action_limit=5.0).tolist() == [[105.0], [-105.0]]
 
 
 def test_a_terminated_rollout_earns_nothing_more():

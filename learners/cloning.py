@@ -1,0 +1,71 @@
+"""Ensemble behavior cloning (Uni-O4 eq. 6): M policies of what a data set did, kept apart from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
+from learners.batches import TensorData
+from learners.policy import GaussianPolicy, gaussian_log_prob
+from learners.progress import Progress
+from learners.uni_o4 import disagreement
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """How the behavior policies are learnt. Defaults suit two cores and minutes; see PAPER."""
+
+    steps: int = 5_000
+    """gradient steps"""
+    batch_size: int = 256
+    """steps of the data for each gradient step and member"""
+    learning_rate: float = 3e-4
+    """Adam's"""
+    disagreement_weight: float = 0.1
+    """alpha of eq. 6"""
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """hidden layers"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "steps", "batch_size", "hidden")
+        require(self, POSITIVE, "learning_rate")
+        require(self, NOT_NEGATIVE, "disagreement_weight")
+
+
+PAPER = CloningConfig(steps=400_000, batch_size=512, learning_rate=1e-4)
+"""Table 5 and section A.5.2; the batch is the released code's."""
+
+
+def clone_behavior(data: TensorData, members: int, config: CloningConfig, generator: torch.Generator, progress: Progress) -> GaussianPolicy:
+    """An ensemble (members,) fitted to the data's actions. The initial weights come from torch's own generator."""
+    sizes = data.all.observations.shape[-1], data.all.actions.shape[-1]
+    policies = GaussianPolicy(*sizes, config.hidden, (members,), "relu", initial_std=0.5)
+    optimizer = torch.optim.Adam(policies.parameters(), lr=config.learning_rate, fused=True)
+    for step in range(1, config.steps + 1):
+        batch = data.rows(torch.randint(len(data), (members, config.batch_size), generator=generator))
+        noise = torch.randn(batch.actions.shape, generator=generator)
+        loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 100 == 0 or step == config.steps:
+            progress("cloning", step, config.steps, {name: float(value) for name, value in figures.items()})
+    return policies
+
+
+def cloning_loss(
+    policies: GaussianPolicy, observations: Tensor, actions: Tensor, noise: Tensor, disagreement_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Minus eq. 6, summed over members: -E[log pi_i(a | s)] - alpha KL(pi_i || f), f = max_j pi_j / Z.
+
+    observations (M, B, O), actions (M, B, A) of the data; noise (M, B, A) standard normal draws each member's own actions for the
+    second term (`learners.uni_o4.disagreement`, whose gradient reaches every member).
+    """
+    mean = policies(observations)
+    log_prob = gaussian_log_prob(actions, mean, policies.log_std).mean(-1)
+    apart = disagreement(policies.log_std, mean, noise)
+    loss = -(log_prob + disagreement_weight * apart).sum()
+    return loss, {"log_prob": log_prob.detach().mean(), "disagreement": apart.detach().mean()}
