@@ -1,5 +1,6 @@
 # make install   everything, into .venv/
 # make demo      the whole loop on the simulated robot, into runs/demo/
+# make baselines the methods that the benchmark is compared with, into .venv-d3rlpy/: they need older libraries
 # make check     style, types, and who may import whom
 # make test      check, then the tests
 # make clean     delete what install and the tools made; runs/ stays
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := $(patsubst %/__init__.py,%,$(wildcard */__init__.py ros2_ws/src/*/*/__init__.py))
 
-.PHONY: install graphics demo check test clean
+.PHONY: install graphics demo baselines check test clean
 
 install: .venv/installed
 
@@ -29,6 +30,14 @@ graphics:
 demo: install graphics
 	$(BIN)/quadloop loop --preset demo --out runs/demo --resume
 
+baselines: .venv-d3rlpy/installed
+
+.venv-d3rlpy/installed: constraints-d3rlpy.txt
+	test -x .venv-d3rlpy/bin/python || $(PYTHON) -m venv .venv-d3rlpy
+	.venv-d3rlpy/bin/pip install --quiet --constraint constraints-d3rlpy.txt torch==2.13.0
+	.venv-d3rlpy/bin/pip install --quiet --constraint constraints-d3rlpy.txt d3rlpy==2.8.1
+	touch $@
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +48,4 @@ test: check
 	$(BIN)/python -m pytest -q
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-d3rlpy build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -41,6 +41,7 @@ VERBS = {
     "replay": Verb("show a recorded walk on the twin, or drive the twin with it", "loop.replay_command:run"),
     "calibrate": Verb("fit the twin's motors and floor to a robot's logs", "loop.calibrate_command:run"),
     "inject": Verb("rehearse a fault on the twin, in real time, and measure how the robot reacts", "loop.inject_command:run"),
+    "d4rl": Verb("run the D4RL benchmark with the same learners: tasks, data, offline, online, table", "d4rl_bench.command:run"),
     "doctor": Verb("say what is installed and what is missing for each stage", "common.doctor:run"),
 }
 

@@ -36,6 +36,16 @@ def load_config(default: T, path: Path) -> T:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def with_overrides(config: T, overrides: Mapping[str, Any]) -> T:
+    """`config` with dotted names set to plain values, checked as those of a file are; ConfigError names the one that does not fit."""
+    for name, value in overrides.items():
+        nested = value
+        for part in reversed(name.split(".")):
+            nested = {part: nested}
+        config = merged(config, nested, "")
+    return config
+
+
 def to_yaml(config: Any) -> str:
     """Every value of `config` as YAML in the order of its fields; `load_config` reads it back to an equal config."""
     return str(yaml.safe_dump(_plain(config), sort_keys=False))

@@ -1,0 +1,247 @@
+"""`quadloop d4rl`: the benchmark's tasks, their data, runs offline and online, and the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from common.checks import at_least, require
+from common.command_line import parse
+from common.errors import UsageError
+from common.result import emit
+from d4rl_bench.task import all_tasks, find_task
+
+DATA = "runs/d4rl/data"
+CELLS = Path("runs/d4rl/cells")
+Preset = Literal["smoke", "minutes", "paper"]
+
+
+def run(arguments: list[str]) -> int:
+    """The verb: hands over to one of its own verbs."""
+    verbs = {"list": _list, "data": _data, "offline": _offline, "online": _online, "table": _table}
+    return _verb("d4rl", verbs, arguments)
+
+
+def _verb(name: str, verbs: Mapping[str, Callable[[list[str]], int]], arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: quadloop {name} {'|'.join(verbs)} [OPTIONS]\n\nquadloop {name} {next(iter(verbs))} --help explains one.")
+        return 0 if arguments else UsageError.exit_status
+    if arguments[0] not in verbs:
+        raise UsageError(f"quadloop {name} has no '{arguments[0]}'; it has {', '.join(verbs)}")
+    return verbs[arguments[0]](arguments[1:])
+
+
+@dataclass(frozen=True)
+class ListArguments:
+    """Name the tasks, one a line."""
+
+    json: bool = False
+    """print one JSON object: reference returns, protocol, and the paper's scores"""
+
+
+def _list(arguments: list[str]) -> int:
+    wanted = parse("d4rl list", ListArguments, arguments)
+    if wanted.json:
+        emit({name: {f.name: getattr(task, f.name) for f in fields(task)} for name, task in all_tasks().items()}, True)
+    else:
+        print("\n".join(all_tasks()))
+    return 0
+
+
+def _data(arguments: list[str]) -> int:
+    return _verb("d4rl data", {"make": _make, "download": _download, "show": _show}, arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadArguments:
+    """Fetch D4RL's data of a task; goes on with what an interrupted download left."""
+
+    task: Annotated[str, tyro.conf.Positional]
+    """name of the task"""
+    out: Path = Path(DATA)
+    """directory for the file"""
+    sha256: str | None = None
+    """what the file must hash to"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+def _download(arguments: list[str]) -> int:
+    from common.files import sha256_of_file
+    from d4rl_bench.download import download
+
+    wanted = parse("d4rl data download", DownloadArguments, arguments)
+    path = download(find_task(wanted.task), wanted.out, sha256=wanted.sha256)
+    emit({"file": path, "sha256": sha256_of_file(path)}, wanted.json)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowArguments:
+    """Say what is in a data set: steps, episodes, scores."""
+
+    task: Annotated[str, tyro.conf.Positional]
+    """name of the task"""
+    data: str = DATA
+    """a file, a directory that holds TASK.hdf5, or minari:NAME"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+def _show(arguments: list[str]) -> int:
+    from d4rl_bench.d4rl_file import returns_of_episodes
+    from d4rl_bench.source import load
+
+    wanted = parse("d4rl data show", ShowArguments, arguments)
+    task = find_task(wanted.task)
+    loaded = load(task, wanted.data)
+    data, returns = loaded.transitions, returns_of_episodes(loaded.transitions)
+    extremes = {"mean": returns.mean(), "best": returns.max(), "worst": returns.min()}
+    shown = {
+        "task": task.name, "source": loaded.source, "sha256": loaded.sha256, "made_locally": loaded.made_locally,
+        "steps": len(data), "episodes": len(returns), "terminated": int(data.terminated.sum()), "truncated": int(data.truncated.sum()),
+        "score": {name: task.score(float(value)) for name, value in extremes.items()},
+    }  # fmt: skip
+    emit(shown, wanted.json)
+    return 0
+
+
+def _make(arguments: list[str]) -> int:
+    from d4rl_bench.make_command import run
+
+    return run(arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepArguments:
+    """Base of the arguments of both phases: every task with every method and every seed is a cell, done once and resumed."""
+
+    tasks: tuple[str, ...]
+    """names of tasks, or "locomotion", "adroit" and so on for all of a family"""
+    methods: tuple[str, ...]
+    """what is run"""
+    seeds: tuple[int, ...] = (0,)
+    """one cell each"""
+    preset: Preset = "minutes"
+    """settings: for a test, for minutes on two cores, or the paper's"""
+    set: tuple[str, ...] = ()
+    """settings that differ from the preset's, as name=value: an ablation"""
+    data: str = DATA
+    """a file, a directory that holds TASK.hdf5, or minari:NAME"""
+    out: Path = CELLS
+    """directory of the cells"""
+    workers: int = 2
+    """cells at once, a core each"""
+    engine: Literal["local", "ray"] = "local"
+    """processes on this computer, or a Ray cluster"""
+    address: str | None = None
+    """of the Ray cluster; none starts one on this computer"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "workers")
+
+    def chosen_tasks(self) -> list[str]:
+        """Full names of the tasks that are asked for; TaskError for what is neither a task nor a family."""
+        names = [[task.name for task in all_tasks().values() if task.family == name] or [find_task(name).name] for name in self.tasks]
+        return list(dict.fromkeys(name for group in names for name in group))
+
+    def overrides(self) -> dict[str, Any]:
+        """`set` as dotted names and values of JSON (or bare words); UsageError for what is no name=value."""
+        pairs = [pair.partition("=") for pair in self.set]
+        for name, equals, _ in pairs:
+            if not (name and equals):
+                raise UsageError(f"--set takes name=value, such as uni_o4.members=1, not '{name}{equals}'")
+        return {name: _value(text) for name, _, text in pairs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineArguments(SweepArguments):
+    """Learn from data alone, and measure the policy in its environment by the paper's protocol."""
+
+    tasks: tuple[str, ...] = ("locomotion",)
+    methods: tuple[str, ...] = ("uni-o4",)
+    """uni-o4, bc, iql, td3+bc, cql, awac or cal-ql"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineArguments(SweepArguments):
+    """Fine-tune in the environment what the offline phase left: PPO from Uni-O4, IQL from IQL, and PPO from nothing beside them."""
+
+    tasks: tuple[str, ...] = ("locomotion",)
+    methods: tuple[str, ...] = ("uni-o4", "iql", "scratch")
+    """what it starts from: uni-o4, iql or scratch"""
+
+
+def _offline(arguments: list[str]) -> int:
+    return _sweep(parse("d4rl offline", OfflineArguments, arguments), "offline")
+
+
+def _online(arguments: list[str]) -> int:
+    return _sweep(parse("d4rl online", OnlineArguments, arguments), "online")
+
+
+def _sweep(wanted: SweepArguments, phase: str) -> int:
+    """The cells that are asked for; online, the offline cells that they start from first, unless they are there."""
+    from d4rl_bench.engines import LocalEngine, RayEngine
+    from d4rl_bench.job import FROM_NOTHING, Job
+    from d4rl_bench.sweep import run_all
+
+    engine = LocalEngine(wanted.workers) if wanted.engine == "local" else RayEngine(wanted.workers, wanted.address)
+    tasks, overrides = wanted.chosen_tasks(), wanted.overrides()
+    cells = [(task, method, seed) for task in tasks for method in wanted.methods for seed in wanted.seeds]
+    starts: dict[tuple[str, str, int], Job] = {}
+    if phase == "online":
+        starts = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
+        run_all(list(starts.values()), wanted.out, engine)
+    folders = {cell: str((wanted.out / job.name()).resolve()) for cell, job in starts.items()}
+    jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, folders.get(cell, "")) for cell in cells]
+    results = run_all(jobs, wanted.out, engine)
+    emit(
+        {job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in zip(jobs, results, strict=True)},
+        wanted.json,
+    )
+    return 0
+
+
+_SHOWN = ("score", "score_before", "lowest_early_score", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableArguments:
+    """Gather the finished cells as small files, and write the table from those files into a page."""
+
+    cells: Path = CELLS
+    """directory of the cells"""
+    results: Path = Path("results/d4rl")
+    """directory of the small files, one a task and phase; what is there stays"""
+    page: Path = Path("docs/d4rl.md")
+    """the page; what is not generated stays"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+def _table(arguments: list[str]) -> int:
+    from d4rl_bench.table import collect, plot_curves, write_table
+
+    wanted = parse("d4rl table", TableArguments, arguments)
+    if wanted.cells.is_dir():
+        collect(wanted.cells, wanted.results)
+    write_table(wanted.page, [wanted.results], all_tasks())
+    picture = wanted.page.with_suffix(".png")
+    plot_curves([wanted.results], picture)
+    emit({"page": wanted.page, "picture": picture}, wanted.json)
+    return 0
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,119 @@
+"""The tasks' environments, from gymnasium and gymnasium-robotics, as D4RL had them.
+
+gymnasium-robotics has changed Adroit since: from 1.2.1 on, three dense rewards grow with the hand's distance from what it should
+reach for (0.1 |d| where D4RL has -0.1 |d|), and a dropped pen no longer ends the episode. Both are set right here, from the
+observation, so that scores mean what the published ones mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import QuadloopError
+from d4rl_bench.task import Task
+
+Float32Array = NDArray[np.float32]
+Environment = gymnasium.Env[Any, Any]
+
+DROPPED_PEN_HEIGHT_M = 0.075  # D4RL's pen_v0.py
+REACH_WEIGHT = 0.1
+
+
+class EnvironmentMissingError(QuadloopError):
+    """An environment that does not start with the installed libraries."""
+
+
+def make_environment(task: Task) -> Environment:
+    """One environment, its time limit included; actions are clipped to its range, observations are (O,)."""
+    import gymnasium_robotics
+
+    gymnasium.register_envs(gymnasium_robotics)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of newer versions: the task says which one it means
+            environment = gymnasium.make(task.environment, max_episode_steps=task.episode_steps, **_options(task))
+    except (AssertionError, gymnasium.error.Error, AttributeError) as error:  # FrankaKitchen-v1 asserts an older MuJoCo
+        raise EnvironmentMissingError(f"{task.environment} does not start with the installed MuJoCo ({_first_line(error)})") from error
+    for wrapper in _WRAPPERS.get(task.environment, _FAMILY_WRAPPERS.get(task.family, ())):
+        environment = wrapper(environment)
+    return gymnasium.wrappers.ClipAction(environment)
+
+
+def make_environments(task: Task, count: int) -> gymnasium.vector.SyncVectorEnv:
+    """`count` of them, stepped one after the other; the observation after an episode's last step is in infos["final_obs"]."""
+    same_step = gymnasium.vector.AutoresetMode.SAME_STEP
+    return gymnasium.vector.SyncVectorEnv([lambda: make_environment(task)] * count, autoreset_mode=same_step)
+
+
+def _options(task: Task) -> dict[str, Any]:
+    """antmaze: D4RL's episodes end at the goal."""
+    return {"continuing_task": False} if task.family == "antmaze" else {}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+class ReachReward(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """D4RL's dense reward of an Adroit task: 0.1 |d| taken away where gymnasium-robotics adds it.
+
+    `offset` gives d (3,), from the palm to what it reaches for, from an observation.
+    """
+
+    def __init__(self, environment: Environment, offset: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        super().__init__(environment)
+        self._offset = offset
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """As gymnasium's, with the reward set right."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        distance = float(np.linalg.norm(self._offset(observation)))
+        return observation, float(np.asarray(reward).item()) - 2 * REACH_WEIGHT * distance, terminated, truncated, info
+
+
+class PenDrop(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A dropped pen ends the episode, as in D4RL. The pen's position is observation[24:27]."""
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """As gymnasium's, with the termination set right."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated or bool(observation[26] < DROPPED_PEN_HEIGHT_M), truncated, info
+
+
+class AntMazeObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """D4RL's 29 values: the ant's place (2), then positions and velocities (27) without contact forces or the goal."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (29,), np.float64)
+
+    def observation(self, observation: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(29,) from the maze's dictionary."""
+        return np.concatenate([observation["achieved_goal"], observation["observation"][:27]])
+
+
+def _door(environment: Environment) -> Environment:
+    return ReachReward(environment, lambda observation: observation[35:38])  # palm - handle
+
+
+def _hammer(environment: Environment) -> Environment:
+    return ReachReward(environment, lambda observation: observation[33:36] - observation[36:39])  # palm - hammer
+
+
+def _relocate(environment: Environment) -> Environment:
+    return ReachReward(environment, lambda observation: observation[30:33])  # palm - ball
+
+
+_WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {
+    "AdroitHandDoor-v1": (_door,),
+    "AdroitHandHammer-v1": (_hammer,),
+    "AdroitHandRelocate-v1": (_relocate,),
+    "AdroitHandPen-v1": (PenDrop,),
+}
+_FAMILY_WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {"antmaze": (AntMazeObservation,)}

@@ -1,0 +1,83 @@
+"""The online phase: PPO from what the offline phase left, or from nothing, and its learning curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import QuadloopError
+from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
+from d4rl_bench.scaling import Scaler
+from d4rl_bench.task import Task
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from learners.policy import GaussianPolicy
+from learners.progress import Progress
+from learners.value import Value
+
+Curve = list[tuple[int, float]]
+"""(environment steps, score) pairs."""
+
+LEARNER = "learner.pt"
+DROP_WITHIN = 20_000
+"""Environment steps within which fine-tuning must not lose what was learnt offline."""
+
+
+def load_learner(folder: Path) -> Learner:
+    """What an offline run of Uni-O4 left in `folder`; QuadloopError if it left nothing usable."""
+    path = folder / LEARNER
+    if not path.exists():
+        raise QuadloopError(f"{folder} holds no offline run of Uni-O4; run quadloop d4rl offline first")
+    content = load_checkpoint(path)
+    try:
+        sizes, value_sizes = content["policy_sizes"], content["value_sizes"]
+        policy = GaussianPolicy(sizes[0], sizes[-1], sizes[1:-1], activation=content["activation"])
+        value = Value(value_sizes[0], tuple(value_sizes[1:-1]))
+        policy.load_state_dict(content["policy"])
+        value.load_state_dict(content["value"])
+        scaler = Scaler(content["mean"].numpy(), content["std"].numpy())
+        return Learner(policy, value, scaler, float(content["reward_scale"]), float(content["reward_shift"]))
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"{path} holds no learner of this version; run quadloop d4rl offline again") from error
+
+
+def finetune(
+    task: Task, start: Path | None, config: OnlineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
+) -> Curve:
+    """PPO for `config.steps` steps from the offline run in `start`, or from nothing; `folder` keeps a checkpoint to resume from."""
+    learner, scales = (load_learner(start), None) if start is not None else learner_from_nothing(task, config, seed)
+    torch.manual_seed(seed)
+    trainer = OnlineTrainer(task, learner, config, seed, scales)
+    checkpoint = folder / "checkpoint.pt"
+    curve = _resumed(trainer, checkpoint) if checkpoint.exists() else [(0, _score(trainer, evaluator))]
+    while trainer.steps < config.steps:
+        _, figures = trainer.iterate()
+        if trainer.steps >= len(curve) * config.evaluate_every or trainer.steps >= config.steps:
+            curve.append((trainer.steps, _score(trainer, evaluator)))
+            save_checkpoint(checkpoint, trainer.state_dict() | {"curve": [list(point) for point in curve]})
+            figures |= {"score": curve[-1][1]}
+        progress("online", min(trainer.steps, config.steps), config.steps, figures)
+    trainer.close()
+    return curve
+
+
+def summary(curve: Curve) -> dict[str, Any]:
+    """Where a curve began, its worst point within DROP_WITHIN steps, and where it ended."""
+    early = [score for steps, score in curve if steps <= DROP_WITHIN]
+    return {"score_before": curve[0][1], "lowest_early_score": float(np.min(early)), "score": curve[-1][1]}
+
+
+def _score(trainer: OnlineTrainer, evaluator: Evaluator) -> float:
+    return evaluator.score(mean_action(trainer.learner.policy, trainer.learner.scaler))
+
+
+def _resumed(trainer: OnlineTrainer, checkpoint: Path) -> Curve:
+    state = load_checkpoint(checkpoint)
+    try:
+        trainer.load_state_dict(state)
+        return [(int(steps), float(score)) for steps, score in state["curve"]]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} does not fit this run: {str(error).splitlines()[0]}; delete it to begin anew") from error

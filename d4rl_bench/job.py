@@ -1,0 +1,188 @@
+"""One cell of the tables: a phase, a task, a method, a seed. What it needs, the name that follows from that, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import config_hash, with_overrides
+from common.errors import QuadloopError
+from d4rl_bench.baselines import METHODS as BASELINES
+from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, train_baseline
+from d4rl_bench.environments import make_environment
+from d4rl_bench.evaluation import Act, Evaluator, mean_action
+from d4rl_bench.finetuning import Curve, finetune, summary
+from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
+from d4rl_bench.online import SCRATCH, OnlineConfig
+from d4rl_bench.rewards import LearningRewards, learning_rewards
+from d4rl_bench.scaling import Scaler, scaled, scaler_of
+from d4rl_bench.source import LoadedData, load
+from d4rl_bench.task import Task, find_task
+from learners.progress import Progress
+from learners.transitions import Transitions
+
+UNI_O4, FROM_NOTHING = "uni-o4", "scratch"
+METHODS = {"offline": (UNI_O4, *BASELINES), "online": (UNI_O4, "iql", FROM_NOTHING)}
+"""Of each phase; online they name what the fine-tuning starts from."""
+PRESETS = ("smoke", "minutes", "paper")
+EVALUATION_SEED = 1_000_000  # plus the job's: starts that no training has met
+
+_BASELINES = {
+    "smoke": BaselineConfig(steps=200, batch_size=64, hidden=(32, 32), checkpoints=2),
+    "minutes": BaselineConfig(),
+    "paper": BaselineConfig(steps=1_000_000),
+}  # 1,000,000: the steps of the baselines' own papers
+_ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
+_ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
+
+Config = OfflineConfig | BaselineConfig | OnlineConfig | OnlineBaselineConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a cell is made from. `data` and `start` are places; what lies there decides, not where."""
+
+    phase: str
+    """offline or online"""
+    task: str
+    """full name"""
+    method: str
+    """one of METHODS[phase]"""
+    seed: int
+    preset: str = "minutes"
+    """one of PRESETS"""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """dotted names of settings -> values: an ablation"""
+    data: str = ""
+    """where the data are, see d4rl_bench.source.load"""
+    start: str = ""
+    """online: the folder of the offline run of the same task, method and seed"""
+
+    def __post_init__(self) -> None:
+        known = METHODS.get(self.phase, ())
+        if self.method not in known:
+            raise QuadloopError(f"'{self.method}' is no method of the {self.phase} phase; known are {', '.join(known)}")
+
+    @cached_property
+    def config(self) -> Config:
+        """All settings, resolved. ConfigError for overrides that do not fit."""
+        task = find_task(self.task)
+        if self.phase == "offline" and self.method == UNI_O4:
+            return config_of(task, self.preset, self.overrides)
+        return with_overrides(self._plain_config(task), self.overrides)
+
+    def _plain_config(self, task: Task) -> Config:
+        if self.phase == "offline":
+            return _baseline_config(task, self.preset)
+        steps = _ONLINE_STEPS[self.preset]
+        every = steps // _ONLINE_POINTS[self.preset]
+        if self.method in BASELINES:
+            return OnlineBaselineConfig(steps, every)
+        return replace(SCRATCH if self.method == FROM_NOTHING else OnlineConfig(), steps=steps, evaluate_every=every)
+
+    def key(self) -> str:
+        """16 hex digits: the same for the same work, wherever its data lie."""
+        parts = {name: getattr(self, name) for name in ("phase", "task", "method", "seed")}
+        return config_hash(parts | {"settings": self.config, "data": self.loaded.sha256, "start": _key_in(self.start)})[:16]
+
+    def name(self) -> str:
+        """The cell's folder, relative: task, then phase, method, seed and key."""
+        return f"{self.task}/{self.phase}-{self.method}-seed_{self.seed}-{self.key()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For a worker in another process."""
+        return asdict(self)
+
+    @cached_property
+    def loaded(self) -> LoadedData:
+        """The data; DataError where they are none of the task."""
+        return load(find_task(self.task), self.data)
+
+
+def _baseline_config(task: Task, preset: str) -> BaselineConfig:
+    """IQL's expectile is the task's, and its temperature antmaze's own (Kostrikov et al. 2021)."""
+    expectile = task.settings.get("uni_o4", {}).get("iql", {}).get("expectile", BaselineConfig.expectile)
+    return replace(_BASELINES[preset], expectile=expectile, weight_temp=10.0 if task.family == "antmaze" else 3.0)
+
+
+def _key_in(start: str) -> str:
+    """The key of the offline cell in that folder, "" where there is none to start from."""
+    return Path(start).name.rpartition("-")[2] if start else ""
+
+
+def run_job(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Do the work in `folder`, from where an earlier try was; returns the cell's result, JSON values."""
+    task, data = find_task(job.task), job.loaded
+    evaluator = Evaluator(task, EVALUATION_SEED + job.seed)
+    run = _offline if job.phase == "offline" else _online
+    result = run(job, task, data.transitions, folder, evaluator, progress)
+    evaluator.close()
+    described = {"sha256": data.sha256, "source": data.source, "steps": len(data.transitions), "made_locally": data.made_locally}
+    cell = {name: getattr(job, name) for name in ("phase", "task", "method", "seed", "preset", "overrides")}
+    return cell | {"key": job.key()} | result | {"data": described}
+
+
+def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
+    rewards = learning_rewards(task, data)
+    if isinstance(job.config, OfflineConfig):
+        outcome = run_uni_o4(data, rewards, job.config, job.seed, folder, evaluator, progress)
+        act, curve, evidence = mean_action(outcome.policy, outcome.scaler), outcome.curve, outcome.evidence
+    else:
+        assert isinstance(job.config, BaselineConfig)  # noqa: S101  the two configs of this phase
+        scaler = scaler_of(data.observations)
+        seen = scaled(rewards.applied_to(data), scaler)
+        policies = train_baseline(job.method, seen, job.config, job.seed, folder, progress)
+        curve, evidence = _curve(policies, scaler, evaluator), {}
+        act = _scaled_act(policies[-1][1], scaler)
+    return evaluator.measure(act) | {"curve": [list(point) for point in curve]} | evidence
+
+
+def _online(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
+    if isinstance(job.config, OnlineConfig):
+        start = None if job.method == FROM_NOTHING else Path(job.start)
+        curve = finetune(task, start, job.config, job.seed, folder, evaluator, progress)
+    else:
+        assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
+        curve = _finetune_baseline(job, task, data, evaluator, progress)
+    return summary(curve) | {"curve": [list(point) for point in curve]}
+
+
+def _finetune_baseline(job: Job, task: Task, data: Transitions, evaluator: Evaluator, progress: Progress) -> Curve:
+    assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
+    scaler, rewards = scaler_of(data.observations), learning_rewards(task, data)
+    steps = ScaledSteps(task, scaler, rewards, job.seed)
+    seen, offline = scaled(rewards.applied_to(data), scaler), _baseline_config(task, job.preset)
+    policies = finetune_baseline(job.method, seen, offline, job.config, steps, job.seed, Path(job.start), progress)
+    return _curve(policies, scaler, evaluator)
+
+
+def _curve(policies: list[tuple[int, TanhPolicy]], scaler: Scaler, evaluator: Evaluator) -> Curve:
+    return [(step, evaluator.score(_scaled_act(policy, scaler))) for step, policy in policies]
+
+
+def _scaled_act(policy: TanhPolicy, scaler: Scaler) -> Act:
+    return lambda observations: policy.act(scaler(observations))
+
+
+class ScaledSteps:
+    """One environment as a learner sees it: scaled observations, learning rewards (d4rl_bench.baselines.Steps)."""
+
+    def __init__(self, task: Task, scaler: Scaler, rewards: LearningRewards, seed: int) -> None:
+        self._environment, self._scaler, self._rewards = make_environment(task), scaler, rewards
+        self._seed: int | None = seed  # of the first episode; the next ones go on from there
+
+    def reset(self) -> NDArray[np.float32]:
+        """The first observation (O,) of an episode."""
+        observation, _ = self._environment.reset(seed=self._seed)
+        self._seed = None
+        return self._scaler(observation)
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool]:
+        """(observation (O,), reward, terminated, truncated)."""
+        observation, reward, terminated, truncated, _ = self._environment.step(action)
+        return self._scaler(observation), self._rewards.scale * (float(reward) + self._rewards.shift), terminated, truncated

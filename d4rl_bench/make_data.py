@@ -1,0 +1,176 @@
+"""Data sets after D4RL's recipe (Fu et al. 2020, section 5) where its own cannot be had, made by our own PPO.
+
+An agent is trained from nothing. Its best policy is the expert; its first policy that earns a third of that is the medium one.
+medium: the medium policy acts. medium-replay: all that the agent did until it was medium. medium-expert: medium, and as many steps
+of the expert.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.checks import at_least, require
+from common.errors import QuadloopError
+from common.files import refuse_to_overwrite, sha256_of_file, write_json
+from common.revision import git_revision
+from d4rl_bench.d4rl_file import MADE_BY, returns_of_episodes, write_d4rl
+from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
+from d4rl_bench.task import Task, all_tasks
+from learners.ppo import PpoConfig
+from learners.progress import Progress
+from learners.transitions import Transitions
+
+KINDS = ("medium", "medium-replay", "medium-expert")
+EVALUATION_SEED = 10_000  # of the agent's own curve; far from the seeds that measure what is learnt from its data
+
+
+@dataclass(frozen=True)
+class MakeConfig:
+    """How long the agent is trained, and how much each policy acts."""
+
+    steps: int = 200_000
+    """environment steps of the medium policy, and of the expert"""
+    medium_share: float = 1 / 3
+    """of the expert's return, at which a policy is medium"""
+    training: OnlineConfig = field(
+        default_factory=lambda: replace(
+            SCRATCH, steps=1_000_000, evaluate_every=20_000,
+            ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=8, policy_lr=3e-4, value_lr=1e-3, max_grad_norm=0.5, desired_kl=0.01),
+        )
+    )  # fmt: skip
+    """the agent"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(2), "steps")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What the agent was after so many steps, and its mean return over the evaluation episodes."""
+
+    steps: int
+    episode_return: float
+    learner: Learner
+
+
+def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, progress: Progress, force: bool = False) -> dict[str, Any]:
+    """Write `<task>.hdf5` for the three locomotion tasks of `environment` ("hopper", ...), and `<environment>.json` with what was done.
+
+    QuadloopError if the agent never becomes medium after `config.steps` steps.
+    """
+    tasks = {kind: _task_of(environment, kind) for kind in KINDS}
+    for task in tasks.values():
+        refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
+    checkpoints, rollouts = _train(tasks["medium"], config, seed, progress)
+    expert = max(checkpoints, key=lambda checkpoint: checkpoint.episode_return)
+    medium = _medium(checkpoints, expert, config)
+    acted = {
+        name: _act(tasks["medium"], checkpoint.learner, config, seed + offset, name, progress)
+        for offset, (name, checkpoint) in enumerate((("medium", medium), ("expert", expert)), start=1)
+    }
+    replay = _as_transitions([rollout for rollout, end in rollouts if end <= medium.steps])
+    parts = {"medium": acted["medium"], "medium-replay": replay, "medium-expert": _joined([acted["medium"], acted["expert"]])}
+    origin: dict[str, str | int | float] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
+    for kind, transitions in parts.items():
+        write_d4rl(folder / f"{tasks[kind].name}.hdf5", transitions, origin | {"made_by": MADE_BY}, force=True)
+    policies = {"medium": medium, "expert": expert}
+    record: dict[str, Any] = dict(origin)
+    record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}
+    record["data"] = {kind: _described(folder / f"{tasks[kind].name}.hdf5", parts[kind], tasks[kind]) for kind in KINDS}
+    record["curve"] = [[checkpoint.steps, tasks["medium"].score(checkpoint.episode_return)] for checkpoint in checkpoints]
+    write_json(folder / f"{environment}.json", record | {"config": asdict(config)})
+    return record
+
+
+def _task_of(environment: str, kind: str) -> Task:
+    name = f"{environment}-{kind}-v2"
+    if name not in all_tasks():
+        known = sorted({task.split("-")[0] for task, value in all_tasks().items() if value.family == "locomotion"})
+        raise QuadloopError(f"data can be made for {', '.join(known)}, not for '{environment}'")
+    return all_tasks()[name]
+
+
+def _train(task: Task, config: MakeConfig, seed: int, progress: Progress) -> tuple[list[Checkpoint], list[tuple[Rollout, int]]]:
+    """The agent's checkpoints, and all that it did, each rollout with the step at which it ended."""
+    learner, scales = learner_from_nothing(task, config.training, seed)
+    trainer, evaluator = OnlineTrainer(task, learner, config.training, seed, scales), Evaluator(task, EVALUATION_SEED)
+    checkpoints: list[Checkpoint] = []
+    rollouts: list[tuple[Rollout, int]] = []
+    while trainer.steps < config.training.steps:
+        rollout, figures = trainer.iterate()
+        rollouts.append((rollout, trainer.steps))
+        if trainer.steps >= (len(checkpoints) + 1) * config.training.evaluate_every:
+            episode_return = float(evaluator.returns(mean_action(learner.policy, learner.scaler)).mean())
+            checkpoints.append(Checkpoint(trainer.steps, episode_return, copy.deepcopy(learner)))
+            figures |= {"score": task.score(episode_return)}
+        progress("agent", min(trainer.steps, config.training.steps), config.training.steps, figures)
+    trainer.close()
+    evaluator.close()
+    return checkpoints, rollouts
+
+
+def _medium(checkpoints: Sequence[Checkpoint], expert: Checkpoint, config: MakeConfig) -> Checkpoint:
+    """The first that earns its share of the expert's return; a replay of fewer than `steps` would be too small."""
+    for checkpoint in checkpoints:
+        if checkpoint.steps >= config.steps and checkpoint.episode_return >= config.medium_share * expert.episode_return:
+            return checkpoint
+    raise QuadloopError(f"the agent was not medium after {config.steps:,} steps or later; train it for longer (--training.steps)")
+
+
+def _act(task: Task, learner: Learner, config: MakeConfig, seed: int, name: str, progress: Progress) -> Transitions:
+    """`config.steps` steps of one policy with its exploration."""
+    trainer = OnlineTrainer(task, learner, config.training, seed)
+    per_environment = -(-config.steps // config.training.environments)
+    parts = []
+    for begin in range(0, per_environment, 1000):
+        parts.append(trainer.collect(min(1000, per_environment - begin)))
+        progress(name, min(per_environment, begin + 1000) * config.training.environments, config.steps, {})
+    trainer.close()
+    return _as_transitions(parts)
+
+
+def _as_transitions(rollouts: Sequence[Rollout]) -> Transitions:
+    """Rollouts that follow one another, environment after environment; what runs on at the end is cut off there."""
+    columns = {name: np.concatenate([getattr(rollout, name) for rollout in rollouts]) for name in vars(rollouts[0])}
+    columns["truncated"] = columns["truncated"] & ~columns["terminated"]
+    columns["truncated"][-1] |= ~columns["terminated"][-1]
+    length, count = columns["rewards"].shape
+    flat = {
+        name: np.ascontiguousarray(values.swapaxes(0, 1)).reshape(count * length, *values.shape[2:]) for name, values in columns.items()
+    }
+    ended = flat["terminated"] | flat["truncated"]
+    return Transitions(
+        observations=flat["observations"],
+        actions=np.clip(flat["actions"], -1.0, 1.0),
+        rewards=flat["rewards"].astype(np.float32),
+        next_observations=flat["next_observations"],
+        terminated=flat["terminated"],
+        truncated=flat["truncated"],
+        episode_starts=np.concatenate([[0], np.flatnonzero(ended)[:-1] + 1]),
+    )
+
+
+def _joined(parts: Sequence[Transitions]) -> Transitions:
+    offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+    }
+    starts = np.concatenate([part.episode_starts + offset for part, offset in zip(parts, offsets, strict=True)])
+    return Transitions(**columns, episode_starts=starts)
+
+
+def _described(path: Path, transitions: Transitions, task: Task) -> dict[str, Any]:
+    returns = returns_of_episodes(transitions)
+    return {
+        "file": path.name, "sha256": sha256_of_file(path), "rows": len(transitions), "episodes": len(returns),
+        "terminated": int(transitions.terminated.sum()), "mean_score": task.score(float(returns.mean())),
+        "best_score": task.score(float(returns.max())),
+    }  # fmt: skip

@@ -1,0 +1,140 @@
+"""Uni-O4's offline phase on a task's data: clone the behavior, then the same procedure as the robot's (learners/uni_o4.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.config import merged, with_overrides
+from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.finetuning import LEARNER
+from d4rl_bench.rewards import LearningRewards
+from d4rl_bench.scaling import Scaler, scaled, scaler_of
+from d4rl_bench.task import Task
+from learners.batches import TensorData
+from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.cloning import PAPER as PAPER_CLONING
+from learners.cloning import CloningConfig, clone_behavior
+from learners.dynamics import DynamicsConfig
+from learners.gate import GateConfig
+from learners.iql import IqlConfig
+from learners.policy import GaussianPolicy, member
+from learners.progress import Progress
+from learners.transitions import Transitions
+from learners.uni_o4 import PAPER as PAPER_UNI_O4
+from learners.uni_o4 import UniO4, UniO4Config
+
+
+@dataclass(frozen=True)
+class OfflineConfig:
+    """Behavior cloning and improvement. What a task's YAML file says differs from this is put over it."""
+
+    cloning: CloningConfig = field(default_factory=CloningConfig)
+    """the starting ensemble"""
+    uni_o4: UniO4Config = field(
+        default_factory=lambda: UniO4Config(
+            members=4, batch_size=512, action_limit=1.0, reward_scale=1.0,
+            iql=IqlConfig(steps=30_000, n_step=1),
+            dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200)),
+            gate=GateConfig(starts=64),
+        )
+    )  # fmt: skip
+    """the learner"""
+
+
+PRESETS = {
+    "smoke": OfflineConfig(
+        cloning=CloningConfig(steps=200, batch_size=64, hidden=(32, 32)),
+        uni_o4=UniO4Config(
+            members=2, improvement_steps=40, gate_period=20, batch_size=64, action_limit=1.0, reward_scale=1.0,
+            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32), n_step=1),
+            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
+            gate=GateConfig(horizon=5, starts=16),
+        ),
+    ),
+    "minutes": OfflineConfig(),
+    "paper": OfflineConfig(
+        cloning=PAPER_CLONING,
+        uni_o4=replace(
+            PAPER_UNI_O4, action_limit=1.0, reward_scale=1.0, iql=replace(PAPER_UNI_O4.iql, steps=2_000_000),
+            dynamics=replace(PAPER_UNI_O4.dynamics, hidden=(200, 200, 200, 200)),
+        ),
+    ),
+}  # fmt: skip
+"""By what they take: a test, minutes on two cores, or as the paper."""
+
+
+def config_of(task: Task, preset: str, overrides: dict[str, Any]) -> OfflineConfig:
+    """The preset, what the task's family differs in (not for `smoke`, whose sizes are its point), and dotted `overrides` over both."""
+    config = PRESETS[preset]
+    if preset != "smoke":
+        config = merged(config, task.settings, "")
+    return with_overrides(config, overrides)
+
+
+@dataclass(frozen=True)
+class OfflineResult:
+    """What the phase leaves for an online one, and the true scores along the way, which no decision knew."""
+
+    policy: GaussianPolicy
+    scaler: Scaler
+    curve: list[tuple[int, float]]  # (improvement steps, mean score of the members' behavior policies)
+    evidence: dict[str, Any]
+
+
+def run_uni_o4(
+    data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
+) -> OfflineResult:
+    """From raw `data`, with the rewards that are learnt from. Finished parts are kept in `folder` and taken over."""
+    scaler = scaler_of(data.observations)
+    seen = scaled(rewards.applied_to(data), scaler)
+    start = _cloned(seen, config, seed, folder, progress)
+    learner = UniO4(seen, start, history=1, config=config.uni_o4, seed=seed)
+    learner.fit(folder, progress)
+    clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in range(config.uni_o4.members)]
+    curve = [(0, float(np.mean(clones)))]
+
+    def watch(step: int, _target: GaussianPolicy, behavior: GaussianPolicy) -> None:
+        scores = [evaluator.score(mean_action(member(behavior, index), scaler)) for index in range(config.uni_o4.members)]
+        curve.append((step, float(np.mean(scores))))
+
+    improvement = learner.improve(progress, watch)
+    _save_learner(folder / LEARNER, improvement.policy, learner, scaler, rewards)
+    accepted = sum(query.decision.accepted for query in improvement.queries)
+    evidence = {
+        "clones": clones, "chosen_member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps,
+        "accepted": accepted, "rejected": len(improvement.queries) - accepted,
+    }  # fmt: skip
+    return OfflineResult(improvement.policy, scaler, curve, evidence)
+
+
+def _cloned(data: Transitions, config: OfflineConfig, seed: int, folder: Path, progress: Progress) -> GaussianPolicy:
+    path = folder / "clones.pt"
+    torch.manual_seed(seed)
+    if path.exists():
+        sizes = data.observations.shape[1], data.actions.shape[1]
+        policies = GaussianPolicy(*sizes, config.cloning.hidden, (config.uni_o4.members,), "relu")
+        policies.load_state_dict(load_checkpoint(path))
+        return policies
+    generator = torch.Generator().manual_seed(seed)
+    policies = clone_behavior(TensorData(data), config.uni_o4.members, config.cloning, generator, progress)
+    save_checkpoint(path, policies.state_dict())
+    return policies
+
+
+def _save_learner(path: Path, policy: GaussianPolicy, learner: UniO4, scaler: Scaler, rewards: LearningRewards) -> None:
+    """What an online phase goes on from (`d4rl_bench.finetuning.load_learner`)."""
+    v = learner.critics.v
+    save_checkpoint(
+        path,
+        {
+            "policy": policy.state_dict(), "policy_sizes": list(policy.actor.sizes), "activation": policy.actor.activation,
+            "value": v.state_dict(), "value_sizes": list(v.network.sizes),
+            "mean": torch.from_numpy(scaler.mean), "std": torch.from_numpy(scaler.std),
+            "reward_scale": learner.config.reward_scale * rewards.scale, "reward_shift": rewards.shift,
+        },
+    )  # fmt: skip

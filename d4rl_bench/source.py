@@ -1,0 +1,53 @@
+"""Where a task's data come from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from d4rl_bench.d4rl_file import DataError, is_made_locally, read_d4rl, sha256_of_data
+from d4rl_bench.minari_data import read_minari
+from d4rl_bench.task import Task
+from learners.transitions import Transitions
+
+MINARI = "minari:"
+"""Begins the name of a data set of Minari"""
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """Transitions and what they were read from."""
+
+    transitions: Transitions  # with the rewards of the data
+    sha256: str  # hex; of the file's bytes, or of the arrays' if they came from Minari
+    source: str  # the file, or minari:NAME
+    made_locally: bool  # by `quadloop d4rl data make`: other data than D4RL's
+
+
+def load(task: Task, where: str) -> LoadedData:
+    """The data of `task` at `where`: a D4RL file, a directory that holds `<task.name>.hdf5`, or `minari:NAME`.
+
+    DataError if there are none, which says how to get some, or if they do not fit the task.
+    """
+    if where.startswith(MINARI):
+        transitions = read_minari(where.removeprefix(MINARI), task)
+        return LoadedData(transitions, _sha256_of_arrays(transitions), where, made_locally=False)
+    path = Path(where)
+    if path.is_dir():
+        path = path / f"{task.name}.hdf5"
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file; fetch D4RL's with: quadloop d4rl data download {task.name}, "
+            "or make a data set of your own with: quadloop d4rl data make"
+        )
+    return LoadedData(read_d4rl(path, task), sha256_of_data(path), str(path), is_made_locally(path))
+
+
+def _sha256_of_arrays(transitions: Transitions) -> str:
+    digest = hashlib.sha256()
+    for field in fields(transitions):
+        digest.update(np.ascontiguousarray(getattr(transitions, field.name)).reshape(-1).data)
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""The tasks of the paper's Tables 1 and 2: environment, reference scores, protocol, and what differs in the learners' settings.
+
+One YAML file a family in `tasks/`, one entry a task.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from common.config import merged
+from common.errors import QuadloopError
+
+FOLDER = Path(__file__).parent / "tasks"
+FAMILIES = ("locomotion", "adroit", "kitchen", "antmaze")
+
+LearningReward = Literal["as it is", "by the range of returns", "minus one"]
+
+
+class TaskError(QuadloopError):
+    """A task that there is not."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set of D4RL and the environment that it is from."""
+
+    name: str = ""
+    """D4RL's, with the version of the data"""
+    family: str = ""
+    """locomotion, adroit, kitchen or antmaze"""
+    environment: str = ""
+    """gymnasium's id"""
+    observation_size: int = 0
+    action_size: int = 0
+    random_return: float = 0.0
+    """D4RL's reference return of a random policy: score 0"""
+    expert_return: float = 1.0
+    """D4RL's reference return of an expert: score 100"""
+    episode_steps: int = 1000
+    """longest episode"""
+    evaluation_episodes: int = 10
+    """episodes a score is averaged over"""
+    learning_reward: LearningReward = "as it is"
+    """what learners see: D4RL's reward; the same over (best - worst return of the data) / 1000, as IQL does; or less one, as for antmaze"""
+    url: str = ""
+    """where D4RL keeps the data"""
+    quoted: dict[str, float] = field(default_factory=dict)
+    """the paper's score of each method"""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """what differs from the defaults of d4rl_bench.offline.OfflineConfig, as in a config file"""
+
+    def score(self, episode_return: float) -> float:
+        """D4RL's normalised score: 0 is a random policy, 100 an expert."""
+        return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
+
+
+@cache
+def all_tasks() -> dict[str, Task]:
+    """Name -> task, in the order of the paper's tables."""
+    tasks = {task.name: task for family in FAMILIES for task in _tasks_of(family)}
+    return {name: tasks[name] for name in yaml.safe_load((FOLDER / "order.yaml").read_text())}
+
+
+def _tasks_of(family: str) -> Iterator[Task]:
+    content = yaml.safe_load((FOLDER / f"{family}.yaml").read_text())
+    for environment in content["environments"].values():
+        for name, own in environment.pop("tasks").items():
+            values = _laid_over(_laid_over(content["common"], environment), own)
+            settings = values.pop("settings", {})
+            yield replace(merged(Task(name=name, family=family), values, f"{name}."), settings=settings)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings in one; where both have a mapping under a key, these in one."""
+    both = {key: _laid_over(below[key], above[key]) for key in below if isinstance(above.get(key), dict)}
+    return below | above | both
+
+
+def find_task(name: str) -> Task:
+    """The task of that name; the version may be left out. TaskError names the nearest."""
+    for task in all_tasks().values():
+        if name in (task.name, task.name.rsplit("-", 1)[0]):
+            return task
+    near = difflib.get_close_matches(name, all_tasks(), n=1, cutoff=0.4)
+    raise TaskError(f"there is no task '{name}'{f'; did you mean {near[0]}?' if near else ''}; quadloop d4rl list names them")

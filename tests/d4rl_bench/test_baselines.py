@@ -1,0 +1,371 @@
+"""Baselines from the other interpreter: policies as arrays, failures as one line, no process left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from common.errors import ConfigError
+from d4rl_bench.baselines import (
+    INTERPRETER_VARIABLE,
+    METHODS,
+    ONLINE_METHODS,
+    BaselineConfig,
+    BaselineError,
+    BaselineMissingError,
+    OnlineBaselineConfig,
+    TanhPolicy,
+    find_interpreter,
+    finetune_baseline,
+    train_baseline,
+)  # fmt: skip
+from learners.progress import silent
+from learners.transitions import Transitions
+
+ROWS, EPISODE, OBSERVATION_SIZE, ACTION_SIZE = 2_000, 50, 4, 2
+CONFIG = BaselineConfig(steps=200, batch_size=32, hidden=(32, 32), checkpoints=2)
+ONLINE = OnlineBaselineConfig(steps=300, evaluate_every=150)
+
+Call = tuple[str, int, int, dict[str, float]]
+
+
+def made_data() -> Transitions:
+    """Actions are a linear function of observations; every second episode terminates, the others are cut off."""
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((ROWS, OBSERVATION_SIZE)).astype(np.float32)
+    actions = np.clip(observations @ rng.uniform(-0.3, 0.3, (OBSERVATION_SIZE, ACTION_SIZE)), -0.9, 0.9).astype(np.float32)
+    ends = np.arange(1, ROWS + 1) % EPISODE == 0
+    terminated = np.arange(1, ROWS + 1) % (2 * EPISODE) == 0
+    return Transitions(
+        observations, actions, observations[:, 0] * actions[:, 0], np.roll(observations, -1, axis=0), terminated, ends & ~terminated,
+        np.arange(0, ROWS, EPISODE),
+    )  # fmt: skip
+
+
+@dataclass
+class Point:
+    """A point that each action pushes: steps and episodes are counted, an episode ends outside of (-1, 1) or after 20 steps."""
+
+    steps: int = 0
+    episodes: int = 0
+    largest_action: float = 0.0
+
+    def reset(self) -> NDArray[np.float64]:
+        self.episodes += 1
+        self._age, self._place = 0, np.zeros(OBSERVATION_SIZE)
+        return self._place
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
+        self.steps += 1
+        self._age += 1
+        self.largest_action = max(self.largest_action, float(np.abs(action).max()))
+        self._place = self._place + 0.3 * np.resize(action, OBSERVATION_SIZE)
+        return self._place, -float(np.abs(self._place).max()), bool(np.abs(self._place).max() > 1), self._age == 20
+
+
+@pytest.fixture(scope="module")
+def needs_d3rlpy() -> None:
+    try:
+        find_interpreter()
+    except BaselineMissingError as error:
+        pytest.skip(str(error))
+
+
+@dataclass
+class Training:
+    """What a method left; those that can be fine-tuned are, for as long."""
+
+    folder: Path
+    calls: list[Call] = field(default_factory=list)
+    offline: dict[int, TanhPolicy] = field(default_factory=dict)
+    online: dict[int, TanhPolicy] = field(default_factory=dict)
+    point: Point = field(default_factory=Point)
+
+    def run(self, method: str) -> None:
+        def progress(*call: Any) -> None:
+            self.calls.append(call)
+
+        if method in ONLINE_METHODS:
+            self.online = dict(finetune_baseline(method, made_data(), CONFIG, ONLINE, self.point, 0, self.folder, progress))
+            self.offline = {step: TanhPolicy.load(self.folder / f"policy_{step}.npz") for step in (100, 200)}
+        else:
+            self.offline = dict(train_baseline(method, made_data(), CONFIG, 0, self.folder, progress))
+
+
+@pytest.fixture(scope="module")
+def trained(needs_d3rlpy: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Training]:
+    """Every method, two at a time: the libraries take seconds to start."""
+    trainings = {method: Training(tmp_path_factory.mktemp("baseline")) for method in METHODS}
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(training.run, method) for method, training in trainings.items()]:
+            done.result()
+    return trainings
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_leaves_a_policy_at_every_checkpoint(trained: dict[str, Training], method: str) -> None:
+    policies = trained[method].offline
+    assert list(policies) == [100, 200]
+    halfway, last = (policy.act(made_data().observations) for policy in policies.values())
+    assert last.shape == (ROWS, ACTION_SIZE)
+    assert last.dtype == np.float32
+    assert np.abs(last).max() <= 1
+    assert not np.array_equal(halfway, last)
+    assert [weight.shape for weight, _ in policies[200].layers] == [(32, 4), (32, 32), (2, 32)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_tells_steps_and_losses(trained: dict[str, Training], method: str) -> None:
+    calls = [call for call in trained[method].calls if call[0] == method]
+    assert [call[:3] for call in calls] == [(method, 100, 200), (method, 200, 200)]
+    assert all(call[3] for call in calls)
+    assert not [name for call in calls for name in call[3] if name.startswith("time")]
+
+
+def test_nothing_but_policies_networks_and_the_log_is_left(trained: dict[str, Training]) -> None:
+    names = sorted(path.name for path in trained["bc"].folder.iterdir())
+    assert [name for name in names if not name.startswith("model_")] == ["d3rlpy.log", "policy_100.npz", "policy_200.npz"]
+    assert len(names) == 4
+
+
+def test_cloning_comes_near_actions_that_are_linear_in_observations(trained: dict[str, Training]) -> None:
+    data = made_data()
+    errors = [np.square(policy.act(data.observations) - data.actions).mean() for policy in trained["bc"].offline.values()]
+    assert errors[1] < errors[0] < 0.3 * data.actions.var()
+    assert errors[1] < 0.05 * data.actions.var()
+
+
+@pytest.mark.parametrize("method", ONLINE_METHODS)
+def test_fine_tuning_goes_on_in_the_environment(trained: dict[str, Training], method: str) -> None:
+    training = trained[method]
+    assert list(training.online) == [0, 150, 300]
+    assert training.point.steps == 300
+    assert training.point.episodes > 300 / 20
+    assert 0 < training.point.largest_action <= 1
+    observations = made_data().observations
+    start, end = training.online[0].act(observations), training.online[300].act(observations)
+    assert np.array_equal(start, training.offline[200].act(observations))
+    assert not np.array_equal(start, end)
+    calls = [call for call in training.calls if call[0] != method]
+    assert [call[:3] for call in calls] == [(f"{method} online", step, 300) for step in (100, 150, 200, 300)]
+    assert "rollout_return" in calls[-1][3]
+
+
+def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: dict[str, Training], tmp_path: Path) -> None:
+    class Broken(Point):
+        def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
+            raise ZeroDivisionError
+
+    shutil.copytree(trained["iql"].folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "online_0.npz").unlink()
+    calls = list[Call]()
+    with pytest.raises(ZeroDivisionError):
+        finetune_baseline("iql", made_data(), CONFIG, ONLINE, Broken(), 0, tmp_path, lambda *call: calls.append(call))
+    assert not calls
+    assert not _children(os.getpid())
+    assert (tmp_path / "online_0.npz").read_bytes() == (trained["iql"].folder / "online_0.npz").read_bytes()
+
+
+def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(trained: dict[str, Training], tmp_path: Path) -> None:
+    shutil.copytree(trained["iql"].folder, tmp_path, dirs_exist_ok=True)
+    data = made_data()
+    data.actions[:] = np.nan
+    with pytest.raises(BaselineError, match=r"^iql of d3rlpy failed: ValueError: [^\n]*; see [^\n]*d3rlpy.log$"):
+        finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, silent)
+
+
+def test_an_interrupted_parent_ends_the_worker_and_the_same_seed_gives_the_same_policy(
+    trained: dict[str, Training], tmp_path: Path
+) -> None:
+    def interrupt(part: str, done: int, total: int, figures: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, interrupt)
+    assert not _children(os.getpid())
+    first, again = trained["bc"].offline[100], TanhPolicy.load(tmp_path / "policy_100.npz")
+    for layer, layer_again in zip(first.layers, again.layers, strict=True):
+        assert all(np.array_equal(values, values_again) for values, values_again in zip(layer, layer_again, strict=True))
+
+
+def test_a_killed_worker_is_one_line(needs_d3rlpy: None, tmp_path: Path) -> None:
+    def kill() -> None:
+        while not (children := _children(os.getpid())):
+            time.sleep(0.01)
+        os.kill(children[0], signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill)
+        with pytest.raises(BaselineError, match=r"^bc of d3rlpy was ended by SIGKILL; see [^\n]*d3rlpy.log$"):
+            train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+        killed.result()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from d4rl_bench.baselines import BaselineConfig, train_baseline
+from learners.transitions import Transitions
+
+def progress(part, done, total, figures):
+    print(done, flush=True)
+
+ones, none = np.ones((50, 2), np.float32), np.zeros(50, np.bool_)
+data = Transitions(ones, ones / 2, ones[:, 0], ones, none, none, np.array([0]))
+train_baseline("bc", data, BaselineConfig(steps=10**9, batch_size=8, hidden=(8,), checkpoints=1), 0, Path(sys.argv[1]), progress)
+"""
+
+
+def test_a_parent_that_dies_takes_the_worker_along(needs_d3rlpy: None, tmp_path: Path, root: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"100\n"
+        (worker,) = _children(parent.pid)
+        parent.kill()
+    for _ in range(100):
+        if not _runs(worker):
+            break
+        time.sleep(0.05)
+    assert not _runs(worker)
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that `pid` started with the worker's file."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == pid and b"d3rlpy_worker" in _command(path)]
+
+
+def _parent(path: Path) -> int:
+    try:
+        return int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _command(path: Path) -> bytes:
+    try:
+        return (path / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _runs(pid: int) -> bool:
+    return bool(_command(Path(f"/proc/{pid}")))  # a process that has ended and not been waited for has an empty one
+
+
+@pytest.mark.parametrize("path", ["/nowhere/python", "/"])
+def test_without_d3rlpy_one_line_says_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str) -> None:
+    monkeypatch.setenv(INTERPRETER_VARIABLE, path)
+    with pytest.raises(BaselineMissingError, match=f"no Python with d3rlpy at {path}; run: make baselines") as caught:
+        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interpreter_without_d3rlpy_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(INTERPRETER_VARIABLE, sys.executable)
+    with pytest.raises(BaselineError, match=r"^bc of d3rlpy failed: ModuleNotFoundError: No module named 'd3rlpy'; see"):
+        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+
+
+def test_methods_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError, match="no baseline 'sac' here; there are bc, iql, td3\\+bc, cql, awac, cal-ql"):
+        train_baseline("sac", made_data(), CONFIG, 0, tmp_path, silent)
+    with pytest.raises(BaselineError, match="no baseline 'bc' here; there are iql, awac, cal-ql"):
+        finetune_baseline("bc", made_data(), CONFIG, ONLINE, Point(), 0, tmp_path, silent)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": 15}, "steps is 15; it must be a multiple of checkpoints, which is 10"),
+        ({"hidden": (256, 0)}, "hidden"),
+        ({"expectile": 1.0}, "expectile"),
+        ({"weight_temp": 0.0}, "weight_temp"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        BaselineConfig(**values)
+
+
+def test_evaluations_must_divide_the_online_steps() -> None:
+    with pytest.raises(ConfigError, match="steps is 100; it must be a multiple of evaluate_every, which is 30"):
+        OnlineBaselineConfig(steps=100, evaluate_every=30)
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    """A policy of 2 observations, 3 hidden units and 1 action; None leaves an array out."""
+    ones: dict[str, Any] = {name: np.ones(shape, np.float32) for name, shape in LAYERS.items()}
+    return {name: values for name, values in (ones | changes).items() if values is not None}
+
+
+LAYERS = {"weight_0": (3, 2), "bias_0": (3,), "weight_1": (1, 3), "bias_1": (1,)}
+
+
+def test_a_policy_is_relu_layers_and_a_tanh(tmp_path: Path) -> None:
+    path = tmp_path / "policy.npz"
+    first = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    np.savez(path, **arrays(weight_0=first, bias_0=np.array([0.5, 0, 0], np.float32), bias_1=np.array([-1], np.float32)))
+    # (1, -2): hidden 1.5, 0, 0; (-1, 0.5): 0, 0.5, 1
+    actions = TanhPolicy.load(path).act(np.array([[1, -2], [-1, 0.5]], np.float32))
+    assert actions == pytest.approx(np.tanh([[0.5], [0.5]]))
+    assert actions.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (arrays(bias_1=None), "not weight_0, bias_0 and so on"),
+        (arrays(weight_0=None, bias_0=None, weight_1=None, bias_1=None), "not weight_0, bias_0 and so on"),
+        (arrays(extra=np.ones(1, np.float32)), "not weight_0, bias_0 and so on"),
+        ({f"{kind}_{i}": np.ones(1, np.float32) for kind in ("weight", "bias") for i in range(17)}, "1 to 16 layers"),
+        (arrays(weight_1=np.ones((1, 4), np.float32)), "weight_1 is (1, 4), but its bias has 1 values and its input 3"),
+        (arrays(bias_0=np.ones(2, np.float32)), "weight_0 is (3, 2), but its bias has 2 values"),
+        (arrays(bias_0=np.ones((3, 1), np.float32)), "bias_0 is float32 (3, 1), not float32 of 1 dimensions"),
+        (arrays(weight_0=np.ones((3, 2))), "weight_0 is float64"),
+        (arrays(weight_0=np.ones((3, 0), np.float32)), "weight_0 is float32 (3, 0)"),
+        (arrays(bias_0=np.ones(8193, np.float32)), "bias_0 is float32 (8193,)"),
+        (arrays(bias_1=np.array([np.nan], np.float32)), "bias_1 has values that are not finite"),
+        (arrays(weight_1=np.full((1, 3), np.inf, np.float32)), "weight_1 has values that are not finite"),
+        (arrays(weight_0=np.array([[{}, {}]] * 3, dtype=object)), "allow_pickle"),
+    ],
+)
+def test_policies_that_are_none_are_refused(tmp_path: Path, content: dict[str, Any], complaint: str) -> None:
+    path = tmp_path / "policy.npz"
+    np.savez(path, **content)
+    with pytest.raises(BaselineError) as caught:
+        TanhPolicy.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert complaint in message
+    assert "\n" not in message
+
+
+def test_a_policy_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.npz"
+    np.savez_compressed(path, **arrays(weight_0=np.zeros((8192, 8193), np.float32)))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(BaselineError, match="more than 268,435,456"):
+        TanhPolicy.load(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not an archive"])
+def test_files_that_are_no_archives_are_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "policy.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BaselineError, match=r"not a readable .npz of plain arrays"):
+        TanhPolicy.load(path)

@@ -1,0 +1,117 @@
+"""The tasks' environments: D4RL's rewards, terminations and observations on top of today's libraries."""
+
+import numpy as np
+import pytest
+
+from d4rl_bench.environments import EnvironmentMissingError, make_environment, make_environments
+from d4rl_bench.task import all_tasks, find_task
+
+NAMES = (
+    "hopper-medium",
+    "walker2d-medium",
+    "halfcheetah-medium",
+    "pen-human",
+    "hammer-human",
+    "door-human",
+    "relocate-human",
+    "antmaze-umaze",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_observations_and_actions_are_the_datas(name):
+    task = find_task(name)
+    environment = make_environment(task)
+    observation, _ = environment.reset(seed=0)
+    assert observation.shape == (task.observation_size,)
+    assert environment.action_space.shape == (task.action_size,)
+    environment.close()
+
+
+def reach_distance(observation, name):
+    """From the palm to what it reaches for, by D4RL's observation layouts."""
+    places = {
+        "door-human": observation[35:38],
+        "hammer-human": observation[33:36] - observation[36:39],
+        "relocate-human": observation[30:33],
+    }
+    return np.linalg.norm(places[name])
+
+
+@pytest.mark.parametrize("name", ["door-human", "hammer-human", "relocate-human"])
+def test_the_hand_is_rewarded_for_reaching_not_for_staying_away(name):
+    """Of two steps that differ in nothing else worth mentioning, the nearer one earns more, by a tenth of the distance."""
+    environment = make_environment(find_task(name))
+    environment.reset(seed=0)
+    _, reward, *_ = environment.step(np.zeros(environment.action_space.shape))
+    raw = environment.unwrapped
+    observation = raw._get_obs()
+    terms = {
+        "door-human": lambda: -0.1 * (observation[28] - 1.57) ** 2 - 1e-5 * np.sum(raw.data.qvel**2),
+        "hammer-human": lambda: hammer_terms(raw),
+        "relocate-human": lambda: 0.0,
+    }  # the ball lies on the table: nothing but the distance
+    assert reward == pytest.approx(-0.1 * reach_distance(observation, name) + float(terms[name]()), abs=1e-6)
+    environment.close()
+
+
+def hammer_terms(raw):
+    head, nail, goal = (raw.data.site_xpos[site] for site in (raw.tool_site_id, raw.target_obj_site_id, raw.goal_site_id))
+    costs = np.linalg.norm(head - nail) + 10 * np.linalg.norm(nail - goal) + 1e-2 * np.linalg.norm(raw.data.qvel)
+    lifted = raw.data.xpos[raw.obj_body_id][2] > 0.04 and head[2] > 0.04
+    return 2.0 * lifted - costs
+
+
+def test_the_real_demonstrations_earn_what_the_file_says(real_data):
+    """The door's recorded actions, replayed from their recorded starts, open the door for the recorded rewards."""
+    import h5py
+
+    environment = make_environment(find_task("door-human"))
+    with h5py.File(real_data / "adroit_door_human.hdf5") as file:
+        actions, rewards = file["actions"][:], file["rewards"][:]
+        ends = np.flatnonzero(file["timeouts"][:]) + 1
+        start = {name.removeprefix("init_"): file["infos"][name][0] for name in file["infos"]}
+    environment.reset(seed=0)
+    environment.unwrapped.set_env_state(start)
+    earned = [environment.step(action)[1] for action in actions[: ends[0]][:50]]
+    np.testing.assert_allclose(earned, rewards[:50], atol=0.02)
+    environment.close()
+
+
+def test_a_dropped_pen_ends_the_episode():
+    environment = make_environment(find_task("pen-human"))
+    environment.reset(seed=0)
+    _, _, terminated, truncated, _ = environment.step(np.zeros(environment.action_space.shape))
+    assert not terminated and not truncated
+    raw = environment.unwrapped
+    fallen = raw.data.qpos.copy()
+    fallen[-6] = 0.3  # m, the pen's joint that points down
+    raw.set_state(fallen, raw.data.qvel)
+    observation, _, terminated, _, _ = environment.step(np.zeros(environment.action_space.shape))
+    assert terminated and observation[26] < 0.075
+    environment.close()
+
+
+def test_the_last_observation_of_an_episode_is_not_the_next_ones_first():
+    environments = make_environments(find_task("hopper-medium"), 2)
+    environments.reset(seed=0)
+    ended = np.zeros(2, np.bool_)
+    while not ended.any():
+        observations, _, terminated, truncated, infos = environments.step(np.ones((2, 3), np.float32))
+        ended = terminated | truncated
+    index = int(np.flatnonzero(ended)[0])
+    assert not np.allclose(infos["final_obs"][index], observations[index])
+    environments.close()
+
+
+def test_an_environment_that_does_not_start_is_named():
+    with pytest.raises(EnvironmentMissingError, match="FrankaKitchen-v1 does not start with the installed MuJoCo"):
+        make_environment(find_task("kitchen-mixed"))
+
+
+def test_every_task_but_the_kitchens_has_an_environment_of_a_known_name():
+    assert {task.environment for task in all_tasks().values() if task.family == "locomotion"} == {
+        "Hopper-v5",
+        "Walker2d-v5",
+        "HalfCheetah-v5",
+    }

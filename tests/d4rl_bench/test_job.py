@@ -1,0 +1,93 @@
+"""One cell of the table: its name follows from what decides its result, and the result is there at the end."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.errors import ConfigError
+from d4rl_bench.d4rl_file import write_d4rl
+from d4rl_bench.job import Job, run_job
+from d4rl_bench.task import find_task
+from learners.transitions import Transitions
+
+HOPPER = find_task("hopper-medium")
+
+
+def walk(seed, episodes=20, length=30):
+    """Hopper's first steps with random actions, as data."""
+    from d4rl_bench.environments import make_environment
+
+    environment, random = make_environment(HOPPER), np.random.default_rng(seed)
+    rows = []
+    for episode in range(episodes):
+        observation, _ = environment.reset(seed=seed + episode)
+        for step in range(length):
+            action = random.uniform(-1, 1, 3).astype(np.float32)
+            following, reward, terminated, truncated, _ = environment.step(action)
+            last = step == length - 1
+            rows.append((observation, action, reward, following, terminated, (truncated or last) and not terminated))
+            observation = following
+            if terminated:
+                break
+    environment.close()
+    observations, actions, rewards, following, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
+    ended = terminated | truncated
+    return Transitions(
+        observations.astype(np.float32), actions, rewards.astype(np.float32), following.astype(np.float32), terminated, truncated,
+        np.concatenate([[0], np.flatnonzero(ended)[:-1] + 1]),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / f"{HOPPER.name}.hdf5"
+    write_d4rl(path, walk(0), {"made_by": "quadloop"})
+    return str(path)
+
+
+@pytest.fixture
+def job(data):
+    return Job("offline", HOPPER.name, "uni-o4", 0, "smoke", {}, data)
+
+
+def test_the_name_follows_from_all_that_decides_the_result(job, data, tmp_path):
+    elsewhere = tmp_path / f"{HOPPER.name}.hdf5"
+    shutil.copy(data, elsewhere)
+    assert replace(job, data=str(elsewhere)).key() == replace(job, data=str(tmp_path)).key() == job.key()
+    other = tmp_path / "other.hdf5"
+    write_d4rl(other, walk(1, episodes=2), {})
+    changed = [
+        replace(job, seed=1), replace(job, method="bc"), replace(job, preset="minutes"), replace(job, data=str(other)),
+        replace(job, overrides={"uni_o4.members": 1}),
+    ]  # fmt: skip
+    assert len({job.key(), *(another.key() for another in changed)}) == 6
+    assert replace(job, overrides={"uni_o4.members": 2}).key() == job.key()  # what the preset says anyway
+    assert job.name() == f"hopper-medium-v2/offline-uni-o4-seed_0-{job.key()}"
+
+
+def test_settings_that_do_not_exist_are_refused_before_any_work(job):
+    with pytest.raises(ConfigError, match=r"unknown key 'uni_o4\.membrs'; did you mean 'uni_o4\.members'"):
+        replace(job, overrides={"uni_o4.membrs": 1}).key()
+
+
+def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path):
+    parts = []
+    result = run_job(job, tmp_path, lambda part, *_: parts.append(part))
+    assert list(dict.fromkeys(parts)) == ["cloning", "critics", "dynamics", "improvement"]
+    assert result["key"] == job.key() and result["data"]["made_locally"] and result["data"]["steps"] > 100
+    assert result["score"] == pytest.approx(HOPPER.score(result["return"]["mean"]))
+    assert [step for step, _ in result["curve"]] == [0, 20, 40]
+    again = run_job(job, tmp_path, lambda part, *_: parts.append(f"again {part}"))
+    assert again["score"] == result["score"] and "again critics" not in parts and "again improvement" in parts
+
+    online = replace(job, phase="online", start=str(tmp_path), overrides={"steps": 600, "evaluate_every": 300, "steps_per_update": 128})
+    finetuned = run_job(online, tmp_path / "online", lambda *_: None)
+    assert finetuned["curve"][0][0] == 0 and finetuned["curve"][-1][0] >= 600
+    assert finetuned["score_before"] == pytest.approx(result["score"])
+
+
+def test_the_same_job_gives_the_same_numbers(job, tmp_path):
+    first, second = (run_job(job, tmp_path / name, lambda *_: None) for name in ("first", "second"))
+    assert first["score"] == second["score"] and first["curve"] == second["curve"]

@@ -1,0 +1,104 @@
+"""Scaling, evaluation and PPO in a task's environment."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.finetuning import finetune, load_learner, summary
+from d4rl_bench.online import SCRATCH, OnlineConfig, OnlineTrainer, learner_from_nothing
+from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
+from d4rl_bench.task import find_task
+from learners.ppo import PpoConfig
+
+HOPPER = replace(find_task("hopper-medium"), evaluation_episodes=3, episode_steps=60)
+QUICK = OnlineConfig(
+    steps=512,
+    environments=2,
+    steps_per_update=128,
+    evaluate_every=256,
+    ppo=PpoConfig(epochs=2, minibatches=2, policy_lr=3e-4, value_lr=3e-4),
+)
+
+
+def test_a_scaler_takes_away_the_mean_and_divides_by_the_deviation():
+    scaler = scaler_of(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    np.testing.assert_allclose(scaler(np.array([2.0, 40.0])), [0.0, 2.0], atol=2e-3)
+
+
+def test_running_statistics_are_those_of_all_rows():
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (1000, 2))
+    running = RunningStatistics(2)
+    for part in np.split(rows, [1, 100, 640]):
+        running.add(part)
+    np.testing.assert_allclose(running.mean, rows.mean(0))
+    np.testing.assert_allclose(running.std, rows.std(0))
+
+
+def test_an_evaluation_repeats_and_counts_each_episode_once():
+    evaluator = Evaluator(HOPPER, seed=5)
+    stand = evaluator.returns(lambda observations: np.zeros((len(observations), 3), np.float32))
+    again = evaluator.returns(lambda observations: np.zeros((len(observations), 3), np.float32))
+    np.testing.assert_array_equal(stand, again)
+    assert stand.shape == (3,) and len(set(stand)) == 3 and (stand > 10).all()
+    measured = evaluator.measure(lambda observations: np.zeros((len(observations), 3), np.float32))
+    assert measured["return"]["mean"] == pytest.approx(stand.mean())
+    assert measured["score"] == pytest.approx(HOPPER.score(stand.mean()))
+    evaluator.close()
+
+
+def test_a_rollout_keeps_what_followed_and_why_it_ended():
+    learner, scales = learner_from_nothing(HOPPER, QUICK, seed=0)
+    trainer = OnlineTrainer(HOPPER, learner, QUICK, seed=0, scales=scales)
+    rollout = trainer.collect(200)
+    assert rollout.observations.shape == (200, 2, 11) and rollout.actions.shape == (200, 2, 3)
+    ended = rollout.terminated | rollout.truncated
+    going_on = ~ended[:-1]
+    np.testing.assert_array_equal(rollout.next_observations[:-1][going_on], rollout.observations[1:][going_on])
+    assert ended.any() and not np.allclose(rollout.next_observations[:-1][~going_on], rollout.observations[1:][~going_on])
+    trainer.close()
+
+
+def test_ppo_from_nothing_learns_and_its_scales_follow():
+    config = replace(SCRATCH, steps=12_288, environments=4, steps_per_update=1024)
+    learner, scales = learner_from_nothing(HOPPER, config, seed=0)
+    evaluator, trainer = Evaluator(HOPPER, seed=0), OnlineTrainer(HOPPER, learner, config, 0, scales)
+    before = evaluator.score(mean_action(learner.policy, learner.scaler))
+    while trainer.steps < config.steps:
+        _, figures = trainer.iterate()
+    assert figures["value_loss"] < 5.0  # of rewards that are scaled to order one
+    assert evaluator.score(mean_action(learner.policy, learner.scaler)) > before
+    trainer.close()
+    evaluator.close()
+
+
+def test_an_interrupted_fine_tuning_goes_on_at_its_last_point(tmp_path):
+    evaluator = Evaluator(HOPPER, seed=0)
+    half = finetune(HOPPER, None, replace(QUICK, steps=256), 0, tmp_path, evaluator, lambda *_: None)
+    heard = []
+    whole = finetune(HOPPER, None, QUICK, 0, tmp_path, evaluator, lambda *call: heard.append(call[1]))
+    assert [step for step, _ in half] == [0, 256] and [step for step, _ in whole] == [0, 256, 512]
+    assert whole[:2] == half and heard == [384, 512]
+    evaluator.close()
+
+
+def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
+    with pytest.raises(Exception, match="holds no offline run of Uni-O4; run quadloop d4rl offline first"):
+        load_learner(tmp_path)
+    (tmp_path / "learner.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(Exception, match="is not a checkpoint of quadloop"):
+        load_learner(tmp_path)
+    torch.save({"policy": 1}, tmp_path / "learner.pt")
+    with pytest.raises(Exception, match="holds no learner of this version"):
+        load_learner(tmp_path)
+
+
+def test_the_summary_tells_the_drop():
+    curve = [(0, 50.0), (10_000, 40.0), (20_000, 45.0), (30_000, 10.0), (250_000, 90.0)]
+    assert summary(curve) == {"score_before": 50.0, "lowest_early_score": 40.0, "score": 90.0}
+
+
+def test_a_scaler_keeps_float32():
+    assert Scaler(np.zeros(2, np.float32), np.ones(2, np.float32))(np.ones((3, 2))).dtype == np.float32

@@ -1,0 +1,277 @@
+"""Results in small files, and the tables and curves that are made of them."""
+
+import json
+import sys
+
+import pytest
+
+from d4rl_bench.table import BEGIN, END, TableError, build_table, collect, plot_curves, read_file, thinned, write_table
+from d4rl_bench.task import all_tasks
+
+HOPPER, WALKER = "hopper-medium-v2", "walker2d-medium-v2"
+TWO = {name: all_tasks()[name] for name in (HOPPER, WALKER)}
+
+
+def result(task=HOPPER, method="iql", seed=0, score=50.0, **changes):
+    made = {
+        "phase": "offline", "task": task, "method": method, "seed": seed, "preset": "minutes", "overrides": {},
+        "key": f"{task}/{method}/{seed}", "score": score, "return": {"mean": 1600.0, "ci95": [1500.0, 1700.0]},
+        "curve": [[0, 10.0], [1000, score]],
+        "data": {"sha256": "ab" * 32, "source": "hopper_medium-v2.hdf5", "steps": 1_000_000, "made_locally": False},
+        "seconds": 60.0, "revision": "c" * 40, "command": "quadloop d4rl sweep", "versions": {"torch": "2.13.0"},
+    }  # fmt: skip
+    return made | changes
+
+
+def local(**changes):
+    return {"sha256": "cd" * 32, "source": "made|locally\nby us", "steps": 20_000, "made_locally": True} | changes
+
+
+@pytest.fixture
+def gathered(tmp_path):
+    """Writes results into one file of a folder and returns the folder."""
+
+    def write(*results, name="offline/hopper-medium-v2.json"):
+        path = tmp_path / "gathered" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results))
+        return tmp_path / "gathered"
+
+    return write
+
+
+def rows_of(table, name):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith(f"| {name}")]
+
+
+def test_the_offline_table(gathered):
+    folder = gathered(
+        *(result(method="iql", seed=seed, score=score) for seed, score in enumerate([60.0, 62.0, 64.0, 66.0, 68.0])),
+        *(result(method="uni-o4", seed=seed, score=score) for seed, score in enumerate([70.0, 80.0])),
+        result(task=WALKER, method="iql", score=-3.04),
+    )
+    # 60, 62, 64, 66, 68: mean 64, squared deviations 16 + 4 + 0 + 4 + 16 = 40, 40 / 4 = 10, root 3.16; 70, 80: root of 50 = 7.07
+    assert build_table([folder], TWO).split("\n\n")[:2] == [
+        "### Offline",
+        "| task | iql, minutes | uni-o4, minutes | *BC* | *IQL* | *TD3+BC* | *Uni-O4* |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| hopper-medium-v2 | 64.0 ± 3.2 (5) | **75.0 ± 7.1 (2) ‡** | *52.8* | *66.3* | *59.3* | *104.4* |\n"
+        "| walker2d-medium-v2 | -3.0 (1) ‡ | – | *74.0* | *78.3* | *83.7* | *90.2* |",
+    ]
+
+
+def test_totals_are_of_the_rows_in_which_all_methods_are_measured(gathered):
+    third = "halfcheetah-medium-v2"
+    tasks = {third: all_tasks()[third]} | TWO
+    folder = gathered(
+        result(score=60.0), result(method="bc", score=50.0), result(task=third, score=1000.0),
+        result(task=WALKER, score=70.0), result(task=WALKER, method="bc", score=81.5),
+    )  # fmt: skip
+    # quoted: hopper 52.8, 66.3, 59.3, 104.4, walker2d 74.0, 78.3, 83.7, 90.2
+    assert rows_of(build_table([folder], tasks), "sum") == [
+        ["sum of the 2 rows without a gap", "**131.5**", "130.0", "*126.8*", "*144.6*", "*143.0*", "*194.6*"]
+    ]
+
+
+def test_without_two_whole_rows_there_is_no_total(gathered):
+    folder = gathered(result(), result(task=WALKER), result(task=WALKER, method="bc"))
+    assert rows_of(build_table([folder], TWO), "sum") == []
+
+
+def test_what_looks_equal_is_equally_good(gathered):
+    folder = gathered(result(method="bc", score=50.01), result(method="iql", score=50.04), result(method="uni-o4", score=49.9))
+    assert rows_of(build_table([folder], TWO), HOPPER)[0][1:4] == ["**50.0 (1) ‡**", "**50.0 (1) ‡**", "49.9 (1) ‡"]
+
+
+def test_every_task_has_a_row_in_the_papers_order(gathered):
+    table = build_table([gathered()], all_tasks())
+    assert [line.split(" ")[1] for line in table.splitlines() if line.startswith("| ")][2:] == list(all_tasks())
+
+
+def test_data_that_were_made_locally_are_marked_and_kept_apart(gathered):
+    folder = gathered(result(score=70.0), result(score=90.0, key="other", data=local()))
+    table = build_table([folder], TWO)
+    offline, data = table.split("### Data")
+    assert [row[:2] for row in rows_of(offline, HOPPER)] == [[HOPPER, "70.0 (1) ‡"], [f"{HOPPER} †", "90.0 (1) ‡"]]
+    assert "- †: on data that were made locally, not D4RL's" in offline
+    assert data.strip().splitlines()[2:] == [
+        "| hopper-medium-v2 | hopper_medium-v2.hdf5 | 1,000,000 | abababababab |",
+        "| hopper-medium-v2 † | made\\|locally by us | 20,000 | cdcdcdcdcdcd |",
+    ]
+
+
+def test_the_legend_explains_only_the_marks_that_are_there(gathered):
+    table = build_table([gathered(*(result(seed=seed) for seed in range(5)))], TWO)
+    assert "†" not in table
+    assert "‡" not in table
+
+
+def test_presets_have_columns_of_their_own_and_ablations_none(gathered):
+    folder = gathered(
+        result(method="uni-o4"),
+        result(method="uni-o4", preset="paper", key="b"),
+        result(method="uni-o4", score=99.0, overrides={"uni_o4.members": 1}, key="c"),
+    )
+    header = build_table([folder], TWO).splitlines()[2]
+    assert header.startswith("| task | uni-o4, minutes | uni-o4, paper | *BC* |")
+    assert "99.0" not in build_table([folder], TWO)
+
+
+def test_the_online_table(gathered):
+    curve = [[0, 70.0], [10_000, 50.0], [20_000, 65.0], [30_000, 20.0], [250_000, 101.0]]
+    other = [[0, 74.0], [10_000, 68.0], [20_000, 60.0], [30_000, 90.0], [250_000, 103.0]]
+    folder = gathered(
+        result(phase="online", method="uni-o4", seed=0, score=101.0, curve=curve),
+        result(phase="online", method="uni-o4", seed=1, score=103.0, curve=other),
+        result(phase="online", method="scratch", seed=0, score=40.0, curve=[[1000, 2.0], [250_000, 40.0]]),
+        name="online/hopper-medium-v2.json",
+    )
+    # the lowest of each seed in the first 20,000 steps: 50 and 60, mean 55, deviation root of 50
+    assert build_table([folder], TWO).split("### Online\n\n")[1].split("\n\n")[0].splitlines() == [
+        "| task | from | before | lowest in the first 20,000 steps | at the end | steps |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| hopper-medium-v2 | uni-o4, minutes | 72.0 ± 2.8 | 55.0 ± 7.1 | **102.0 ± 1.4 (2) ‡** | 250,000 |",
+        "| hopper-medium-v2 | scratch, minutes | – | 2.0 | 40.0 (1) ‡ | 250,000 |",
+    ]
+
+
+def test_the_tables_do_not_depend_on_the_order_of_files_and_results(gathered):
+    results = [result(method=method, seed=seed) for method in ("uni-o4", "bc") for seed in range(3)]
+    first = build_table([gathered(*results)], TWO)
+    assert build_table([gathered(*reversed(results))], TWO) == first
+    gathered(*results[:2], name="a.json")
+    assert build_table([gathered(*results[2:])], TWO) == first
+
+
+def test_thinned_curves_keep_their_ends_and_the_lowest_early_point():
+    curve = [[1000 * step, 50.0 + step % 7] for step in range(500)]
+    curve[3][1] = -5.0
+    thin = thinned(curve)
+    assert len(thin) <= 21
+    assert thin[0] == curve[0]
+    assert thin[-1] == curve[-1]
+    assert curve[3] in thin
+    assert all(point in curve for point in thin)
+    assert thinned(curve[:20]) == curve[:20]
+
+
+def finish(out, content):
+    folder = out / content["key"]
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(content))
+
+
+def test_finished_cells_of_a_sweep_are_gathered(tmp_path):
+    out, into = tmp_path / "out", tmp_path / "into"
+    finish(out, result(curve=[[step, 1.0] for step in range(100)], more={"kept": True}))
+    finish(out, result(method="bc"))
+    finish(out, result(phase="online", key="online"))
+    (out / "unfinished").mkdir()
+    (out / "unfinished" / "job.json").write_text("{}")
+    collect(out, into)
+    assert sorted(str(path.relative_to(into)) for path in into.rglob("*.json")) == [f"offline/{HOPPER}.json", f"online/{HOPPER}.json"]
+    bc, iql = read_file(into / "offline" / f"{HOPPER}.json")
+    assert bc.content == result(method="bc")
+    assert len(iql.curve) == 20
+    assert iql.content["more"] == {"kept": True}
+
+
+def test_a_newer_result_takes_the_place_of_the_one_with_its_key(tmp_path):
+    into = tmp_path / "into"
+    finish(tmp_path / "first", result(score=1.0))
+    finish(tmp_path / "first", result(seed=1, score=2.0))
+    finish(tmp_path / "second", result(score=3.0))
+    finish(tmp_path / "second", result(seed=2, score=4.0))
+    for out in ("first", "second"):
+        collect(tmp_path / out, into)
+    assert [(one.seed, one.score) for one in read_file(into / "offline" / f"{HOPPER}.json")] == [(0, 3.0), (1, 2.0), (2, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "not a readable JSON file"),
+        ("[" * 100_000, "not a readable JSON file"),
+        ("{}", "not a list of results"),
+        ("[7]", "result 0: not a mapping"),
+        ([{"phase": "offline"}], "result 0: no 'task'"),
+        ([result(score=None)], "score must be a finite number, not None"),
+        ([result(), result(seed="1")], "result 1: seed must be a whole number, not '1'"),
+        ([result(phase="later")], "phase must be one of offline, online, not 'later'"),
+        ([result(task="../../etc/hopper")], "there is no task '../../etc/hopper'"),
+        ([result(overrides=[])], "overrides must be a mapping"),
+        ([result(data=None)], "data: not a mapping"),
+        ([result(data=local(steps=True))], "data: steps must be a whole number, not True"),
+        ([result(curve=[[0, 1.0], [0, 2.0]])], "the steps of its curve do not rise"),
+        ([result(curve=[[0, 1.0, 2.0]])], "curve must be a list"),
+        ('[{"phase": "offline", "score": NaN}]', "result 0: no 'task'"),
+        (json.dumps([result(score=float("nan"))]), "score must be a finite number"),
+    ],
+)
+def test_a_bad_file_is_named_on_one_line(tmp_path, content, complaint):
+    path = tmp_path / "bad.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(TableError) as caught:
+        build_table([tmp_path], TWO)
+    assert str(caught.value).startswith(str(path))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_results_for_one_place_are_refused(gathered):
+    with pytest.raises(TableError, match="there are two offline results of hopper-medium-v2, iql, minutes, seed 0, keys 'a' and 'b'"):
+        build_table([gathered(result(key="a"), result(key="b"))], TWO)
+
+
+def test_two_results_with_one_key_are_refused_unless_they_are_the_same(gathered):
+    gathered(result(score=1.0), name="a.json")
+    build_table([gathered(result(score=1.0), name="b.json")], TWO)
+    with pytest.raises(TableError, match=r"c.json: another file has another result with the key"):
+        build_table([gathered(result(score=2.0), name="c.json")], TWO)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(TableError, match="none is no folder of results"):
+        build_table([tmp_path / "none"], TWO)
+
+
+def test_the_tables_go_between_the_marks_of_a_page(tmp_path, gathered):
+    page, folder = tmp_path / "d4rl.md", gathered(result())
+    page.write_bytes(f"# Ours\r\n\r\nabove ü\n{BEGIN}\nold\n{END}\nbelow\n".encode())
+    write_table(page, [folder], TWO)
+    write_table(page, [folder], TWO)
+    assert page.read_bytes().decode() == f"# Ours\r\n\r\nabove ü\n{BEGIN}\n{build_table([folder], TWO)}\n{END}\nbelow\n"
+
+
+def test_a_page_that_is_not_there_is_made(tmp_path, gathered):
+    page, folder = tmp_path / "docs" / "d4rl.md", gathered(result())
+    write_table(page, [folder], TWO)
+    assert page.read_text() == f"# D4RL\n\n{BEGIN}\n{build_table([folder], TWO)}\n{END}\n"
+
+
+@pytest.mark.parametrize("text", ["", f"{END}\n{BEGIN}\n", f"{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{END}\n"])
+def test_a_page_without_the_marks_is_refused_and_stays(tmp_path, gathered, text):
+    page = tmp_path / "d4rl.md"
+    page.write_text(text)
+    with pytest.raises(TableError, match="must have one line"):
+        write_table(page, [gathered(result())], TWO)
+    assert page.read_text() == text
+
+
+def test_curves_are_drawn(tmp_path, gathered):
+    pytest.importorskip("matplotlib")
+    folder = gathered(
+        *(result(seed=seed, curve=[[0, 1.0], [500 + seed, 2.0], [1000, 3.0]]) for seed in range(3)),
+        result(task=WALKER, method="bc", curve=[]),
+        result(phase="online", method="scratch"),
+    )
+    assert plot_curves([folder], tmp_path / "curves.png") is None
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_curve_or_without_matplotlib_there_is_no_picture(tmp_path, gathered, monkeypatch):
+    folder = gathered(result(curve=[]))
+    assert "no result has a curve" in plot_curves([folder], tmp_path / "curves.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "quadloop[viz]" in plot_curves([gathered(result())], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
