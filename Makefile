@@ -17,7 +17,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[sim,learn,viz,d4rl,ros,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[sim,learn,viz,d4rl,sweep,ros,dev]'
 	touch $@
 
 # Videos need the system's EGL; without it everything else works.

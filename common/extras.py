@@ -9,6 +9,7 @@ EXTRAS = {
     "learn": ("torch", "tensorboard"),
     "ros": ("rclpy", "std_msgs", "std_srvs", "sensor_msgs", "geometry_msgs", "nav_msgs", "diagnostic_msgs", "lifecycle_msgs"),
     "d4rl": ("gymnasium", "gymnasium_robotics", "minari"),
+    "sweep": ("ray",),
     "viz": ("matplotlib", "imageio", "imageio_ffmpeg"),
 }
 """Extra -> the packages of it that are imported, by the name that Python imports."""

@@ -116,10 +116,8 @@ class RayEngine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()  # ends the workers of all tasks that still run, and with them their processes
         self._running.clear()
-        self._ray.shutdown()
 
     def start(self, command: Sequence[str], folder: Path) -> None:
         """See Engine."""

@@ -23,7 +23,7 @@ class LoadedData:
 
     transitions: Transitions  # with the rewards of the data
     sha256: str  # hex; of the file's bytes, or of the arrays' if they came from Minari
-    source: str  # the file, or minari:NAME
+    source: str  # the file's name, or minari:NAME
     made_locally: bool  # by `quadloop d4rl data make`: other data than D4RL's
 
 
@@ -43,7 +43,7 @@ def load(task: Task, where: str) -> LoadedData:
             f"{path}: no such file; fetch D4RL's with: quadloop d4rl data download {task.name}, "
             "or make a data set of your own with: quadloop d4rl data make"
         )
-    return LoadedData(read_d4rl(path, task), sha256_of_data(path), str(path), is_made_locally(path))
+    return LoadedData(read_d4rl(path, task), sha256_of_data(path), path.name, is_made_locally(path))
 
 
 def _sha256_of_arrays(transitions: Transitions) -> str:

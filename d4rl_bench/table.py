@@ -52,7 +52,7 @@ class TableError(QuadloopError):
 
 
 class Row(NamedTuple):
-    """A task and the data that were learnt from; their sha256 is empty where nothing was."""
+    """A task and the data that were learnt from. Data made locally count as one, whatever their seed: the recipe is the same."""
 
     task: str
     sha256: str = ""
@@ -233,7 +233,7 @@ def _result(content: Any, place: str) -> Result:
         raise TableError(f"{place}: there is no task {show(values['task'])}")
     if any(later <= earlier for (earlier, _), (later, _) in itertools.pairwise(values["curve"])):
         raise TableError(f"{place}: the steps of its curve do not rise")
-    row = Row(values["task"], data["sha256"], data["made_locally"])
+    row = Row(values["task"], "" if data["made_locally"] else data["sha256"], data["made_locally"])
     ablation = json.dumps(overrides, sort_keys=True) if overrides else ""
     group = Group(values["phase"], row, Column(values["method"], values["preset"]), ablation)
     return Result(group, values["seed"], values["key"], values["score"], values["curve"], content)
@@ -298,15 +298,14 @@ def _online_table(groups: Groups) -> str:
             before, lowest = (_mean(results, figure) for figure in (Result.before, Result.lowest_early))
             steps = max((result.curve[-1][0] for result in results if result.curve), default=None)
             lines.append([str(row), str(column), before, lowest, end, NOTHING if steps is None else f"{steps:,.0f}"])
-    return _markdown(["task", "from", "before", f"lowest in the first {EARLY_STEPS:,} steps", "at the end", "steps"], lines)
+    return _markdown(["task", "from", "before", f"lowest in the first {EARLY_STEPS:,} steps", "at the end", "steps"], lines, names=2)
 
 
 def _data_table(groups: Groups) -> str:
-    lines: dict[Row, list[str]] = {}
-    for group, results in groups.items():
-        data = results[0].content["data"]
-        lines.setdefault(group.row, [str(group.row), data["source"], f"{data['steps']:,}", data["sha256"][:12]])
-    return _markdown(["task", "source", "steps", "sha256"], lines.values())
+    lines: dict[tuple[Row, str], list[str]] = {}
+    for row, data in ((group.row, result.content["data"]) for group, results in groups.items() for result in results):
+        lines.setdefault((row, data["sha256"]), [str(row), data["source"], f"{data['steps']:,}", data["sha256"][:12]])
+    return _markdown(["task", "source", "steps", "sha256"], lines.values(), names=2)
 
 
 def _legend(groups: Groups) -> str:
@@ -346,9 +345,9 @@ def _best_in_bold(numbers: Sequence[_Number | None]) -> list[str]:
     return [NOTHING if n is None else f"**{n.text}**" if round(n.value, 1) == best else n.text for n in numbers]
 
 
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table; text is left-aligned in its first column, right-aligned in the others."""
-    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]], names: int = 1) -> str:
+    """A table whose first `names` columns are left-aligned and the others, of numbers, right-aligned."""
+    rows = [header, ["---"] * names + ["---:"] * (len(header) - names), *lines]
     return "\n".join("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,19 +105,26 @@ class Training:
             self.offline = dict(train_baseline(method, made_data(), CONFIG, 0, self.folder, progress))
 
 
+Trained = Callable[[str], Training]
+
+
 @pytest.fixture(scope="module")
-def trained(needs_d3rlpy: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Training]:
-    """Every method, two at a time: the libraries take seconds to start."""
+def trained(needs_d3rlpy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Method -> what it left. All begin at once, two at a time: the libraries take seconds to start. Who asks for one waits for it."""
     trainings = {method: Training(tmp_path_factory.mktemp("baseline")) for method in METHODS}
+
+    def finished(method: str) -> Training:
+        running[method].result()
+        return trainings[method]
+
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(training.run, method) for method, training in trainings.items()]:
-            done.result()
-    return trainings
+        running = {method: pool.submit(training.run, method) for method, training in trainings.items()}
+        yield finished
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_leaves_a_policy_at_every_checkpoint(trained: dict[str, Training], method: str) -> None:
-    policies = trained[method].offline
+def test_each_method_leaves_a_policy_at_every_checkpoint(trained: Trained, method: str) -> None:
+    policies = trained(method).offline
     assert list(policies) == [100, 200]
     halfway, last = (policy.act(made_data().observations) for policy in policies.values())
     assert last.shape == (ROWS, ACTION_SIZE)
@@ -127,29 +135,29 @@ def test_each_method_leaves_a_policy_at_every_checkpoint(trained: dict[str, Trai
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_progress_tells_steps_and_losses(trained: dict[str, Training], method: str) -> None:
-    calls = [call for call in trained[method].calls if call[0] == method]
+def test_progress_tells_steps_and_losses(trained: Trained, method: str) -> None:
+    calls = [call for call in trained(method).calls if call[0] == method]
     assert [call[:3] for call in calls] == [(method, 100, 200), (method, 200, 200)]
     assert all(call[3] for call in calls)
     assert not [name for call in calls for name in call[3] if name.startswith("time")]
 
 
-def test_nothing_but_policies_networks_and_the_log_is_left(trained: dict[str, Training]) -> None:
-    names = sorted(path.name for path in trained["bc"].folder.iterdir())
+def test_nothing_but_policies_networks_and_the_log_is_left(trained: Trained) -> None:
+    names = sorted(path.name for path in trained("bc").folder.iterdir())
     assert [name for name in names if not name.startswith("model_")] == ["d3rlpy.log", "policy_100.npz", "policy_200.npz"]
     assert len(names) == 4
 
 
-def test_cloning_comes_near_actions_that_are_linear_in_observations(trained: dict[str, Training]) -> None:
+def test_cloning_comes_near_actions_that_are_linear_in_observations(trained: Trained) -> None:
     data = made_data()
-    errors = [np.square(policy.act(data.observations) - data.actions).mean() for policy in trained["bc"].offline.values()]
+    errors = [np.square(policy.act(data.observations) - data.actions).mean() for policy in trained("bc").offline.values()]
     assert errors[1] < errors[0] < 0.3 * data.actions.var()
     assert errors[1] < 0.05 * data.actions.var()
 
 
 @pytest.mark.parametrize("method", ONLINE_METHODS)
-def test_fine_tuning_goes_on_in_the_environment(trained: dict[str, Training], method: str) -> None:
-    training = trained[method]
+def test_fine_tuning_goes_on_in_the_environment(trained: Trained, method: str) -> None:
+    training = trained(method)
     assert list(training.online) == [0, 150, 300]
     assert training.point.steps == 300
     assert training.point.episodes > 300 / 20
@@ -163,46 +171,44 @@ def test_fine_tuning_goes_on_in_the_environment(trained: dict[str, Training], me
     assert "rollout_return" in calls[-1][3]
 
 
-def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: dict[str, Training], tmp_path: Path) -> None:
+def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: Trained, tmp_path: Path) -> None:
     class Broken(Point):
         def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
             raise ZeroDivisionError
 
-    shutil.copytree(trained["iql"].folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(trained("iql").folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "online_0.npz").unlink()
     calls = list[Call]()
     with pytest.raises(ZeroDivisionError):
         finetune_baseline("iql", made_data(), CONFIG, ONLINE, Broken(), 0, tmp_path, lambda *call: calls.append(call))
     assert not calls
-    assert not _children(os.getpid())
-    assert (tmp_path / "online_0.npz").read_bytes() == (trained["iql"].folder / "online_0.npz").read_bytes()
+    assert not _children(os.getpid(), tmp_path)
+    assert (tmp_path / "online_0.npz").read_bytes() == (trained("iql").folder / "online_0.npz").read_bytes()
 
 
-def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(trained: dict[str, Training], tmp_path: Path) -> None:
-    shutil.copytree(trained["iql"].folder, tmp_path, dirs_exist_ok=True)
+def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained("iql").folder, tmp_path, dirs_exist_ok=True)
     data = made_data()
     data.actions[:] = np.nan
     with pytest.raises(BaselineError, match=r"^iql of d3rlpy failed: ValueError: [^\n]*; see [^\n]*d3rlpy.log$"):
         finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, silent)
 
 
-def test_an_interrupted_parent_ends_the_worker_and_the_same_seed_gives_the_same_policy(
-    trained: dict[str, Training], tmp_path: Path
-) -> None:
+def test_an_interrupted_parent_ends_the_worker_and_the_same_seed_gives_the_same_policy(trained: Trained, tmp_path: Path) -> None:
     def interrupt(part: str, done: int, total: int, figures: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_baseline("bc", made_data(), CONFIG, 0, tmp_path, interrupt)
-    assert not _children(os.getpid())
-    first, again = trained["bc"].offline[100], TanhPolicy.load(tmp_path / "policy_100.npz")
+    assert not _children(os.getpid(), tmp_path)
+    first, again = trained("bc").offline[100], TanhPolicy.load(tmp_path / "policy_100.npz")
     for layer, layer_again in zip(first.layers, again.layers, strict=True):
         assert all(np.array_equal(values, values_again) for values, values_again in zip(layer, layer_again, strict=True))
 
 
 def test_a_killed_worker_is_one_line(needs_d3rlpy: None, tmp_path: Path) -> None:
     def kill() -> None:
-        while not (children := _children(os.getpid())):
+        while not (children := _children(os.getpid(), tmp_path)):
             time.sleep(0.01)
         os.kill(children[0], signal.SIGKILL)
 
@@ -233,7 +239,7 @@ def test_a_parent_that_dies_takes_the_worker_along(needs_d3rlpy: None, tmp_path:
     with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"100\n"
-        (worker,) = _children(parent.pid)
+        (worker,) = _children(parent.pid, tmp_path)
         parent.kill()
     for _ in range(100):
         if not _runs(worker):
@@ -242,9 +248,9 @@ def test_a_parent_that_dies_takes_the_worker_along(needs_d3rlpy: None, tmp_path:
     assert not _runs(worker)
 
 
-def _children(pid: int) -> list[int]:
-    """Processes that `pid` started with the worker's file."""
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == pid and b"d3rlpy_worker" in _command(path)]
+def _children(pid: int, folder: Path) -> list[int]:
+    """Workers that `pid` started on that folder."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == pid and bytes(folder) in _command(path)]
 
 
 def _parent(path: Path) -> int:

@@ -129,7 +129,7 @@ def test_the_online_table(gathered):
     # the lowest of each seed in the first 20,000 steps: 50 and 60, mean 55, deviation root of 50
     assert build_table([folder], TWO).split("### Online\n\n")[1].split("\n\n")[0].splitlines() == [
         "| task | from | before | lowest in the first 20,000 steps | at the end | steps |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
         "| hopper-medium-v2 | uni-o4, minutes | 72.0 ± 2.8 | 55.0 ± 7.1 | **102.0 ± 1.4 (2) ‡** | 250,000 |",
         "| hopper-medium-v2 | scratch, minutes | – | 2.0 | 40.0 (1) ‡ | 250,000 |",
     ]
