@@ -61,7 +61,7 @@ class BaselineMissingError(QuadloopError):
 class BaselineConfig:
     """Sizes and training of a baseline. Defaults suit two cores; d3rlpy's own reproductions of published scores take 500,000 steps."""
 
-    steps: int = 50_000
+    steps: int = 30_000
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""
