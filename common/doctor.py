@@ -43,6 +43,7 @@ STAGES = {
     "finetune": Stage(EXTRAS["learn"]),
     "online": Stage(EXTRAS["learn"]),
     "d4rl": Stage(EXTRAS["learn"] + EXTRAS["d4rl"]),
+    "sweep": Stage(EXTRAS["sweep"]),
     "pictures": Stage(EXTRAS["sim"] + EXTRAS["viz"], libraries=("EGL",)),
     "ros": Stage(EXTRAS["ros"]),
     "go1": Stage(("robot_interface",)),
