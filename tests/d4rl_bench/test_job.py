@@ -8,7 +8,10 @@ import pytest
 
 from common.errors import ConfigError
 from d4rl_bench.d4rl_file import write_d4rl
-from d4rl_bench.job import Job, run_job
+from d4rl_bench.environments import make_environment
+from d4rl_bench.job import Job, ScaledSteps, run_job
+from d4rl_bench.rewards import LearningRewards
+from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import find_task
 from learners.transitions import Transitions
 
@@ -17,8 +20,6 @@ HOPPER = find_task("hopper-medium")
 
 def walk(seed, episodes=20, length=30):
     """Hopper's first steps with random actions, as data."""
-    from d4rl_bench.environments import make_environment
-
     environment, random = make_environment(HOPPER), np.random.default_rng(seed)
     rows = []
     for episode in range(episodes):
@@ -91,3 +92,17 @@ def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path)
 def test_the_same_job_gives_the_same_numbers(job, tmp_path):
     first, second = (run_job(job, tmp_path / name, lambda *_: None) for name in ("first", "second"))
     assert first["score"] == second["score"] and first["curve"] == second["curve"]
+
+
+def test_a_baseline_steps_the_environment_in_the_datas_own_scales():
+    scaler = Scaler(np.full(11, 0.5, np.float32), np.full(11, 2.0, np.float32))
+    steps, plain = ScaledSteps(HOPPER, scaler, LearningRewards(scale=3.0, shift=-1.0), seed=4), make_environment(HOPPER)
+    observation, _ = plain.reset(seed=4)
+    np.testing.assert_allclose(steps.reset(), (observation - 0.5) / 2, atol=1e-6)
+    action = np.array([0.3, -0.2, 5.0], np.float32)  # the environment clips the last one, for both
+    seen, reward, terminated, truncated = steps.step(action)
+    following, plain_reward, *_ = plain.step(action)
+    np.testing.assert_allclose(seen, (following - 0.5) / 2, atol=1e-6)
+    assert seen.dtype == np.float32 and not terminated and not truncated
+    assert reward == pytest.approx(3 * (plain_reward - 1))
+    plain.close()
