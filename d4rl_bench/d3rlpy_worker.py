@@ -206,14 +206,41 @@ def configuration(settings: dict[str, Any]) -> Any:
     return {"cql": CQLConfig, "cal-ql": CalQLConfig}[settings["method"]](alpha_learning_rate=0.0, **common)
 
 
-def read_data(path: Path) -> tuple[Any, Float32Array]:
+class IndexedDataset(d3rlpy.dataset.MDPDataset):  # type: ignore[misc]
+    """d3rlpy's data set, whose batches are drawn by one index into its arrays, with the same distribution.
+
+    Its own makes an object of every transition, which takes longer than the gradient step. It cannot tell returns to go (Cal-QL).
+    """
+
+    def __init__(
+        self, observations: Float32Array, actions: Float32Array, rewards: Float32Array, terminals: Float32Array, timeouts: Float32Array,
+        **kinds: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(observations, actions, rewards, terminals, timeouts, **kinds)
+        self._arrays = observations, actions, rewards.reshape(-1, 1), terminals.reshape(-1, 1)
+        self._drawn = np.flatnonzero(timeouts == 0)  # a step that was cut off has no successor
+
+    def sample_transition_batch(self, batch_size: int) -> Any:
+        """B transitions; what follows a terminal is zeros, as in d3rlpy."""
+        observations, actions, rewards, terminals = self._arrays
+        picks = self._drawn[np.random.randint(len(self._drawn), size=batch_size)]
+        following = np.minimum(picks + 1, len(actions) - 1)
+        goes_on = 1 - terminals[picks]
+        return d3rlpy.dataset.TransitionMiniBatch(
+            observations=observations[picks], actions=actions[picks], rewards=rewards[picks],
+            next_observations=observations[following] * goes_on, next_actions=actions[following] * goes_on,
+            terminals=terminals[picks], intervals=np.ones_like(terminals[picks]), transitions=[],
+        )  # fmt: skip
+
+
+def read_data(path: Path, kind: Any = d3rlpy.dataset.MDPDataset) -> tuple[Any, Float32Array]:
     """d3rlpy's data set, and observations to probe policies with.
 
     A row's next observation is the next row's; d3rlpy leaves out the last row of an episode that did not terminate, which has none.
     """
     with np.load(path, allow_pickle=False) as arrays:
         observations, actions = arrays["observations"], arrays["actions"]
-        dataset = d3rlpy.dataset.MDPDataset(
+        dataset = kind(
             observations, actions, arrays["rewards"], arrays["terminated"].astype(np.float32), arrays["truncated"].astype(np.float32),
             action_space=d3rlpy.ActionSpace.CONTINUOUS, action_size=actions.shape[1],
         )  # fmt: skip
@@ -223,7 +250,8 @@ def read_data(path: Path) -> tuple[Any, Float32Array]:
 def train(settings: dict[str, Any], channel: Channel) -> None:
     """Learn from the data alone; the networks and their optimisers go to settings["model"]."""
     d3rlpy.seed(settings["seed"])
-    dataset, probe = read_data(Path(settings["data"]))
+    kind = d3rlpy.dataset.MDPDataset if settings["method"] == "cal-ql" else IndexedDataset
+    dataset, probe = read_data(Path(settings["data"]), kind)
     algorithm = configuration(settings).create()
     total, every = settings["steps"], settings["checkpoint_every"]
     checkpoints = Checkpoints(settings["method"], Path(settings["folder"], "policy"), total, every, probe, channel)
