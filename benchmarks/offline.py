@@ -18,7 +18,7 @@ import torch
 
 from learners.amq import amq, draw_noise
 from learners.cloning import PAPER as PAPER_CLONING
-from learners.cloning import cloning_loss
+from learners.cloning import cloning_step
 from learners.policy import GaussianPolicy, member, stack
 from learners.transitions import Transitions
 from learners.uni_o4 import PAPER, UniO4
@@ -61,19 +61,11 @@ def measure(sizes: str, steps: int) -> dict[str, float]:
     clones, target, behavior = (stack([member(start, index) for index in range(config.members)]) for _ in range(3))
     cloner, improver = (torch.optim.Adam(policies.parameters(), lr=1e-4, fused=True) for policies in (clones, target))
 
-    def clone() -> None:
-        batch = data.rows(torch.randint(len(data), (config.members, PAPER_CLONING.batch_size), generator=generator))
-        noise = torch.randn(batch.actions.shape, generator=generator)
-        loss, _ = cloning_loss(clones, batch.observations, batch.actions, noise, PAPER_CLONING.disagreement_weight)
-        cloner.zero_grad(set_to_none=True)
-        loss.backward()
-        cloner.step()
-
     one = stack([member(start, 0)])
     starts = data.draw_observations((AMQ_STARTS,), generator)
     noise = draw_noise(AMQ_HORIZON, config.dynamics.elites, AMQ_STARTS, action_size, learner.model.frame_size, generator)
     return {
-        "bc_ms_per_step": median_ms(clone, steps),
+        "bc_ms_per_step": median_ms(lambda: cloning_step(clones, cloner, data, PAPER_CLONING, generator), steps),
         "qv_ms_per_step": median_ms(lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)), steps),
         "dynamics_ms_per_step": median_ms(lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)), steps),
         "improve_ms_per_step": median_ms(lambda: learner.improvement_step(target, behavior, improver), steps),

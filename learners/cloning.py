@@ -45,15 +45,23 @@ def clone_behavior(data: TensorData, members: int, config: CloningConfig, genera
     policies = GaussianPolicy(*sizes, config.hidden, (members,), "relu", initial_std=0.5)
     optimizer = torch.optim.Adam(policies.parameters(), lr=config.learning_rate, fused=True)
     for step in range(1, config.steps + 1):
-        batch = data.rows(torch.randint(len(data), (members, config.batch_size), generator=generator))
-        noise = torch.randn(batch.actions.shape, generator=generator)
-        loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        figures = cloning_step(policies, optimizer, data, config, generator)
         if step % 100 == 0 or step == config.steps:
             progress("cloning", step, config.steps, {name: float(value) for name, value in figures.items()})
     return policies
+
+
+def cloning_step(
+    policies: GaussianPolicy, optimizer: torch.optim.Optimizer, data: TensorData, config: CloningConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """One gradient step of every member on the same steps of the data; returns named means."""
+    batch = data.draw(config.batch_size, generator)
+    noise = torch.randn(*policies.members, *batch.actions.shape, generator=generator)
+    loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return figures
 
 
 def cloning_loss(
@@ -61,8 +69,8 @@ def cloning_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Minus eq. 6, summed over members: -E[log pi_i(a | s)] - alpha KL(pi_i || f), f = max_j pi_j / Z.
 
-    observations (M, B, O), actions (M, B, A) of the data; noise (M, B, A) standard normal draws each member's own actions for the
-    second term (`learners.uni_o4.disagreement`, whose gradient reaches every member).
+    observations (B, O) and actions (B, A) of the data, the same for all members, who can only be compared in the same states; noise
+    (M, B, A) standard normal draws each member's own actions for the second term (`learners.uni_o4.disagreement`).
     """
     mean = policies(observations)
     log_prob = gaussian_log_prob(actions, mean, policies.log_std).mean(-1)

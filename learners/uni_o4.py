@@ -183,10 +183,11 @@ class UniO4:
     def improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """One gradient step of every member of `target` on eq. 7, with actions of `behavior`; returns named means."""
         config = self.config
-        observations = self.data.draw_observations((config.members, config.batch_size), self.generator)
-        noise = torch.randn(config.members, config.batch_size, behavior.log_std.shape[-1], generator=self.generator)
+        observations = self.data.draw_observations((config.batch_size,), self.generator)  # of all members: they are compared in them
+        noise = torch.randn(*target.members, config.batch_size, behavior.log_std.shape[-1], generator=self.generator)
         actions, behavior_log_prob, _ = behavior.sample(observations, noise)
-        advantages = normalise_advantages(self.critics.advantages(observations, actions.clamp(-config.action_limit, config.action_limit)))
+        done = actions.clamp(-config.action_limit, config.action_limit)
+        advantages = normalise_advantages(self.critics.advantages(observations.expand(*target.members, -1, -1), done))
         mean = target(observations)
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
@@ -223,7 +224,7 @@ class UniO4:
 def disagreement(log_std: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
     """Eq. 25's KL(pi_i || f), f = max_j pi_j / Z, of every member (M,): 0 where all are alike, log M where none overlap.
 
-    From means (M, B, A), log_std (M, 1, A) and one action of each member in each state, a_i = mean_i + std_i noise_i:
+    From means (M, B, A) in the same B states, log_std (M, 1, A) and one action of each member in each state, a_i = mean_i + std_i noise_i:
     E_{a ~ pi_i}[log pi_i(a) - log max_j pi_j(a)] + log Z, with Z = M E_{a ~ mixture}[max_j pi_j(a) / sum_j pi_j(a)].
     Z is not constant and must not be left out: without it members that begin to differ are drawn together again.
     """

@@ -9,7 +9,7 @@ import torch
 from learners.batches import TensorData
 from learners.cloning import CloningConfig, clone_behavior, cloning_loss
 from learners.onnx_graph import policy_of_layers
-from learners.policy import stack
+from learners.policy import GaussianPolicy, stack
 from learners.transitions import Transitions
 
 SMALL = CloningConfig(steps=1500, batch_size=64, learning_rate=3e-3, hidden=(16,))
@@ -36,7 +36,7 @@ def test_equation_6_by_hand():
     # Own actions without noise are 0 and 1, where the other is 1/2 nat less likely. f = max_j pi_j / Z with
     # Z = 2 E_mixture[max / sum] = 2 / (1 + e^-1/2) = 1.24492: KL = log Z = 0.21907 each.
     policies = stack([always(0.0, 1.0), always(1.0, 1.0)])
-    observations, actions, noise = torch.zeros(2, 1, 1), torch.full((2, 1, 1), 0.5), torch.zeros(2, 1, 1)
+    observations, actions, noise = torch.zeros(1, 1), torch.full((1, 1), 0.5), torch.zeros(2, 1, 1)
     log_prob = -0.5 * math.log(2 * math.pi) - 0.125
     log_z = math.log(2 / (1 + math.exp(-0.5)))
     loss, figures = cloning_loss(policies, observations, actions, noise, 0.0)
@@ -48,11 +48,17 @@ def test_equation_6_by_hand():
 
 def test_the_disagreements_gradient_parts_the_members():
     policies = stack([always(0.0, 1.0), always(1.0, 1.0)])
-    apart = torch.zeros(2, 256, 1), torch.full((2, 256, 1), 0.5), torch.randn(2, 256, 1, generator=torch.Generator().manual_seed(0))
+    apart = torch.zeros(256, 1), torch.full((256, 1), 0.5), torch.randn(2, 256, 1, generator=torch.Generator().manual_seed(0))
     with_it, _ = cloning_loss(policies, *apart, 5.0)
     without, _ = cloning_loss(policies, *apart, 0.0)
     low, high = (torch.autograd.grad(with_it - without, policies.actor.biases[-1])[0]).flatten().tolist()
     assert low > 0.0 > high  # downhill leads the lower member down and the upper one up
+
+
+def test_equal_members_do_not_disagree_however_much_they_vary_from_state_to_state():
+    policies = stack([GaussianPolicy(3, 2, (8,), initial_std=0.01)] * 3)
+    _, figures = cloning_loss(policies, torch.randn(64, 3), torch.zeros(64, 2), torch.randn(3, 64, 2), 0.1)
+    assert figures["disagreement"].item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_every_member_learns_what_was_done():

@@ -1,5 +1,6 @@
 """Uni-O4's offline procedure on a bandit with contexts: it improves what is true, and keeps only what the gate accepted."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -207,6 +208,13 @@ def test_an_ensemble_returns_the_member_that_it_names(improve):
 
 def test_an_improvement_repeats_with_its_seed(improve):
     assert same(improve(improvement_steps=10).policy, improve(improvement_steps=10).policy)
+
+
+def test_equal_members_do_not_disagree_however_much_they_vary_from_state_to_state(fitted):
+    learner, _, _ = fitted
+    policies = stack([GaussianPolicy(1, 1, (16,), initial_std=0.01)] * 3)
+    figures = learner.improvement_step(policies, copy.deepcopy(policies), torch.optim.Adam(policies.parameters(), lr=1e-9))
+    assert figures["disagreement"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_reward_scale_reaches_the_critics(start):
