@@ -12,6 +12,8 @@ from typing import Any
 
 from common.errors import QuadloopError
 
+_BLOCK_BYTES = 1 << 20
+
 
 class FileExistsAlreadyError(QuadloopError):
     """The target exists and overwriting was not asked for."""
@@ -63,5 +65,9 @@ def sha256_of_bytes(content: bytes) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    return sha256_of_bytes(path.read_bytes())
+    """Hex sha256 of a file's bytes, which may be more than fit into memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -155,7 +155,7 @@ def train_baseline(
     d3rlpy; BaselineError, on one line, for a method that there is not and for training that fails.
     """
     _require_method(method, METHODS)
-    settings = _settings(method, data, config, seed, folder, threads)
+    settings = _settings(method, data, config, seed, folder, folder, threads)
     _run(settings | {"train": True, "online_steps": 0}, data, folder, progress)
     return _policies(folder, "policy", range(settings["checkpoint_every"], config.steps + 1, settings["checkpoint_every"]))
 
@@ -167,18 +167,19 @@ def finetune_baseline(
     online: OnlineBaselineConfig,
     environment: Steps,
     seed: int,
+    start: Path,
     folder: Path,
     progress: Progress,
     threads: int = 1,
 ) -> list[tuple[int, TanhPolicy]]:
     """Go on with `method` (one of ONLINE_METHODS) in the environment; returns (step, policy) from step 0 on, every `evaluate_every` steps.
 
-    Trains on the data first, unless `train_baseline` has done so in `folder` with the same data, config and seed. The method's own
+    Trains on the data first, unless `train_baseline` has done so in `start` with the same data, config and seed. The method's own
     stochastic policy explores; what it records joins the data, and every step is followed by a gradient step. `folder` gets
     `online_<step>.npz`; the progress's part is "<method> online". Raises as `train_baseline`, and whatever the environment raises.
     """
     _require_method(method, ONLINE_METHODS)
-    settings = _settings(method, data, config, seed, folder, threads)
+    settings = _settings(method, data, config, seed, start, folder, threads)
     own = {"train": not Path(settings["model"]).exists(), "online_steps": online.steps, "evaluate_every": online.evaluate_every}
     _run(settings | own, data, folder, progress, environment)
     return _policies(folder, "online", range(0, online.steps + 1, online.evaluate_every))
@@ -189,8 +190,8 @@ def _require_method(method: str, methods: tuple[str, ...]) -> None:
         raise BaselineError(f"there is no baseline '{method}' here; there are {', '.join(methods)}")
 
 
-def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int, folder: Path, threads: int) -> dict[str, Any]:
-    """What the worker is told, but for what it is to do."""
+def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int, start: Path, folder: Path, threads: int) -> dict[str, Any]:
+    """What the worker is told, but for what it is to do. `start` is where the networks of the offline training are, or will be."""
     return asdict(config) | {
         "method": method,
         "checkpoint_every": config.steps // config.checkpoints,
@@ -198,7 +199,7 @@ def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int,
         "threads": threads,
         "folder": str(folder),
         "data": str(folder / "data.npz"),
-        "model": str(folder / f"model_{_digest(method, data, config, seed)}.pt"),
+        "model": str(start / f"model_{_digest(method, data, config, seed)}.pt"),
     }
 
 

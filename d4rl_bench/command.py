@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,6 +15,9 @@ from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
 from d4rl_bench.task import all_tasks, find_task
+
+if TYPE_CHECKING:
+    from d4rl_bench.job import Job
 
 DATA = "runs/d4rl/data"
 CELLS = Path("runs/d4rl/cells")
@@ -146,6 +149,8 @@ class SweepArguments:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "workers")
+        if self.address and self.engine == "local":
+            raise UsageError("--address is of a Ray cluster; add --engine ray")
 
     def chosen_tasks(self) -> list[str]:
         """Full names of the tasks that are asked for; TaskError for what is neither a task nor a family."""
@@ -195,13 +200,17 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
 
     engine = LocalEngine(wanted.workers) if wanted.engine == "local" else RayEngine(wanted.workers, wanted.address)
     tasks, overrides = wanted.chosen_tasks(), wanted.overrides()
+    if len(tasks) > 1 and Path(wanted.data).is_file():
+        raise UsageError(f"{wanted.data} is the data of one task; give a directory for {len(tasks)} tasks")
     cells = [(task, method, seed) for task in tasks for method in wanted.methods for seed in wanted.seeds]
     starts: dict[tuple[str, str, int], Job] = {}
     if phase == "online":
         starts = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
+        _check([Job(phase, *cell, wanted.preset, overrides) for cell in cells])  # before hours of work
         run_all(list(starts.values()), wanted.out, engine)
     folders = {cell: str((wanted.out / job.name()).resolve()) for cell, job in starts.items()}
     jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, folders.get(cell, "")) for cell in cells]
+    _check(jobs)
     results = run_all(jobs, wanted.out, engine)
     emit(
         {job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in zip(jobs, results, strict=True)},
@@ -210,7 +219,17 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     return 0
 
 
-_SHOWN = ("score", "score_before", "lowest_early_score", "seconds")
+def _check(jobs: Sequence[Job]) -> None:
+    """Whether their settings exist, and the interpreter that the baselines need."""
+    from d4rl_bench.baselines import METHODS, find_interpreter
+
+    for job in jobs:
+        _ = job.config
+    if any(job.method in METHODS for job in jobs):
+        find_interpreter()
+
+
+_SHOWN = ("score", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +254,8 @@ def _table(arguments: list[str]) -> int:
         collect(wanted.cells, wanted.results)
     write_table(wanted.page, [wanted.results], all_tasks())
     picture = wanted.page.with_suffix(".png")
-    plot_curves([wanted.results], picture)
-    emit({"page": wanted.page, "picture": picture}, wanted.json)
+    why_not = plot_curves([wanted.results], picture)
+    emit({"page": wanted.page, "picture": why_not or picture}, wanted.json)
     return 0
 
 

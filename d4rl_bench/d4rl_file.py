@@ -6,7 +6,6 @@ and often timeouts (N,) and next_observations (N, O).
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -35,7 +34,6 @@ TABLES = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "timeouts")
 MADE_BY = "quadloop"
 """The attribute `made_by` of data of our own"""
-_BLOCK_BYTES = 2**20
 _MAX_CHUNK_BYTES = 64 * 2**20
 _CHECKSUMMED = ("v110", "v110")  # HDF5's format since 1.10: its metadata carry checksums
 
@@ -84,24 +82,15 @@ def write_d4rl(path: Path, transitions: Transitions, attributes: Mapping[str, st
         file.attrs.update(attributes)
 
 
-def is_made_locally(path: Path) -> bool:
-    """Whether a file that could be read says that it was made by MADE_BY."""
+def origin_of(path: Path) -> dict[str, str]:
+    """What a file that could be read says of where it is from: its attributes that are words."""
     with h5py.File(path, "r") as file:
-        return bool(file.attrs.get("made_by") == MADE_BY)
+        return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
 
 
 def returns_of_episodes(transitions: Transitions) -> NDArray[np.float64]:
     """The sum of the rewards of each episode (E,)."""
     return np.add.reduceat(transitions.rewards.astype(np.float64), transitions.episode_starts)
-
-
-def sha256_of_data(path: Path) -> str:
-    """Hex sha256 of a file's bytes, which may be more than fit into memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def transitions_of(source: object, columns: Columns) -> Transitions:

@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from common.files import sync, write_bytes, write_json
+from common.files import sha256_of_file, sync, write_bytes, write_json
 from common.progress import Progress
-from d4rl_bench.d4rl_file import MAX_BYTES, DataError, sha256_of_data
+from d4rl_bench.d4rl_file import MAX_BYTES, DataError
 from d4rl_bench.task import Task
 
 TIMEOUT_S = 30.0
@@ -165,7 +165,7 @@ def _accept(url: str, target: Path, wanted: str | None) -> None:
     if not hdf5:
         _forget(target)
         raise DownloadError(f"{url}: what came is not an HDF5 file (a login page of the network?); {_advice(target)}")
-    found = sha256_of_data(part)
+    found = sha256_of_file(part)
     if wanted not in (None, found):
         _forget(target)
         raise DownloadError(
@@ -181,7 +181,7 @@ def _accept(url: str, target: Path, wanted: str | None) -> None:
 def _check_present(target: Path, wanted: str | None) -> None:
     if wanted is None:
         raise DownloadError(f"{target} is there already, and nothing says what its sha256 should be; move it away to fetch D4RL's")
-    if sha256_of_data(target) != wanted:
+    if sha256_of_file(target) != wanted:
         raise DownloadError(f"{target} is there already, but its sha256 is not {wanted}; move it away to fetch the file anew")
 
 

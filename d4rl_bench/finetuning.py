@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from common.errors import QuadloopError
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.scaling import Scaler
-from d4rl_bench.task import Task
+from d4rl_bench.task import EARLY_STEPS, Task
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.policy import GaussianPolicy
 from learners.progress import Progress
@@ -22,8 +20,6 @@ Curve = list[tuple[int, float]]
 """(environment steps, score) pairs."""
 
 LEARNER = "learner.pt"
-DROP_WITHIN = 20_000
-"""Environment steps within which fine-tuning must not lose what was learnt offline."""
 
 
 def load_learner(folder: Path) -> Learner:
@@ -54,20 +50,16 @@ def finetune(
     checkpoint = folder / "checkpoint.pt"
     curve = _resumed(trainer, checkpoint) if checkpoint.exists() else [(0, _score(trainer, evaluator))]
     while trainer.steps < config.steps:
+        early = trainer.steps < EARLY_STEPS  # in which every update is measured: a drop must not hide between two points
         _, figures = trainer.iterate()
-        if trainer.steps >= len(curve) * config.evaluate_every or trainer.steps >= config.steps:
+        if early or trainer.steps >= curve[-1][0] + config.evaluate_every or trainer.steps >= config.steps:
             curve.append((trainer.steps, _score(trainer, evaluator)))
             save_checkpoint(checkpoint, trainer.state_dict() | {"curve": [list(point) for point in curve]})
+            trainer.begin_episodes()
             figures |= {"score": curve[-1][1]}
         progress("online", min(trainer.steps, config.steps), config.steps, figures)
     trainer.close()
     return curve
-
-
-def summary(curve: Curve) -> dict[str, Any]:
-    """Where a curve began, its worst point within DROP_WITHIN steps, and where it ended."""
-    early = [score for steps, score in curve if steps <= DROP_WITHIN]
-    return {"score_before": curve[0][1], "lowest_early_score": float(np.min(early)), "score": curve[-1][1]}
 
 
 def _score(trainer: OnlineTrainer, evaluator: Evaluator) -> float:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import config_hash, with_overrides
+from common.config import config_hash, merged, with_overrides
 from common.errors import QuadloopError
 from d4rl_bench.baselines import METHODS as BASELINES
+from d4rl_bench.baselines import ONLINE_METHODS as ONLINE_BASELINES
 from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, train_baseline
 from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
-from d4rl_bench.finetuning import Curve, finetune, summary
+from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
-from d4rl_bench.online import SCRATCH, OnlineConfig
+from d4rl_bench.online import SCRATCH, SEED_STRIDE, OnlineConfig
 from d4rl_bench.rewards import LearningRewards, learning_rewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
-from d4rl_bench.source import LoadedData, load
+from d4rl_bench.source import load
 from d4rl_bench.task import Task, find_task
 from learners.progress import Progress
 from learners.transitions import Transitions
 
 UNI_O4, FROM_NOTHING = "uni-o4", "scratch"
-METHODS = {"offline": (UNI_O4, *BASELINES), "online": (UNI_O4, "iql", FROM_NOTHING)}
+METHODS = {"offline": (UNI_O4, *BASELINES), "online": (UNI_O4, *ONLINE_BASELINES, FROM_NOTHING)}
 """Of each phase; online they name what the fine-tuning starts from."""
 PRESETS = ("smoke", "minutes", "paper")
 EVALUATION_SEED = 1_000_000  # plus the job's: starts that no training has met
@@ -39,6 +40,12 @@ _BASELINES = {
 }  # 1,000,000: the steps of the baselines' own papers
 _ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
+_BASELINES_EARLY_POINTS = 10  # a baseline's curve has even steps: as many times the points, so that its first steps are seen too
+
+_DECISIVE = (
+    "name", "environment", "random_return", "expert_return", "episode_steps", "evaluation_episodes", "learning_reward",
+)  # fmt: skip
+"""What of a task decides a result, besides settings and data."""
 
 Config = OfflineConfig | BaselineConfig | OnlineConfig | OnlineBaselineConfig
 
@@ -82,13 +89,16 @@ class Job:
         steps = _ONLINE_STEPS[self.preset]
         every = steps // _ONLINE_POINTS[self.preset]
         if self.method in BASELINES:
-            return OnlineBaselineConfig(steps, every)
-        return replace(SCRATCH if self.method == FROM_NOTHING else OnlineConfig(), steps=steps, evaluate_every=every)
+            return OnlineBaselineConfig(steps, max(1, every // _BASELINES_EARLY_POINTS))
+        config = SCRATCH if self.method == FROM_NOTHING else merged(OnlineConfig(), task.online_settings, "")
+        return replace(config, steps=steps, evaluate_every=every)
 
     def key(self) -> str:
         """16 hex digits: the same for the same work, wherever its data lie."""
-        parts = {name: getattr(self, name) for name in ("phase", "task", "method", "seed")}
-        return config_hash(parts | {"settings": self.config, "data": self.loaded.sha256, "start": _key_in(self.start)})[:16]
+        parts = {name: getattr(self, name) for name in ("phase", "method", "seed")}
+        task = {name: getattr(find_task(self.task), name) for name in _DECISIVE}
+        data = _data_hash(self.task, self.data)
+        return config_hash(parts | {"task": task, "settings": self.config, "data": data, "start": _key_in(self.start)})[:16]
 
     def name(self) -> str:
         """The cell's folder, relative: task, then phase, method, seed and key."""
@@ -98,16 +108,15 @@ class Job:
         """For a worker in another process."""
         return asdict(self)
 
-    @cached_property
-    def loaded(self) -> LoadedData:
-        """The data; DataError where they are none of the task."""
-        return load(find_task(self.task), self.data)
+
+@cache
+def _data_hash(task: str, where: str) -> str:
+    """Of the data, which are not kept: a sweep has many jobs. DataError where they are none of the task."""
+    return load(find_task(task), where).sha256
 
 
 def _baseline_config(task: Task, preset: str) -> BaselineConfig:
-    """IQL's expectile is the task's, and its temperature antmaze's own (Kostrikov et al. 2021)."""
-    expectile = task.settings.get("uni_o4", {}).get("iql", {}).get("expectile", BaselineConfig.expectile)
-    return replace(_BASELINES[preset], expectile=expectile, weight_temp=10.0 if task.family == "antmaze" else 3.0)
+    return replace(_BASELINES[preset], expectile=task.iql_expectile, weight_temp=task.iql_temperature)
 
 
 def _key_in(start: str) -> str:
@@ -117,8 +126,9 @@ def _key_in(start: str) -> str:
 
 def run_job(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     """Do the work in `folder`, from where an earlier try was; returns the cell's result, JSON values."""
-    task, data = find_task(job.task), job.loaded
-    evaluator = Evaluator(task, EVALUATION_SEED + job.seed)
+    task = find_task(job.task)
+    data = load(task, job.data)
+    evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * job.seed)
     run = _offline if job.phase == "offline" else _online
     result = run(job, task, data.transitions, folder, evaluator, progress)
     evaluator.close()
@@ -148,16 +158,16 @@ def _online(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Ev
         curve = finetune(task, start, job.config, job.seed, folder, evaluator, progress)
     else:
         assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
-        curve = _finetune_baseline(job, task, data, evaluator, progress)
-    return summary(curve) | {"curve": [list(point) for point in curve]}
+        curve = _finetune_baseline(job, task, data, folder, evaluator, progress)
+    return {"score": curve[-1][1], "curve": [list(point) for point in curve]}
 
 
-def _finetune_baseline(job: Job, task: Task, data: Transitions, evaluator: Evaluator, progress: Progress) -> Curve:
+def _finetune_baseline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> Curve:
     assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
     scaler, rewards = scaler_of(data.observations), learning_rewards(task, data)
-    steps = ScaledSteps(task, scaler, rewards, job.seed)
+    steps = ScaledSteps(task, scaler, rewards, SEED_STRIDE * job.seed)
     seen, offline = scaled(rewards.applied_to(data), scaler), _baseline_config(task, job.preset)
-    policies = finetune_baseline(job.method, seen, offline, job.config, steps, job.seed, Path(job.start), progress)
+    policies = finetune_baseline(job.method, seen, offline, job.config, steps, job.seed, Path(job.start), folder, progress)
     return _curve(policies, scaler, evaluator)
 
 

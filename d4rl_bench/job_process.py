@@ -56,10 +56,12 @@ def do_job(folder: Path, run: Run) -> None:
     if read_result(folder, order["key"]) is not None:
         return
     said = _Said(folder / PROGRESS)
+    code = {"revision": git_revision(), "versions": versions()}  # of what begins to run; the files may change meanwhile
     asked = {name: value for name, value in order["job"].items() if name not in ("data", "start")}
     result = asked | run(order["job"], folder, said)
-    made = {"seconds": round(said.seconds(), 1), "revision": git_revision(), "command": order["command"], "versions": versions()}
-    write_json(folder / RESULT, result | {"key": order["key"]} | made)
+    if result.get("key", order["key"]) != order["key"]:
+        raise JobFileError(f"{folder / JOB} was written by another version of the code, which means another job by it; run the sweep again")
+    write_json(folder / RESULT, result | {"key": order["key"], "seconds": round(said.seconds(), 1), "command": order["command"]} | code)
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,6 @@ from d4rl_bench.d4rl_file import MADE_BY, returns_of_episodes, write_d4rl
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
 from d4rl_bench.task import Task, all_tasks
-from learners.ppo import PpoConfig
 from learners.progress import Progress
 from learners.transitions import Transitions
 
@@ -39,12 +38,7 @@ class MakeConfig:
     """environment steps of the medium policy, and of the expert"""
     medium_share: float = 1 / 3
     """of the expert's return, at which a policy is medium"""
-    training: OnlineConfig = field(
-        default_factory=lambda: replace(
-            SCRATCH, steps=1_000_000, evaluate_every=20_000,
-            ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=8, policy_lr=3e-4, value_lr=1e-3, max_grad_norm=0.5, desired_kl=0.01),
-        )
-    )  # fmt: skip
+    training: OnlineConfig = field(default_factory=lambda: replace(SCRATCH, steps=1_000_000, evaluate_every=20_000))
     """the agent"""
 
     def __post_init__(self) -> None:
@@ -79,7 +73,7 @@ def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, pro
     parts = {"medium": acted["medium"], "medium-replay": replay, "medium-expert": _joined([acted["medium"], acted["expert"]])}
     origin: dict[str, str | int | float] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
     for kind, transitions in parts.items():
-        write_d4rl(folder / f"{tasks[kind].name}.hdf5", transitions, origin | {"made_by": MADE_BY}, force=True)
+        write_d4rl(folder / f"{tasks[kind].name}.hdf5", transitions, origin | {"made_by": MADE_BY, "task": tasks[kind].name}, force=True)
     policies = {"medium": medium, "expert": expert}
     record: dict[str, Any] = dict(origin)
     record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}

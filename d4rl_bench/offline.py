@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class OfflineConfig:
     uni_o4: UniO4Config = field(
         default_factory=lambda: UniO4Config(
             members=4, batch_size=512, action_limit=1.0, reward_scale=1.0,
-            iql=IqlConfig(steps=30_000, n_step=1),
-            dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200)),
+            iql=IqlConfig(steps=30_000, n_step=1, precision="fp32"),
+            dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200), precision="fp32"),
             gate=GateConfig(starts=64),
         )
     )  # fmt: skip
@@ -60,12 +60,12 @@ PRESETS = {
     "paper": OfflineConfig(
         cloning=PAPER_CLONING,
         uni_o4=replace(
-            PAPER_UNI_O4, action_limit=1.0, reward_scale=1.0, iql=replace(PAPER_UNI_O4.iql, steps=2_000_000),
-            dynamics=replace(PAPER_UNI_O4.dynamics, hidden=(200, 200, 200, 200)),
+            PAPER_UNI_O4, action_limit=1.0, reward_scale=1.0, iql=replace(PAPER_UNI_O4.iql, steps=2_000_000, precision="fp32"),
+            dynamics=replace(PAPER_UNI_O4.dynamics, hidden=(200, 200, 200, 200), precision="fp32"),
         ),
     ),
 }  # fmt: skip
-"""By what they take: a test, minutes on two cores, or as the paper."""
+"""By what they take: a test, minutes on two cores, or as the paper. In fp32, so that numbers depend less on the processor."""
 
 
 def config_of(task: Task, preset: str, overrides: dict[str, Any]) -> OfflineConfig:
@@ -95,21 +95,35 @@ def run_uni_o4(
     start = _cloned(seen, config, seed, folder, progress)
     learner = UniO4(seen, start, history=1, config=config.uni_o4, seed=seed)
     learner.fit(folder, progress)
-    clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in range(config.uni_o4.members)]
-    curve = [(0, float(np.mean(clones)))]
+    members = range(config.uni_o4.members)
+    clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in members]
+    scores: dict[int, list[float]] = {}
 
-    def watch(step: int, _target: GaussianPolicy, behavior: GaussianPolicy) -> None:
-        scores = [evaluator.score(mean_action(member(behavior, index), scaler)) for index in range(config.uni_o4.members)]
-        curve.append((step, float(np.mean(scores))))
+    def watch(step: int, target: GaussianPolicy, _behavior: GaussianPolicy) -> None:
+        scores[step] = [evaluator.score(mean_action(member(target, index), scaler)) for index in members]
 
     improvement = learner.improve(progress, watch)
     _save_learner(folder / LEARNER, improvement.policy, learner, scaler, rewards)
-    accepted = sum(query.decision.accepted for query in improvement.queries)
+    queries = [
+        asdict(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
+        for query in improvement.queries
+    ]
     evidence = {
-        "clones": clones, "chosen_member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps,
-        "accepted": accepted, "rejected": len(improvement.queries) - accepted,
+        "clones": clones, "chosen_member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps, "queries": queries,
     }  # fmt: skip
+    curve = _curve(clones, queries)
     return OfflineResult(improvement.policy, scaler, curve, evidence)
+
+
+def _curve(clones: list[float], queries: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    """The mean score of the members' behavior policies after each query: a candidate's from when it was accepted."""
+    current, curve = list(clones), [(0, float(np.mean(clones)))]
+    for step in dict.fromkeys(query["step"] for query in queries):
+        for query in queries:
+            if query["step"] == step and query["accepted"]:
+                current[query["member"]] = query["score"]
+        curve.append((step, float(np.mean(current))))
+    return curve
 
 
 def _cloned(data: Transitions, config: OfflineConfig, seed: int, folder: Path, progress: Progress) -> GaussianPolicy:

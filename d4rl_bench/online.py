@@ -39,11 +39,16 @@ class OnlineConfig:
         require(self, at_least(1), "steps", "environments", "steps_per_update", "evaluate_every")
 
 
-SCRATCH = OnlineConfig(ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=32, policy_lr=3e-4, value_lr=3e-4, max_grad_norm=0.5))
-"""PPO's own settings for continuous control (Schulman et al. 2017, Table 3)."""
+SCRATCH = OnlineConfig(
+    ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=8, policy_lr=3e-4, value_lr=1e-3, max_grad_norm=0.5, desired_kl=0.01)
+)
+"""PPO's clip, epochs and learning rate for continuous control (Schulman et al. 2017, Table 3), the latter following from the KL."""
+
+SEED_STRIDE = 1000
+"""Between the starts of one seed and the next: no two share one."""
 
 SCRATCH_HIDDEN = (64, 64)
-"""Hidden layers of policy and value from nothing, ibid."""
+"""Hidden layers of policy and value from nothing, ibid., though with ELU between them."""
 
 
 @dataclass
@@ -73,6 +78,10 @@ class Scales:
             self._discounted = np.where(ended, 0.0, self._discounted)
         learner.scaler = self._observations.scaler()
         learner.reward_scale = 1.0 / (float(self._returns.std[0]) + 1e-8)
+
+    def begin_episodes(self) -> None:
+        """Forget the returns of the episodes that are under way."""
+        self._discounted[:] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -106,7 +115,13 @@ class OnlineTrainer:
         self._ppo = Ppo(learner.policy, learner.value, config.ppo)
         self._generator = torch.Generator().manual_seed(seed)
         self._environments = make_environments(task, config.environments)
-        self._observations, _ = self._environments.reset(seed=seed)
+        self.begin_episodes()
+
+    def begin_episodes(self) -> None:
+        """Begin new episodes, whose starts depend on the seed and the updates so far: a resumed run meets the same ones."""
+        self._observations, _ = self._environments.reset(seed=SEED_STRIDE * self._seed + self.updates)
+        if self._scales is not None:
+            self._scales.begin_episodes()
 
     def iterate(self) -> tuple[Rollout, dict[str, float]]:
         """One rollout and one update; returns the steps that were made, and named figures."""
@@ -130,7 +145,7 @@ class OnlineTrainer:
         return Rollout(*(np.stack(column) for column in zip(*steps, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint; episodes that are under way are not in it, a resumed run begins new ones."""
+        """For a checkpoint; episodes that are under way are not in it: whoever makes one begins new ones, resumed or not."""
         learner = self.learner
         return {
             "ppo": self._ppo.state_dict(), "generator": self._generator.get_state(), "steps": self.steps, "updates": self.updates,
@@ -147,7 +162,7 @@ class OnlineTrainer:
         self.learner.reward_scale = state["reward_scale"]
         if self._scales is not None:
             self._scales.load_state_dict(state["scales"])
-        self._observations, _ = self._environments.reset(seed=self._seed + self.updates)
+        self.begin_episodes()
 
     def close(self) -> None:
         """Give the environments back."""

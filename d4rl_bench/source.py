@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from d4rl_bench.d4rl_file import DataError, is_made_locally, read_d4rl, sha256_of_data
+from common.typed_values import show
+from d4rl_bench.d4rl_file import MADE_BY, DataError, origin_of, read_d4rl
 from d4rl_bench.minari_data import read_minari
 from d4rl_bench.task import Task
 from learners.transitions import Transitions
@@ -22,7 +23,7 @@ class LoadedData:
     """Transitions and what they were read from."""
 
     transitions: Transitions  # with the rewards of the data
-    sha256: str  # hex; of the file's bytes, or of the arrays' if they came from Minari
+    sha256: str  # hex, of the arrays: the same wherever and whenever they were written
     source: str  # the file's name, or minari:NAME
     made_locally: bool  # by `quadloop d4rl data make`: other data than D4RL's
 
@@ -43,7 +44,10 @@ def load(task: Task, where: str) -> LoadedData:
             f"{path}: no such file; fetch D4RL's with: quadloop d4rl data download {task.name}, "
             "or make a data set of your own with: quadloop d4rl data make"
         )
-    return LoadedData(read_d4rl(path, task), sha256_of_data(path), path.name, is_made_locally(path))
+    transitions, origin = read_d4rl(path, task), origin_of(path)
+    if origin.get("task", task.name) != task.name:
+        raise DataError(f"{path} holds the data of {show(origin['task'])[1:-1]}, not of {task.name}")
+    return LoadedData(transitions, _sha256_of_arrays(transitions), path.name, origin.get("made_by") == MADE_BY)
 
 
 def _sha256_of_arrays(transitions: Transitions) -> str:

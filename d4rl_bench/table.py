@@ -24,11 +24,9 @@ from common.files import write_bytes, write_json
 from common.page import draw
 from common.typed_values import WrongTypeError, as_type, describe, show
 from d4rl_bench.sweep import RESULT, read_json
-from d4rl_bench.task import Task, all_tasks
+from d4rl_bench.task import EARLY_STEPS, Task, all_tasks
 
 PROTOCOL_SEEDS = 5
-EARLY_STEPS = 20_000
-"""Of fine-tuning: within them it must not lose what was learnt offline."""
 CURVE_POINTS = 20
 QUOTED = ("BC", "IQL", "TD3+BC", "Uni-O4")
 """Methods whose scores are quoted from the paper, by the paper's names."""

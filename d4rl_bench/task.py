@@ -20,6 +20,9 @@ from common.errors import QuadloopError
 FOLDER = Path(__file__).parent / "tasks"
 FAMILIES = ("locomotion", "adroit", "kitchen", "antmaze")
 
+EARLY_STEPS = 20_000
+"""Of fine-tuning: within them it must not lose what was learnt offline."""
+
 LearningReward = Literal["as it is", "by the range of returns", "minus one"]
 
 
@@ -49,12 +52,18 @@ class Task:
     """episodes a score is averaged over"""
     learning_reward: LearningReward = "as it is"
     """what learners see: D4RL's reward; the same over (best - worst return of the data) / 1000, as IQL does; or less one, as for antmaze"""
+    iql_expectile: float = 0.7
+    """of IQL as a baseline, by its own paper (Kostrikov et al. 2021)"""
+    iql_temperature: float = 3.0
+    """ibid., inverse"""
     url: str = ""
     """where D4RL keeps the data"""
     quoted: dict[str, float] = field(default_factory=dict)
     """the paper's score of each method"""
     settings: dict[str, Any] = field(default_factory=dict)
     """what differs from the defaults of d4rl_bench.offline.OfflineConfig, as in a config file"""
+    online_settings: dict[str, Any] = field(default_factory=dict)
+    """the same of d4rl_bench.online.OnlineConfig, for PPO from Uni-O4"""
 
     def score(self, episode_return: float) -> float:
         """D4RL's normalised score: 0 is a random policy, 100 an expert."""
@@ -73,8 +82,8 @@ def _tasks_of(family: str) -> Iterator[Task]:
     for environment in content["environments"].values():
         for name, own in environment.pop("tasks").items():
             values = _laid_over(_laid_over(content["common"], environment), own)
-            settings = values.pop("settings", {})
-            yield replace(merged(Task(name=name, family=family), values, f"{name}."), settings=settings)
+            settings, online = values.pop("settings", {}), values.pop("online_settings", {})
+            yield replace(merged(Task(name=name, family=family), values, f"{name}."), settings=settings, online_settings=online)
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Training:
             self.calls.append(call)
 
         if method in ONLINE_METHODS:
-            self.online = dict(finetune_baseline(method, made_data(), CONFIG, ONLINE, self.point, 0, self.folder, progress))
+            self.online = dict(finetune_baseline(method, made_data(), CONFIG, ONLINE, self.point, 0, self.folder, self.folder, progress))
             self.offline = {step: TanhPolicy.load(self.folder / f"policy_{step}.npz") for step in (100, 200)}
         else:
             self.offline = dict(train_baseline(method, made_data(), CONFIG, 0, self.folder, progress))
@@ -180,7 +180,7 @@ def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: Trai
     (tmp_path / "online_0.npz").unlink()
     calls = list[Call]()
     with pytest.raises(ZeroDivisionError):
-        finetune_baseline("iql", made_data(), CONFIG, ONLINE, Broken(), 0, tmp_path, lambda *call: calls.append(call))
+        finetune_baseline("iql", made_data(), CONFIG, ONLINE, Broken(), 0, tmp_path, tmp_path, lambda *call: calls.append(call))
     assert not calls
     assert not _children(os.getpid(), tmp_path)
     assert (tmp_path / "online_0.npz").read_bytes() == (trained("iql").folder / "online_0.npz").read_bytes()
@@ -191,7 +191,7 @@ def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(traine
     data = made_data()
     data.actions[:] = np.nan
     with pytest.raises(BaselineError, match=r"^iql of d3rlpy failed: ValueError: [^\n]*; see [^\n]*d3rlpy.log$"):
-        finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, silent)
+        finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, tmp_path, silent)
 
 
 def test_an_interrupted_parent_ends_the_worker_and_the_same_seed_gives_the_same_policy(trained: Trained, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_methods_that_there_are_not_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BaselineError, match="no baseline 'sac' here; there are bc, iql, td3\\+bc, cql, awac, cal-ql"):
         train_baseline("sac", made_data(), CONFIG, 0, tmp_path, silent)
     with pytest.raises(BaselineError, match="no baseline 'bc' here; there are iql, awac, cal-ql"):
-        finetune_baseline("bc", made_data(), CONFIG, ONLINE, Point(), 0, tmp_path, silent)
+        finetune_baseline("bc", made_data(), CONFIG, ONLINE, Point(), 0, tmp_path, tmp_path, silent)
 
 
 @pytest.mark.parametrize(

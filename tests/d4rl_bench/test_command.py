@@ -32,6 +32,13 @@ def test_list_names_the_tasks_one_a_line(capsys):
             1,
             "'ppo' is no method of the offline phase; known are uni-o4",
         ),
+        (["d4rl", "offline", "--address", "10.0.0.1:6379"], 2, "--address is of a Ray cluster; add --engine ray"),
+        (
+            ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "uni-o4", "--set", "ppo.cliprange=1"],
+            1,
+            "unknown key 'ppo.cliprange'",
+        ),
+        (["d4rl", "offline", "--tasks", "kitchen", "--data", "pyproject.toml"], 2, "is the data of one task; give a directory for 3 tasks"),
         (["d4rl", "offline", "--set", "members"], 2, "--set takes name=value, such as uni_o4.members=1, not 'members'"),
     ],
 )

@@ -86,7 +86,7 @@ def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path)
     online = replace(job, phase="online", start=str(tmp_path), overrides={"steps": 600, "evaluate_every": 300, "steps_per_update": 128})
     finetuned = run_job(online, tmp_path / "online", lambda *_: None)
     assert finetuned["curve"][0][0] == 0 and finetuned["curve"][-1][0] >= 600
-    assert finetuned["score_before"] == pytest.approx(result["score"])
+    assert finetuned["curve"][0][1] == pytest.approx(result["score"])
 
 
 def test_the_same_job_gives_the_same_numbers(job, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from d4rl_bench.evaluation import Evaluator, mean_action
-from d4rl_bench.finetuning import finetune, load_learner, summary
+from d4rl_bench.finetuning import finetune, load_learner
 from d4rl_bench.online import SCRATCH, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
 from d4rl_bench.task import find_task
@@ -74,13 +74,14 @@ def test_ppo_from_nothing_learns_and_its_scales_follow():
     evaluator.close()
 
 
-def test_an_interrupted_fine_tuning_goes_on_at_its_last_point(tmp_path):
+def test_an_interrupted_fine_tuning_gives_the_numbers_of_a_whole_one(tmp_path):
     evaluator = Evaluator(HOPPER, seed=0)
-    half = finetune(HOPPER, None, replace(QUICK, steps=256), 0, tmp_path, evaluator, lambda *_: None)
+    whole = finetune(HOPPER, None, QUICK, 0, tmp_path / "whole", evaluator, lambda *_: None)
+    half = finetune(HOPPER, None, replace(QUICK, steps=256), 0, tmp_path / "parts", evaluator, lambda *_: None)
     heard = []
-    whole = finetune(HOPPER, None, QUICK, 0, tmp_path, evaluator, lambda *call: heard.append(call[1]))
-    assert [step for step, _ in half] == [0, 256] and [step for step, _ in whole] == [0, 256, 512]
-    assert whole[:2] == half and heard == [384, 512]
+    parts = finetune(HOPPER, None, QUICK, 0, tmp_path / "parts", evaluator, lambda *call: heard.append(call[1]))
+    assert [step for step, _ in whole] == [0, 128, 256, 384, 512]  # every early update is measured
+    assert parts == whole and half == whole[:3] and heard == [384, 512]
     evaluator.close()
 
 
@@ -93,11 +94,6 @@ def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
     torch.save({"policy": 1}, tmp_path / "learner.pt")
     with pytest.raises(Exception, match="holds no learner of this version"):
         load_learner(tmp_path)
-
-
-def test_the_summary_tells_the_drop():
-    curve = [(0, 50.0), (10_000, 40.0), (20_000, 45.0), (30_000, 10.0), (250_000, 90.0)]
-    assert summary(curve) == {"score_before": 50.0, "lowest_early_score": 40.0, "score": 90.0}
 
 
 def test_a_scaler_keeps_float32():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
 
@@ -34,11 +33,21 @@ def made_transitions(rewards: tuple[float, ...] = (1.0, 2.0, 4.0, 5.0)) -> Trans
 def test_a_file_and_the_directory_that_holds_it_are_the_same_data(tmp_path: Path) -> None:
     path = tmp_path / "hopper-medium-v2.hdf5"
     write_d4rl(path, made_transitions(), {})
+    again = tmp_path / "again.hdf5"
+    write_d4rl(again, made_transitions(), {"revision": "another"})
     for where in (path, tmp_path):
         loaded = load(HOPPER, str(where))
         assert loaded.source == path.name
-        assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert loaded.sha256 == load(HOPPER, str(again)).sha256  # of the arrays, not of the bytes
         assert np.array_equal(loaded.transitions.rewards, [1, 2, 4, 5])
+
+
+def test_data_that_say_they_are_another_tasks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.hdf5"
+    write_d4rl(path, made_transitions(), {"task": "hopper-medium-expert-v2", "made_by": "quadloop"})
+    with pytest.raises(DataError, match=r"holds the data of hopper-medium-expert-v2, not of hopper-medium-v2"):
+        load(HOPPER, str(path))
+    assert load(find_task("hopper-medium-expert"), str(path)).made_locally
 
 
 @pytest.mark.parametrize("where", ["", "hopper-medium-v2.hdf5", "nowhere/data"])
