@@ -1,4 +1,4 @@
-"""The tasks' environments, from gymnasium and gymnasium-robotics, as D4RL had them.
+"""The tasks' environments, from gymnasium and gymnasium-robotics, made as near to D4RL's as they go.
 
 gymnasium-robotics has changed Adroit since: from 1.2.1 on, three dense rewards grow with the hand's distance from what it should
 reach for (0.1 |d| where D4RL has -0.1 |d|), and a dropped pen no longer ends the episode. Both are set right here, from the
@@ -23,6 +23,14 @@ Environment = gymnasium.Env[Any, Any]
 
 DROPPED_PEN_HEIGHT_M = 0.075  # D4RL's pen_v0.py
 REACH_WEIGHT = 0.1
+
+
+_MAZES = {
+    "AntMaze_UMaze-v5": ("U_MAZE", (1, 1), (3, 1)),
+    "AntMaze_Medium-v5": ("MEDIUM_MAZE", (1, 1), (6, 6)),
+    "AntMaze_Large-v5": ("LARGE_MAZE", (1, 1), (7, 9)),
+}
+"""Maze, and the cells (row, column) of start and goal when D4RL measures (its maze_env.py)."""
 
 
 class EnvironmentMissingError(QuadloopError):
@@ -52,8 +60,15 @@ def make_environments(task: Task, count: int) -> gymnasium.vector.SyncVectorEnv:
 
 
 def _options(task: Task) -> dict[str, Any]:
-    """antmaze: D4RL's episodes end at the goal."""
-    return {"continuing_task": False} if task.family == "antmaze" else {}
+    """antmaze: as when D4RL measures, one start and one goal, where the episode ends. The library's own mazes draw both anew."""
+    if task.family != "antmaze":
+        return {}
+    from gymnasium_robotics.envs.maze import maps
+
+    name, start, goal = _MAZES[task.environment]
+    cells = [list(row) for row in getattr(maps, name)]
+    cells[start[0]][start[1]], cells[goal[0]][goal[1]] = maps.RESET, maps.GOAL
+    return {"continuing_task": False, "maze_map": cells}
 
 
 def _first_line(error: Exception) -> str:

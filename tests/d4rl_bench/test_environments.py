@@ -104,6 +104,19 @@ def test_the_last_observation_of_an_episode_is_not_the_next_ones_first():
     environments.close()
 
 
+@pytest.mark.parametrize("name", ["antmaze-umaze", "antmaze-medium-play", "antmaze-large-diverse"])
+def test_an_ant_starts_and_ends_where_d4rls_does_whatever_the_seed(name):
+    environment = make_environment(find_task(name))
+    places = []
+    for seed in range(5):
+        observation, _ = environment.reset(seed=seed)
+        places.append((observation[:2], environment.unwrapped.goal))
+    starts, goals = (np.array(column) for column in zip(*places, strict=True))
+    assert np.ptp(starts, axis=0).max() < 2.1 and np.ptp(goals, axis=0).max() < 2.1  # noise within a cell of 4 m
+    assert np.linalg.norm(starts.mean(0) - goals.mean(0)) > 6  # not in the same cell
+    environment.close()
+
+
 def test_an_environment_that_does_not_start_is_named():
     with pytest.raises(EnvironmentMissingError, match="FrankaKitchen-v1 does not start with the installed MuJoCo"):
         make_environment(find_task("kitchen-mixed"))
