@@ -33,6 +33,7 @@ QUOTED = ("BC", "IQL", "TD3+BC", "Uni-O4")
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING, LOCAL, FEW = "–", "†", "‡"
 PANELS_PER_ROW = 3
+STEPS = {"offline": "gradient steps (Uni-O4: of its improvement)", "online": "environment steps"}
 FROM = "From: the method whose offline phase left what is fine-tuned; scratch starts from nothing."
 
 _KINDS: dict[str, Any] = {
@@ -359,7 +360,7 @@ def _paint(axes: Any, panels: Mapping[tuple[str, Row], Mapping[Column, Sequence[
             steps, mean, deviation = _band(curves)
             axis.plot(steps, mean, ".-", color=f"C{columns.index(column)}", label=str(column))
             axis.fill_between(steps, mean - deviation, mean + deviation, color=f"C{columns.index(column)}", alpha=0.2, linewidth=0)
-        axis.set(title=f"{panel[0]}: {panel[1]}", xlabel="steps", ylabel="normalised score")
+        axis.set(title=f"{panel[0]}: {panel[1]}", xlabel=STEPS[panel[0]], ylabel="normalised score")
         axis.legend()
 
 
