@@ -12,7 +12,6 @@ import os
 import signal
 import struct
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import load_arrays
 from common.checks import OPEN_SHARE, POSITIVE, at_least, require
 from common.config import config_hash
 from common.errors import ConfigError, QuadloopError
@@ -116,7 +116,7 @@ class TanhPolicy:
     @classmethod
     def load(cls, path: Path) -> TanhPolicy:
         """The policy in an .npz of `weight_0`, `bias_0`, `weight_1`, ..., or BaselineError naming what is wrong with it."""
-        arrays = _load_arrays(path)
+        arrays = load_arrays(path, MAX_FILE_BYTES, BaselineError)
         count = len(arrays) // 2
         if not 1 <= count <= MAX_LAYERS or set(arrays) != {f"{kind}_{i}" for i in range(count) for kind in ("weight", "bias")}:
             raise BaselineError(f"{path}: holds {sorted(arrays)[:8]}, not weight_0, bias_0 and so on of 1 to {MAX_LAYERS} layers")
@@ -304,19 +304,6 @@ class _Worker:
 
 def _policies(folder: Path, name: str, steps: range) -> list[tuple[int, TanhPolicy]]:
     return [(step, TanhPolicy.load(folder / f"{name}_{step}.npz")) for step in steps]
-
-
-def _load_arrays(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_FILE_BYTES:
-            raise ValueError(f"unpacks to {unpacked:,} bytes, more than {MAX_FILE_BYTES:,}")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # whatever a reader of foreign bytes stumbles over, the file is to blame
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BaselineError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
 
 
 def _checked(path: Path, name: str, arrays: dict[str, Any], dimensions: int) -> Float32Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common.checks import at_least, require
+from common.checks import NOT_NEGATIVE, at_least, require
 from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
@@ -149,6 +149,7 @@ class SweepArguments:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "workers")
+        require(self, NOT_NEGATIVE, "seeds")
         if self.address and self.engine == "local":
             raise UsageError("--address is of a Ray cluster; add --engine ray")
 

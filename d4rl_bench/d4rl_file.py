@@ -83,8 +83,8 @@ def write_d4rl(path: Path, transitions: Transitions, attributes: Mapping[str, st
 
 
 def origin_of(path: Path) -> dict[str, str]:
-    """What a file that could be read says of where it is from: its attributes that are words."""
-    with h5py.File(path, "r") as file:
+    """What a file says of where it is from: its attributes that are words. DataError if they cannot be read."""
+    with blamed(path), h5py.File(path, "r") as file:
         return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
 
 

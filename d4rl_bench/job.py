@@ -30,8 +30,7 @@ from learners.transitions import Transitions
 UNI_O4, FROM_NOTHING = "uni-o4", "scratch"
 METHODS = {"offline": (UNI_O4, *BASELINES), "online": (UNI_O4, *ONLINE_BASELINES, FROM_NOTHING)}
 """Of each phase; online they name what the fine-tuning starts from."""
-PRESETS = ("smoke", "minutes", "paper")
-EVALUATION_SEED = 1_000_000  # plus the job's: starts that no training has met
+EVALUATION_SEED = 1_000_000  # and SEED_STRIDE times the job's seed beyond it: starts that no training has met
 
 _BASELINES = {
     "smoke": BaselineConfig(steps=200, batch_size=64, hidden=(32, 32), checkpoints=2),
@@ -62,7 +61,7 @@ class Job:
     """one of METHODS[phase]"""
     seed: int
     preset: str = "minutes"
-    """one of PRESETS"""
+    """one of d4rl_bench.offline.PRESETS"""
     overrides: dict[str, Any] = field(default_factory=dict)
     """dotted names of settings -> values: an ablation"""
     data: str = ""

@@ -51,8 +51,8 @@ PRESETS = {
         cloning=CloningConfig(steps=200, batch_size=64, hidden=(32, 32)),
         uni_o4=UniO4Config(
             members=2, improvement_steps=40, gate_period=20, batch_size=64, action_limit=1.0, reward_scale=1.0,
-            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32), n_step=1),
-            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
+            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32), n_step=1, precision="fp32"),
+            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32), precision="fp32"),
             gate=GateConfig(horizon=5, starts=16),
         ),
     ),

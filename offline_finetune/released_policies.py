@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import load_arrays
 from common.files import sha256_of_file
 from common.revision import git_revision
 from learners.onnx_graph import policy_graph
@@ -39,7 +39,7 @@ def import_policy(npz: Path, out: Path, force: bool = False) -> PolicyArtifact:
 def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:
     """Layers [(weight (out, in), bias (out,)), ...] and the Gaussian's standard deviation (12,), all float32; else ReleasedFileError."""
     check_size(path, MAX_FILE_BYTES)
-    arrays = _load(path)
+    arrays = load_arrays(path, MAX_UNPACKED_BYTES, ReleasedFileError)
     shapes = _expected_shapes()
     if set(arrays) != set(shapes):
         raise ReleasedFileError(f"{path}: holds {sorted(arrays)[:12]}, not a released policy's {sorted(shapes)}")
@@ -57,18 +57,6 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES:
-            raise ValueError(f"unpacks to {unpacked} bytes, more than {MAX_UNPACKED_BYTES}")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # whatever a reader of foreign bytes stumbles over, the file is to blame
-        raise ReleasedFileError(f"{path}: not a readable .npz of plain arrays ({_one_line(error)})") from error
-
-
 def _checked(path: Path, name: str, values: Any, shape: tuple[int, ...]) -> Float32Array:
     """`values` as float32 if they are floating-point numbers of this shape that float32 can hold."""
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
@@ -76,7 +64,3 @@ def _checked(path: Path, name: str, values: Any, shape: tuple[int, ...]) -> Floa
     if not (np.abs(values) <= np.finfo(np.float32).max).all():  # NaN fails the comparison too
         raise ReleasedFileError(f"{path}: {name} has values that are not finite")
     return values.astype(np.float32)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -18,6 +18,7 @@ from common.files import FileExistsAlreadyError
 from d4rl_bench.d4rl_file import MAX_BYTES, DataError, read_d4rl, returns_of_episodes, write_d4rl
 from d4rl_bench.task import Task, find_task
 from learners.transitions import Transitions
+from tests.damage import mutated
 
 HOPPER = find_task("hopper-medium-v2")  # 11 values observed, 3 acted on
 MUTANTS = 300
@@ -342,23 +343,6 @@ def test_episodes_that_could_not_be_told_apart_again_are_not_written(tmp_path: P
     with pytest.raises(DataError, match="the last row of each episode"):
         write_d4rl(tmp_path / "ours.hdf5", replace(made_transitions(), **change), {})
     assert not list(tmp_path.iterdir())
-
-
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """The bytes with one of the usual kinds of damage."""
-    kind, place = rng.integers(5), int(rng.integers(len(content)))
-    damaged = bytearray(content)
-    if kind == 0:  # the disk was full
-        return bytes(damaged[:place])
-    if kind == 1:  # a flipped bit, most of all where the structure is
-        damaged[int(rng.integers(min(len(damaged), 4096)))] ^= 1 << int(rng.integers(8))
-    elif kind == 2:  # a lost block
-        damaged[place : place + 512] = bytes(len(damaged[place : place + 512]))
-    elif kind == 3:  # noise
-        damaged[place : place + 64] = rng.bytes(len(damaged[place : place + 64]))
-    else:  # an absurd length or address
-        damaged[place : place + 8] = b"\xff\xff\xff\xff\xff\xff\xff\x7f"[: len(damaged[place : place + 8])]
-    return bytes(damaged)
 
 
 def read_mutated(directory: Path) -> tuple[int, int]:
