@@ -206,8 +206,8 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     cells = [(task, method, seed) for task in tasks for method in wanted.methods for seed in wanted.seeds]
     starts: dict[tuple[str, str, int], Job] = {}
     if phase == "online":
-        starts = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
         _check([Job(phase, *cell, wanted.preset, overrides) for cell in cells])  # before hours of work
+        starts = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
         run_all(list(starts.values()), wanted.out, engine)
     folders = {cell: str((wanted.out / job.name()).resolve()) for cell, job in starts.items()}
     jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, folders.get(cell, "")) for cell in cells]

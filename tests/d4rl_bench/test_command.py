@@ -32,6 +32,7 @@ def test_list_names_the_tasks_one_a_line(capsys):
             1,
             "'ppo' is no method of the offline phase; known are uni-o4",
         ),
+        (["d4rl", "online", "--methods", "ppo"], 1, "'ppo' is no method of the online phase; known are uni-o4, iql"),
         (["d4rl", "offline", "--seeds", "0", "-1"], 1, "seeds is (0, -1); it must be 0 or more"),
         (["d4rl", "offline", "--address", "10.0.0.1:6379"], 2, "--address is of a Ray cluster; add --engine ray"),
         (
