@@ -15,8 +15,7 @@ from d4rl_bench.finetuning import LEARNER
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.task import Task
-from learners.batches import TensorData
-from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.checkpoint import save_checkpoint
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import CloningConfig, clone_behavior
 from learners.dynamics import DynamicsConfig
@@ -76,6 +75,9 @@ def config_of(task: Task, preset: str, overrides: dict[str, Any]) -> OfflineConf
     return with_overrides(config, overrides)
 
 
+PARTS = "parts"
+
+
 @dataclass(frozen=True)
 class OfflineResult:
     """What the phase leaves for an online one, and the true scores along the way, which no decision knew."""
@@ -89,12 +91,14 @@ class OfflineResult:
 def run_uni_o4(
     data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
 ) -> OfflineResult:
-    """From raw `data`, with the rewards that are learnt from. Finished parts are kept in `folder` and taken over."""
+    """From raw `data`, with the rewards that are learnt from. What is learnt on the way is kept in PARTS beside `folder`: the cells of
+    one task that differ in their gate or in their ensemble share their critics."""
+    parts = folder.parent / PARTS
     scaler = scaler_of(data.observations)
     seen = scaled(rewards.applied_to(data), scaler)
-    start = _cloned(seen, config, seed, folder, progress)
+    start = clone_behavior(seen, config.uni_o4.members, config.cloning, seed, progress, parts)
     learner = UniO4(seen, start, history=1, config=config.uni_o4, seed=seed)
-    learner.fit(folder, progress)
+    learner.fit(progress, parts)
     members = range(config.uni_o4.members)
     clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in members]
     scores: dict[int, list[float]] = {}
@@ -124,20 +128,6 @@ def _curve(clones: list[float], queries: list[dict[str, Any]]) -> list[tuple[int
                 current[query["member"]] = query["score"]
         curve.append((step, float(np.mean(current))))
     return curve
-
-
-def _cloned(data: Transitions, config: OfflineConfig, seed: int, folder: Path, progress: Progress) -> GaussianPolicy:
-    path = folder / "clones.pt"
-    torch.manual_seed(seed)
-    if path.exists():
-        sizes = data.observations.shape[1], data.actions.shape[1]
-        policies = GaussianPolicy(*sizes, config.cloning.hidden, (config.uni_o4.members,), "relu")
-        policies.load_state_dict(load_checkpoint(path))
-        return policies
-    generator = torch.Generator().manual_seed(seed)
-    policies = clone_behavior(TensorData(data), config.uni_o4.members, config.cloning, generator, progress)
-    save_checkpoint(path, policies.state_dict())
-    return policies
 
 
 def _save_learner(path: Path, policy: GaussianPolicy, learner: UniO4, scaler: Scaler, rewards: LearningRewards) -> None:

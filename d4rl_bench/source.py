@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from common.typed_values import show
 from d4rl_bench.d4rl_file import MADE_BY, DataError, origin_of, read_d4rl
@@ -35,7 +32,7 @@ def load(task: Task, where: str) -> LoadedData:
     """
     if where.startswith(MINARI):
         transitions = read_minari(where.removeprefix(MINARI), task)
-        return LoadedData(transitions, _sha256_of_arrays(transitions), where, made_locally=False)
+        return LoadedData(transitions, transitions.sha256, where, made_locally=False)
     path = Path(where)
     if path.is_dir():
         path = path / f"{task.name}.hdf5"
@@ -47,11 +44,4 @@ def load(task: Task, where: str) -> LoadedData:
     transitions, origin = read_d4rl(path, task), origin_of(path)
     if origin.get("task", task.name) != task.name:
         raise DataError(f"{path} holds the data of {show(origin['task'])[1:-1]}, not of {task.name}")
-    return LoadedData(transitions, _sha256_of_arrays(transitions), path.name, origin.get("made_by") == MADE_BY)
-
-
-def _sha256_of_arrays(transitions: Transitions) -> str:
-    digest = hashlib.sha256()
-    for field in fields(transitions):
-        digest.update(np.ascontiguousarray(getattr(transitions, field.name)).reshape(-1).data)
-    return digest.hexdigest()
+    return LoadedData(transitions, transitions.sha256, path.name, origin.get("made_by") == MADE_BY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
 from learners.batches import TensorData
 from learners.policy import GaussianPolicy, gaussian_log_prob
 from learners.progress import Progress
+from learners.training import Stateful, part_path, train
+from learners.transitions import Transitions
 from learners.uni_o4 import disagreement
 
 
@@ -39,15 +42,18 @@ PAPER = CloningConfig(steps=400_000, batch_size=512, learning_rate=1e-4)
 """Table 5 and section A.5.2; the batch is the released code's."""
 
 
-def clone_behavior(data: TensorData, members: int, config: CloningConfig, generator: torch.Generator, progress: Progress) -> GaussianPolicy:
-    """An ensemble (members,) fitted to the data's actions. The initial weights come from torch's own generator."""
-    sizes = data.all.observations.shape[-1], data.all.actions.shape[-1]
-    policies = GaussianPolicy(*sizes, config.hidden, (members,), "relu", initial_std=0.5)
+def clone_behavior(
+    data: Transitions, members: int, config: CloningConfig, seed: int, progress: Progress, folder: Path | None = None
+) -> GaussianPolicy:
+    """An ensemble (members,) fitted to the data's actions. `folder` keeps it: what an earlier run left there is gone on with."""
+    torch.manual_seed(seed)
+    policies = GaussianPolicy(data.observations.shape[1], data.actions.shape[1], config.hidden, (members,), "relu", initial_std=0.5)
     optimizer = torch.optim.Adam(policies.parameters(), lr=config.learning_rate, fused=True)
-    for step in range(1, config.steps + 1):
-        figures = cloning_step(policies, optimizer, data, config, generator)
-        if step % 100 == 0 or step == config.steps:
-            progress("cloning", step, config.steps, {name: float(value) for name, value in figures.items()})
+    generator, tensors = torch.Generator().manual_seed(seed), TensorData(data)
+    decisive = {"data": data.sha256, "members": members, "cloning": config, "seed": seed}
+    path = part_path(folder, "cloning", decisive) if folder is not None else None
+    learnt: dict[str, Stateful] = {"policies": policies, "optimizer": optimizer}
+    train("cloning", path, config.steps, lambda: cloning_step(policies, optimizer, tensors, config, generator), learnt, generator, progress)
     return policies
 
 

@@ -60,6 +60,7 @@ class DynamicsEnsemble(nn.Module):
     def __init__(self, observation_size: int, action_size: int, history: int, config: DynamicsConfig) -> None:
         super().__init__()
         self.config = config
+        self.history = history
         self.frame_size = observation_size // history
         self.inputs = Normaliser(observation_size + action_size)
         self.changes = Normaliser(self.frame_size + 1)  # change of the frame, then the reward
@@ -90,13 +91,13 @@ class DynamicsEnsemble(nn.Module):
         terminations = functional.binary_cross_entropy_with_logits(logit, batch.terminated.expand_as(logit), reduction="none").mean(-1)
         return likelihood + terminations
 
-    def update(self, batch: Batch) -> Tensor:
-        """One gradient step of every member on the same batch; returns the mean loss."""
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step of every member on the same batch; returns the mean loss by that name."""
         loss = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self.optimizer.step()
-        return loss.detach().mean()
+        return {"loss": loss.detach().mean()}
 
     @torch.no_grad()
     def choose_elites(self, holdout: Batch) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +35,11 @@ class Transitions:
                 raise ValueError(f"transitions: {name} has {len(getattr(self, name))} rows, actions {count}")
         if self.observations.shape != self.next_observations.shape:
             raise ValueError("transitions: observations and next_observations differ in shape")
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex, of all arrays: the same data wherever and whenever they were written."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            digest.update(np.ascontiguousarray(getattr(self, field.name)).reshape(-1).data)
+        return digest.hexdigest()

@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learners.amq import amq, draw_noise
 from learners.batches import NStepData, TensorData
-from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
@@ -24,6 +24,7 @@ from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
+from learners.training import Stateful, part_path, train
 from learners.transitions import Transitions
 
 
@@ -95,60 +96,66 @@ def _nobody(_step: int, _target: GaussianPolicy, _behavior: GaussianPolicy) -> N
 
 
 class UniO4:
-    """Holds the parts of the procedure; `fit_critics`, `fit_dynamics` and `improve` run in this order.
+    """Holds the parts of the procedure; `fit`, then `improve`.
 
     `start` is a single policy, which every member starts as, or an ensemble with `config.members` of them.
     """
 
-    def __init__(self, train: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
-        torch.manual_seed(seed)
+    def __init__(self, data: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
         self.config = config
         self.seed = seed
+        self.transitions = data
         self.generator = torch.Generator()
-        self.data = TensorData(train, config.reward_scale)
-        self.stretches = NStepData(train, config.iql.n_step, config.iql.gamma, config.reward_scale)
+        self.data = TensorData(data, config.reward_scale)
+        self.stretches = NStepData(data, config.iql.n_step, config.iql.gamma, config.reward_scale)
         self.start = start
-        observation_size, action_size = train.observations.shape[1], train.actions.shape[1]
+        observation_size, action_size = data.observations.shape[1], data.actions.shape[1]
+        self._seed_weights("critics")
         self.critics = IqlCritics(self.data.all.observations, action_size, config.iql)
+        self._seed_weights("dynamics")
         self.model = DynamicsEnsemble(observation_size, action_size, history, config.dynamics)
         self.model.fit_normalisers(self.data.all)
+
+    def _seed_weights(self, part: str) -> None:
+        """By itself too: the weights that a part begins with do not depend on another part's sizes."""
+        torch.manual_seed(zlib.crc32(f"weights of {part} {self.seed}".encode()))
 
     def begin(self, part: str) -> None:
         """Seed a part of the procedure by itself: a resumed run that skips what is done draws what an uninterrupted one drew."""
         self.generator.manual_seed(zlib.crc32(f"{part} {self.seed}".encode()))
 
-    def fit_critics(self, progress: Progress) -> None:
-        """Eqs. 2 and 3."""
+    def fit(self, progress: Progress, folder: Path | None = None) -> None:
+        """Critics (eqs. 2 and 3) and transition models (eq. 5). `folder` keeps them: what an earlier run left there is gone on with."""
+        self._fit_critics(progress, folder)
+        self._fit_dynamics(progress, folder)
+
+    def _fit_critics(self, progress: Progress, folder: Path | None) -> None:
         self.begin("critics")
-        for step in range(1, self.config.iql.steps + 1):
-            losses = self.critics.update(self.stretches.draw(self.config.iql.batch_size, self.generator))
-            if step % 100 == 0 or step == self.config.iql.steps:
-                progress("critics", step, self.config.iql.steps, {name: float(value) for name, value in losses.items()})
+        critics, config = self.critics, self.config.iql
+        learnt: dict[str, Stateful] = {"v": critics.v, "q": critics.q, "q_target": critics.q_target, "optimizer": critics.optimizer}
+        train(
+            "critics", self._path(folder, "critics", iql=config), config.steps,
+            lambda: critics.update(self.stretches.draw(config.batch_size, self.generator)), learnt, self.generator, progress,
+        )  # fmt: skip
 
-    def fit_dynamics(self, progress: Progress) -> None:
-        """Eq. 5 on all but the last rows, then the choice of the elites on those."""
+    def _fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
+        """On all but the last rows, which choose the elites."""
         self.begin("dynamics")
+        model, config = self.model, self.config.dynamics
         known = max(1, round((1 - ELITE_SHARE) * len(self.data)))
-        for step in range(1, self.config.dynamics.steps + 1):
-            loss = self.model.update(self.data.rows(torch.randint(known, (self.config.dynamics.batch_size,), generator=self.generator)))
-            if step % 100 == 0 or step == self.config.dynamics.steps:
-                progress("dynamics", step, self.config.dynamics.steps, {"loss": float(loss)})
-        self.model.choose_elites(self.data.rows(torch.arange(min(known, len(self.data) - 1), len(self.data))))
+        train(
+            "dynamics", self._path(folder, "dynamics", dynamics=config, history=model.history), config.steps,
+            lambda: model.update(self.data.rows(torch.randint(known, (config.batch_size,), generator=self.generator))),
+            {"model": model, "optimizer": model.optimizer}, self.generator, progress,
+        )  # fmt: skip
+        model.choose_elites(self.data.rows(torch.arange(min(known, len(self.data) - 1), len(self.data))))
 
-    def fit(self, folder: Path, progress: Progress) -> None:
-        """`fit_critics` and `fit_dynamics`, kept in `folder`: what an earlier run left there is taken over."""
-        critics, dynamics = folder / "critics.pt", folder / "dynamics.pt"
-        modules = nn.ModuleDict({"v": self.critics.v, "q": self.critics.q, "q_target": self.critics.q_target})
-        if critics.exists():
-            modules.load_state_dict(load_checkpoint(critics))
-        else:
-            self.fit_critics(progress)
-            save_checkpoint(critics, modules.state_dict())
-        if dynamics.exists():
-            self.model.load_state_dict(load_checkpoint(dynamics))
-        else:
-            self.fit_dynamics(progress)
-            save_checkpoint(dynamics, self.model.state_dict())
+    def _path(self, folder: Path | None, part: str, **what: Any) -> Path | None:
+        """Where a part is kept: its name follows from all that decides its weights."""
+        if folder is None:
+            return None
+        common = {"data": self.transitions.sha256, "reward_scale": self.config.reward_scale, "seed": self.seed}
+        return part_path(folder, part, common | what)
 
     def improve(self, progress: Progress, watch: Watch = _nobody) -> Improvement:
         """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees."""

@@ -87,7 +87,7 @@ def finetune(
         raise DatasetError(f"{policy_path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
-    learner.fit(out, progress)
+    learner.fit(progress, out)
     improvement = learner.improve(progress)
     save_value(out / "value.pt", learner, config.uni_o4)
     artifact = write_artifact(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from learners.batches import TensorData
 from learners.cloning import CloningConfig, clone_behavior, cloning_loss
 from learners.onnx_graph import policy_of_layers
 from learners.policy import GaussianPolicy, stack
@@ -22,12 +21,10 @@ def always(action, std):
 
 def steps_with(observations, actions):
     count = len(actions)
-    return TensorData(
-        Transitions(
-            observations=np.asarray(observations, np.float32), actions=np.asarray(actions, np.float32), rewards=np.zeros(count, np.float32),
-            next_observations=np.asarray(observations, np.float32), terminated=np.zeros(count, np.bool_),
-            truncated=np.zeros(count, np.bool_), episode_starts=np.array([0]),
-        )
+    return Transitions(
+        observations=np.asarray(observations, np.float32), actions=np.asarray(actions, np.float32), rewards=np.zeros(count, np.float32),
+        next_observations=np.asarray(observations, np.float32), terminated=np.zeros(count, np.bool_),
+        truncated=np.zeros(count, np.bool_), episode_starts=np.array([0]),
     )  # fmt: skip
 
 
@@ -65,7 +62,7 @@ def test_every_member_learns_what_was_done():
     random = np.random.default_rng(0)
     observations = random.uniform(-1, 1, (2000, 1))
     actions = 0.7 * observations + random.normal(0.0, 0.1, (2000, 1))
-    policies = clone_behavior(steps_with(observations, actions), 3, SMALL, torch.Generator().manual_seed(0), lambda *_: None)
+    policies = clone_behavior(steps_with(observations, actions), 3, SMALL, 0, lambda *_: None)
     seen = torch.linspace(-0.9, 0.9, 19)[:, None]
     with torch.no_grad():
         torch.testing.assert_close(policies(seen), (0.7 * seen).expand(3, 19, 1), atol=0.05, rtol=0.0)
@@ -76,8 +73,7 @@ def test_the_same_seed_clones_the_same_and_progress_reaches_the_end():
     data = steps_with(np.linspace(-1, 1, 50)[:, None], np.zeros((50, 1)))
     heard, clones = [], []
     for _ in range(2):
-        torch.manual_seed(3)
         config = CloningConfig(steps=150, batch_size=8, hidden=(4,))
-        clones.append(clone_behavior(data, 2, config, torch.Generator().manual_seed(1), lambda *call: heard.append(call[:3])))
+        clones.append(clone_behavior(data, 2, config, 1, lambda *call: heard.append(call[:3])))
     assert all(torch.equal(one, other) for one, other in zip(clones[0].parameters(), clones[1].parameters(), strict=True))
     assert heard[:2] == [("cloning", 100, 150), ("cloning", 150, 150)]

@@ -130,7 +130,7 @@ def fitted():
     model = DynamicsEnsemble(HISTORY, 1, HISTORY, CONFIG)
     data = linear_system(4096, generator)
     model.fit_normalisers(data)
-    losses = [float(model.update(linear_system(128, generator))) for _ in range(200)]
+    losses = [float(model.update(linear_system(128, generator))["loss"]) for _ in range(200)]
     unseen = linear_system(500, generator)
     model.choose_elites(unseen)
     observations, actions = unseen.observations.expand(2, 500, 2), unseen.actions.expand(2, 500, 1)

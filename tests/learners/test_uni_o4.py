@@ -75,8 +75,7 @@ class Heard:
 def fitted(start):
     """A learner with critics and model, and what it reported while it fitted them."""
     learner, heard = UniO4(bandit(2000, seed=0), start, history=1, config=CONFIG, seed=0), Heard()
-    learner.fit_critics(heard)
-    learner.fit_dynamics(heard)
+    learner.fit(heard)
     return learner, heard.calls, learner.generator.get_state()
 
 
@@ -113,6 +112,31 @@ def test_fitting_reports_each_part_to_its_end(fitted):
     ]
     assert set(calls[0][3]) == {"value_loss", "q_loss", "value"}
     assert set(calls[-1][3]) == {"loss"}
+
+
+def test_parts_are_kept_by_all_that_decides_them(start, tmp_path):
+    """Another gate shares critics and models; another seed, other data or other sizes do not."""
+    data, config = bandit(50, seed=0), replace(CONFIG, iql=replace(CONFIG.iql, steps=3), dynamics=replace(CONFIG.dynamics, steps=3))
+
+    def fit(data=data, seed=0, **changes):
+        learner = UniO4(data, start, history=1, config=replace(config, **changes), seed=seed)
+        learner.fit(lambda *_: None, tmp_path)
+        return learner, len(list(tmp_path.iterdir()))
+
+    first, files = fit()
+    assert files == 2
+    again, files = fit(gate=GateConfig(horizon=7), members=3)
+    assert files == 2
+    assert same_weights(first.critics.q, again.critics.q)
+    assert same_weights(first.model, again.model)
+    assert fit(seed=1)[1] == 4
+    assert fit(data=bandit(50, seed=1))[1] == 6
+    assert fit(iql=replace(config.iql, q_hidden=(8,)))[1] == 7
+    assert fit(reward_scale=2.0)[1] == 9
+
+
+def same_weights(module, other):
+    return all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
 
 
 def test_the_true_reward_improves(improved, start):
@@ -237,7 +261,7 @@ def test_critics_are_fitted_to_stretches_of_several_steps(start):
     )
     iql = replace(CONFIG.iql, steps=150, n_step=rows, gamma=1.0, polyak=0.0)
     learner = UniO4(walk, start, history=1, config=replace(CONFIG, iql=iql), seed=0)
-    learner.fit_critics(lambda *_: None)
+    learner.fit(lambda *_: None)
     with torch.no_grad():
         q = learner.critics.q(learner.data.all.observations, learner.data.all.actions)
     torch.testing.assert_close(q, torch.ones(2, rows), atol=0.1, rtol=0.0)

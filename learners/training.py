@@ -1,0 +1,71 @@
+"""A long training that may be interrupted: what it has learnt is kept in a file, beside how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from common.config import config_hash
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from learners.progress import Progress
+
+SAVE_PERIOD_S = 30.0  # this much work may be lost
+PROGRESS_STEPS = 100
+
+
+class Stateful(Protocol):
+    """A module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it has learnt."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take over what `state_dict` gave."""
+
+
+def part_path(folder: Path, part: str, what: Mapping[str, Any]) -> Path:
+    """The file of a part of a training in `folder`, named by everything that decides its weights: data, settings, seed."""
+    return folder / f"{part}-{config_hash(dict(what))[:16]}.pt"
+
+
+def train(
+    part: str,
+    path: Path | None,
+    steps: int,
+    update: Callable[[], dict[str, Tensor]],
+    learnt: Mapping[str, Stateful],
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
+    """Call `update`, which changes `learnt` by one gradient step and returns named figures, `steps` times in all.
+
+    `path` keeps `learnt` and the generator, whole and at least twice a minute: a training that was ended by whatever goes on there and
+    gives the same weights, and a finished one is taken over. None keeps nothing. CheckpointError for a file that does not fit.
+    """
+    done = _restored(path, learnt, generator) if path is not None and path.exists() else 0
+    saved_s = time.monotonic()
+    for step in range(done + 1, steps + 1):
+        figures = update()
+        if step % PROGRESS_STEPS == 0 or step == steps:
+            progress(part, step, steps, {name: float(value) for name, value in figures.items()})
+        if path is not None and (step == steps or time.monotonic() - saved_s > SAVE_PERIOD_S):
+            states = {name: thing.state_dict() for name, thing in learnt.items()}
+            save_checkpoint(path, {"step": step, "generator": generator.get_state(), "learnt": states})
+            saved_s = time.monotonic()
+
+
+def _restored(path: Path, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:
+    """Take over what `path` holds; the number of steps that are behind it."""
+    content = load_checkpoint(path)
+    try:
+        for name, thing in learnt.items():
+            thing.load_state_dict(content["learnt"][name])
+        generator.set_state(content["generator"])
+        return int(content["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this training: {str(error).splitlines()[0]}; delete it to begin anew") from error

@@ -1,0 +1,81 @@
+"""A training that is ended by whatever goes on where it was, and gives the same weights."""
+
+import pytest
+import torch
+
+from learners import training
+from learners.checkpoint import CheckpointError, save_checkpoint
+from learners.training import part_path, train
+
+
+class EndedError(Exception):
+    """What ends a training in a test."""
+
+
+class Slope:
+    """One weight, a random step of which depends on the generator; ends itself at `ends_at`."""
+
+    def __init__(self, ends_at=None):
+        self.weights, self.calls, self.ends_at = torch.nn.Linear(1, 1), 0, ends_at
+        torch.nn.init.zeros_(self.weights.weight)
+        torch.nn.init.zeros_(self.weights.bias)
+        self.optimizer = torch.optim.Adam(self.weights.parameters(), lr=0.1)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def update(self):
+        self.calls += 1
+        if self.calls == self.ends_at:
+            raise EndedError
+        loss = (self.weights(torch.randn(4, 1, generator=self.generator)) - 1).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+    def train(self, path, steps=250):
+        heard = []
+        learnt = {"weights": self.weights, "optimizer": self.optimizer}
+        train("slope", path, steps, self.update, learnt, self.generator, lambda *call: heard.append(call[:3]))
+        return heard
+
+
+@pytest.fixture
+def uninterrupted():
+    slope = Slope()
+    assert slope.train(None) == [("slope", 100, 250), ("slope", 200, 250), ("slope", 250, 250)]
+    return slope
+
+
+def test_an_ended_training_goes_on_and_gives_the_same_weights(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_PERIOD_S", 0.0)  # after every step
+    path = tmp_path / "slope.pt"
+    with pytest.raises(EndedError):
+        Slope(ends_at=101).train(path)
+    second = Slope()
+    assert second.train(path) == [("slope", 200, 250), ("slope", 250, 250)]
+    assert second.calls == 150
+    assert torch.equal(second.weights.weight, uninterrupted.weights.weight)
+    assert torch.equal(second.generator.get_state(), uninterrupted.generator.get_state())
+
+
+def test_a_finished_training_is_taken_over(uninterrupted, tmp_path):
+    Slope().train(tmp_path / "slope.pt")
+    third = Slope()
+    assert third.train(tmp_path / "slope.pt") == []
+    assert third.calls == 0
+    assert torch.equal(third.weights.weight, uninterrupted.weights.weight)
+
+
+@pytest.mark.parametrize("content", [{}, {"learnt": {}}, {"learnt": {"weights": {}, "optimizer": {}}}, {"learnt": 3}])
+def test_a_file_that_does_not_fit_is_named(content, tmp_path):
+    path = tmp_path / "slope.pt"
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=r"slope\.pt does not fit this training: .*delete it to begin anew"):
+        Slope().train(path)
+
+
+def test_a_part_is_named_by_what_decides_it(tmp_path):
+    path = part_path(tmp_path, "critics", {"seed": 0, "data": "a"})
+    assert path == part_path(tmp_path, "critics", {"data": "a", "seed": 0})
+    assert path.name.startswith("critics-")
+    assert path != part_path(tmp_path, "critics", {"seed": 1, "data": "a"})
