@@ -65,7 +65,7 @@ def measure(sizes: str, steps: int) -> dict[str, float]:
     starts = data.draw_observations((AMQ_STARTS,), generator)
     noise = draw_noise(AMQ_HORIZON, config.dynamics.elites, AMQ_STARTS, action_size, learner.model.frame_size, generator)
     return {
-        "bc_ms_per_step": median_ms(lambda: cloning_step(clones, cloner, data, PAPER_CLONING, generator), steps),
+        "bc_ms_per_step": median_ms(lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator), steps),
         "qv_ms_per_step": median_ms(lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)), steps),
         "dynamics_ms_per_step": median_ms(lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)), steps),
         "improve_ms_per_step": median_ms(lambda: learner.improvement_step(target, behavior, improver), steps),

@@ -37,7 +37,7 @@ class OfflineConfig:
     uni_o4: UniO4Config = field(
         default_factory=lambda: UniO4Config(
             members=4, batch_size=512, action_limit=1.0, reward_scale=1.0,
-            iql=IqlConfig(steps=30_000, n_step=1, precision="fp32"),
+            iql=IqlConfig(steps=10_000, n_step=1, polyak=0.02, precision="fp32"),
             dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200), precision="fp32"),
             gate=GateConfig(starts=64),
         )
@@ -96,7 +96,7 @@ def run_uni_o4(
     parts = folder.parent / PARTS
     scaler = scaler_of(data.observations)
     seen = scaled(rewards.applied_to(data), scaler)
-    start = clone_behavior(seen, config.uni_o4.members, config.cloning, seed, progress, parts)
+    start = clone_behavior(seen, config.uni_o4.members, config.uni_o4.action_limit, config.cloning, seed, progress, parts)
     learner = UniO4(seen, start, history=1, config=config.uni_o4, seed=seed)
     learner.fit(progress, parts)
     members = range(config.uni_o4.members)

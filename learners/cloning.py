@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
 from learners.batches import TensorData
-from learners.policy import GaussianPolicy, gaussian_log_prob
+from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.progress import Progress
 from learners.training import Stateful, part_path, train
 from learners.transitions import Transitions
@@ -43,27 +43,39 @@ PAPER = CloningConfig(steps=400_000, batch_size=512, learning_rate=1e-4)
 
 
 def clone_behavior(
-    data: Transitions, members: int, config: CloningConfig, seed: int, progress: Progress, folder: Path | None = None
+    data: Transitions, members: int, action_limit: float, config: CloningConfig, seed: int, progress: Progress, folder: Path | None = None
 ) -> GaussianPolicy:
-    """An ensemble (members,) fitted to the data's actions. `folder` keeps it: what an earlier run left there is gone on with."""
+    """An ensemble (members,) fitted to the data's actions, which the environment clipped to +- `action_limit`.
+
+    `folder` keeps it: what an earlier run left there is gone on with.
+    """
     torch.manual_seed(seed)
     policies = GaussianPolicy(data.observations.shape[1], data.actions.shape[1], config.hidden, (members,), "relu", initial_std=0.5)
     optimizer = torch.optim.Adam(policies.parameters(), lr=config.learning_rate, fused=True)
     generator, tensors = torch.Generator().manual_seed(seed), TensorData(data)
-    decisive = {"data": data.sha256, "members": members, "cloning": config, "seed": seed}
+    decisive = {"data": data.sha256, "members": members, "action_limit": action_limit, "cloning": config, "seed": seed}
     path = part_path(folder, "cloning", decisive) if folder is not None else None
     learnt: dict[str, Stateful] = {"policies": policies, "optimizer": optimizer}
-    train("cloning", path, config.steps, lambda: cloning_step(policies, optimizer, tensors, config, generator), learnt, generator, progress)
+
+    def step() -> dict[str, Tensor]:
+        return cloning_step(policies, optimizer, tensors, action_limit, config, generator)
+
+    train("cloning", path, config.steps, step, learnt, generator, progress)
     return policies
 
 
 def cloning_step(
-    policies: GaussianPolicy, optimizer: torch.optim.Optimizer, data: TensorData, config: CloningConfig, generator: torch.Generator
+    policies: GaussianPolicy,
+    optimizer: torch.optim.Optimizer,
+    data: TensorData,
+    action_limit: float,
+    config: CloningConfig,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """One gradient step of every member on the same steps of the data; returns named means."""
     batch = data.draw(config.batch_size, generator)
     noise = torch.randn(*policies.members, *batch.actions.shape, generator=generator)
-    loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight)
+    loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight, action_limit)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -71,15 +83,17 @@ def cloning_step(
 
 
 def cloning_loss(
-    policies: GaussianPolicy, observations: Tensor, actions: Tensor, noise: Tensor, disagreement_weight: float
+    policies: GaussianPolicy, observations: Tensor, actions: Tensor, noise: Tensor, disagreement_weight: float, action_limit: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Minus eq. 6, summed over members: -E[log pi_i(a | s)] - alpha KL(pi_i || f), f = max_j pi_j / Z.
 
-    observations (B, O) and actions (B, A) of the data, the same for all members, who can only be compared in the same states; noise
-    (M, B, A) standard normal draws each member's own actions for the second term (`learners.uni_o4.disagreement`).
+    observations (B, O) and actions (B, A) of the data, the same for all members, who can only be compared in the same states. An action
+    at +- `action_limit` was at least that large before it was clipped (`learners.policy.clipped_log_prob`): taken for one like any other
+    it would draw the mean inside, and a policy that pushes with all its force would be cloned as one that hesitates. noise (M, B, A)
+    standard normal draws each member's own actions for the second term (`learners.uni_o4.disagreement`).
     """
     mean = policies(observations)
-    log_prob = gaussian_log_prob(actions, mean, policies.log_std).mean(-1)
+    log_prob = clipped_log_prob(actions, mean, policies.log_std, action_limit).mean(-1)
     apart = disagreement(policies.log_std, mean, noise)
     loss = -(log_prob + disagreement_weight * apart).sum()
     return loss, {"log_prob": log_prob.detach().mean(), "disagreement": apart.detach().mean()}

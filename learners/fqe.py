@@ -18,6 +18,7 @@ from learners.networks import MLP, Normaliser
 from learners.policy import GaussianPolicy
 from learners.progress import Progress, silent
 from learners.transitions import Transitions
+from learners.value import level_of_values
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class _Evaluator:
         with torch.no_grad():  # both policies' replicas start alike, so that their difference is the policies'
             for parameter in self.q.parameters():
                 parameter.copy_(parameter[:1].expand_as(parameter))
-            self.q.biases[-1].fill_(float(data.all.rewards.mean()) / (1 - config.gamma))  # the level; what is left to learn is the rest
+            self.q.biases[-1].fill_(level_of_values(data.all, config.gamma))
         self.target.load_state_dict(self.q.state_dict())
         self.optimizer = torch.optim.Adam(self.q.parameters(), lr=config.learning_rate, fused=True)
 

@@ -11,7 +11,7 @@ from common.checks import OPEN_SHARE, POSITIVE, SHARE, at_least, require
 from learners.batches import Batch
 from learners.networks import MLP
 from learners.precision import Precision, autocast
-from learners.value import Value
+from learners.value import Value, level_of_values
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,18 @@ class QFunction(nn.Module):
 
 
 class IqlCritics:
-    """Q, its target, V and their optimiser."""
+    """Q, its target, V and their optimiser. `data` are single steps, for the scale of observations and the level of values."""
 
-    def __init__(self, observations: Tensor, action_size: int, config: IqlConfig) -> None:
+    def __init__(self, data: Batch, config: IqlConfig) -> None:
         self.config = config
-        self.v = Value(observations.shape[-1], config.v_hidden)
-        self.v.normaliser.fit(observations)
+        action_size = data.actions.shape[-1]
+        self.v = Value(data.observations.shape[-1], config.v_hidden)
+        self.v.normaliser.fit(data.observations)
         self.q = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
         self.q_target = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
+        with torch.no_grad():
+            for network in (self.q.network, self.v.network):
+                network.biases[-1].fill_(level_of_values(data, config.gamma))
         self.q_target.load_state_dict(self.q.state_dict())
         parameters = [*self.q.network.parameters(), *self.v.network.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)

@@ -18,6 +18,18 @@ def gaussian_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * ((actions - mean) * torch.exp(-log_std)) ** 2 - log_std - _LOG_SQRT_2PI).sum(-1)
 
 
+def clipped_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor, limit: float) -> Tensor:
+    """log of the likelihood that a Gaussian action, clipped to +-`limit`, is `actions`, summed over the last axis: (..., A) -> (...).
+
+    At the limit it is log P(x >= limit), not a density: all that is known there is that the action was at least that large.
+    """
+    std = torch.exp(log_std)
+    within = -0.5 * ((actions - mean) / std) ** 2 - log_std - _LOG_SQRT_2PI
+    above = torch.special.log_ndtr((mean - limit) / std)
+    below = torch.special.log_ndtr((-limit - mean) / std)
+    return torch.where(actions >= limit, above, torch.where(actions <= -limit, below, within)).sum(-1)
+
+
 def gaussian_kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
     """KL(N(mean, std) || N(other_mean, other_std)) summed over the last axis: (..., A) -> (...)."""
     variance_ratio = torch.exp(2 * (log_std - other_log_std))

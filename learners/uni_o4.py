@@ -111,7 +111,7 @@ class UniO4:
         self.start = start
         observation_size, action_size = data.observations.shape[1], data.actions.shape[1]
         self._seed_weights("critics")
-        self.critics = IqlCritics(self.data.all.observations, action_size, config.iql)
+        self.critics = IqlCritics(self.data.all, config.iql)
         self._seed_weights("dynamics")
         self.model = DynamicsEnsemble(observation_size, action_size, history, config.dynamics)
         self.model.fit_normalisers(self.data.all)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from learners.amq import Noise, amq, draw_noise
+from learners.batches import Batch
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.iql import IqlConfig, IqlCritics
 from learners.onnx_graph import policy_of_layers
@@ -111,7 +112,8 @@ def learnt():
     """A real model and a real critic with random weights."""
     observations = torch.randn(64, 6)
     model = DynamicsEnsemble(6, 2, 2, DynamicsConfig(members=3, elites=2, hidden=(16,), precision="fp32"))
-    critics = IqlCritics(observations, 2, IqlConfig(q_hidden=(16,), v_hidden=(16,)))
+    data = Batch(observations, torch.randn(64, 2), torch.randn(64), observations, torch.zeros(64), torch.ones(64))
+    critics = IqlCritics(data, IqlConfig(q_hidden=(16,), v_hidden=(16,)))
     return model, critics.q, observations[:20]
 
 

@@ -1,5 +1,7 @@
 """IQL's losses by hand, its target network, and an MDP whose values are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def some_batch(size=16):
 
 
 def critics_for(batch, **settings):
-    return IqlCritics(batch.observations, batch.actions.shape[-1], IqlConfig(q_hidden=(32,), v_hidden=(32,), precision="fp32", **settings))
+    return IqlCritics(batch, IqlConfig(q_hidden=(32,), v_hidden=(32,), precision="fp32", **settings))
 
 
 def test_the_target_network_takes_over_its_share_of_each_step():
@@ -57,6 +59,14 @@ def test_the_target_network_starts_as_q():
     batch = some_batch()
     critics = critics_for(batch)
     assert torch.equal(critics.q(batch.observations, batch.actions), critics.q_target(batch.observations, batch.actions))
+
+
+def test_values_begin_at_the_level_of_the_data():
+    batch = some_batch()
+    critics = critics_for(replace(batch, rewards=batch.rewards + 7), gamma=0.99)
+    with torch.no_grad():
+        for values in (critics.q(batch.observations, batch.actions), critics.v(batch.observations)):
+            torch.testing.assert_close(values, torch.full_like(values, 700.0), rtol=0.0, atol=50.0)
 
 
 def test_the_twins_differ_and_the_minimum_is_the_smaller():

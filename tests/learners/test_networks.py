@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from learners.batches import Batch
 from learners.networks import MLP, Normaliser
-from learners.value import Value
+from learners.value import Value, level_of_values
 
 
 def hand_made(activation, layer_norm=False):
@@ -110,3 +111,18 @@ def test_the_value_is_one_number_a_state_and_sees_normalised_observations():
     value.normaliser.fit(torch.tensor([[0.0, 8.0], [2.0, 8.0]]))  # mean (1, 8), std (sqrt 2, taken as 1)
     values = value(torch.tensor([[1.0, 8.0], [3.0, 9.0]]))
     torch.testing.assert_close(values, torch.tensor([0.25, math.sqrt(2) + 10.25]))  # 2 / sqrt 2 + 10 * 1 + 0.25
+
+
+@pytest.mark.parametrize(
+    ("terminated", "gamma", "level"),
+    [
+        ([0, 0, 0, 0], 0.99, 200.0),  # 2 / 0.01
+        ([0, 0, 0, 1], 0.8, 5.0),  # 2 / (1 - 0.8 * 0.75)
+        ([0, 0, 0, 1], 1.0, 8.0),  # four steps of 2 until it ends
+        ([0, 0, 0, 0], 1.0, 0.0),  # endless
+    ],
+)
+def test_the_level_of_values_is_that_of_a_process_that_ends_as_often(terminated, gamma, level):
+    rows = torch.zeros(4, 1)
+    data = Batch(rows, rows, torch.tensor([1.0, 3.0, 2.0, 2.0]), rows, torch.tensor(terminated).float(), torch.ones(4))
+    assert level_of_values(data, gamma) == pytest.approx(level, rel=1e-5)

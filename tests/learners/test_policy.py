@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, clipped_log_prob, gaussian_kl, gaussian_log_prob, member, stack
 
 LN2 = math.log(2)
 
@@ -16,6 +16,21 @@ def test_log_prob_by_hand():
     # second: -0.5*(0.5/2)^2 - ln 2 - 0.9189385 = -0.03125 - 0.6931472 - 0.9189385 = -1.6433357
     value = gaussian_log_prob(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.5]), torch.tensor([0.0, LN2]))
     assert value.item() == pytest.approx(-3.0622742, abs=1e-6)
+
+
+def test_clipped_log_prob_by_hand():
+    # N(0.5, 1) clipped to +-1. At 1: P(x >= 1) = 1 - Phi(0.5) = 0.3085375. At -1: Phi(-1.5) = 0.0668072. At 0.5: the density, 0.3989423.
+    actions = torch.tensor([[1.0], [-1.0], [0.5]])
+    values = clipped_log_prob(actions, torch.full((3, 1), 0.5), torch.zeros(1), 1.0)
+    torch.testing.assert_close(values.exp(), torch.tensor([0.3085375, 0.0668072, 0.3989423]))
+
+
+def test_actions_far_from_the_limit_give_a_finite_gradient():
+    mean = torch.tensor([[-300.0], [300.0], [0.0]], requires_grad=True)
+    log_std = torch.tensor([-3.0], requires_grad=True)
+    clipped_log_prob(torch.tensor([[1.0], [-1.0], [1.0]]), mean, log_std, 1.0).sum().backward()
+    assert torch.isfinite(mean.grad).all() and torch.isfinite(log_std.grad).all()
+    assert mean.grad[0] > 0 > mean.grad[1]  # towards the action that was seen
 
 
 def test_kl_by_hand_and_not_symmetric():
