@@ -101,12 +101,13 @@ def run_uni_o4(
     learner.fit(progress, parts)
     members = range(config.uni_o4.members)
     clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in members]
-    scores: dict[int, list[float]] = {}
 
-    def watch(step: int, target: GaussianPolicy, _behavior: GaussianPolicy) -> None:
-        scores[step] = [evaluator.score(mean_action(member(target, index), scaler)) for index in members]
+    def watch(_step: int, target: GaussianPolicy, _behavior: GaussianPolicy) -> list[float]:
+        return [evaluator.score(mean_action(member(target, index), scaler)) for index in members]
 
-    improvement = learner.improve(progress, watch)
+    improvement = learner.improve(progress, watch, folder)
+    steps = dict.fromkeys(query.step for query in improvement.queries)
+    scores = dict(zip(steps, improvement.watched, strict=True))
     _save_learner(folder / LEARNER, improvement.policy, learner, scaler, rewards)
     queries = [
         asdict(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
 from learners.batches import TensorData
+from learners.disagreement import disagreement
 from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.progress import Progress
 from learners.training import Stateful, part_path, train
 from learners.transitions import Transitions
-from learners.uni_o4 import disagreement
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def cloning_loss(
     observations (B, O) and actions (B, A) of the data, the same for all members, who can only be compared in the same states. An action
     at +- `action_limit` was at least that large before it was clipped (`learners.policy.clipped_log_prob`): taken for one like any other
     it would draw the mean inside, and a policy that pushes with all its force would be cloned as one that hesitates. noise (M, B, A)
-    standard normal draws each member's own actions for the second term (`learners.uni_o4.disagreement`).
+    standard normal draws each member's own actions for the second term (`learners.disagreement`).
     """
     mean = policies(observations)
     log_prob = clipped_log_prob(actions, mean, policies.log_std, action_limit).mean(-1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ from torch import Tensor
 
 from learners.amq import amq, draw_noise
 from learners.batches import NStepData, TensorData
+from learners.disagreement import disagreement
 from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
 from learners.gate import Decision, GateConfig, decide
+from learners.improvement import Improvement, Improving, Watch, nobody, weights_hash
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
@@ -66,33 +66,6 @@ PAPER = UniO4Config(
     members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
 )
 """Table 5."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What the gate said about one member at one improvement step."""
-
-    step: int
-    member: int
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """The outcome: the best accepted policy, and how it came about."""
-
-    policy: GaussianPolicy
-    chosen_member: int
-    accepted_steps: int  # improvement steps behind the chosen policy; 0 if nothing was ever accepted
-    queries: list[Query]
-
-
-Watch = Callable[[int, GaussianPolicy, GaussianPolicy], None]
-"""Called as watch(step, target, behavior) after every query, with the ensembles as they are then; for measurements."""
-
-
-def _nobody(_step: int, _target: GaussianPolicy, _behavior: GaussianPolicy) -> None:
-    return
 
 
 class UniO4:
@@ -157,32 +130,26 @@ class UniO4:
         common = {"data": self.transitions.sha256, "reward_scale": self.config.reward_scale, "seed": self.seed}
         return part_path(folder, part, common | what)
 
-    def improve(self, progress: Progress, watch: Watch = _nobody) -> Improvement:
-        """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees."""
+    def improve(self, progress: Progress, watch: Watch = nobody, folder: Path | None = None) -> Improvement:
+        """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees.
+
+        `folder` keeps it after every query: what an earlier run left there is gone on with.
+        """
         self.begin("improvement")
-        config = self.config
-        target, behavior = self._starting_ensemble(), self._starting_ensemble()
-        optimizer = torch.optim.Adam(target.parameters(), lr=config.learning_rate, fused=True)
-        accepted = [0] * config.members
-        queries: list[Query] = []
-        idle = 0
-        for step in range(1, config.improvement_steps + 1):
-            figures = self.improvement_step(target, behavior, optimizer)
-            if step % config.gate_period:
-                continue
-            decisions = self._query(target, behavior)
-            queries += [Query(step, index, decision) for index, decision in enumerate(decisions)]
-            for index, decision in enumerate(decisions):
-                if decision.accepted:
-                    _copy_member(target, behavior, index)
-                    accepted[index] = step
-            progress("improvement", step, config.improvement_steps, figures | {"accepted": float(sum(d.accepted for d in decisions))})
-            watch(step, target, behavior)
-            idle = 0 if any(decision.accepted for decision in decisions) else idle + 1
-            if idle >= config.patience:
-                break
-        chosen = self._best_member(behavior)
-        return Improvement(member(behavior, chosen), chosen, accepted[chosen], queries)
+        config, run = self.config, Improving(self._starting_ensemble(), self.config.learning_rate)
+        path = self._path(folder, "improvement", config=config, start=weights_hash(self.start))
+        if path is not None and path.exists():
+            run.restore(path, self.generator)
+        while run.step < config.improvement_steps and run.idle < config.patience:
+            figures = self.improvement_step(run.target, run.behavior, run.optimizer)
+            run.step += 1
+            if run.step % config.gate_period == 0:
+                accepted = run.settle(self._query(run.target, run.behavior))
+                progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
+                run.watched.append(watch(run.step, run.target, run.behavior))
+                if path is not None:
+                    run.save(path, self.generator)
+        return run.outcome(self._best_member(run.behavior))
 
     def _starting_ensemble(self) -> GaussianPolicy:
         return copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
@@ -226,26 +193,3 @@ class UniO4:
         if self.config.members == 1:
             return 0
         return int(self.estimate([member(behavior, index) for index in range(self.config.members)]).mean(-1).argmax())
-
-
-def disagreement(log_std: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
-    """Eq. 25's KL(pi_i || f), f = max_j pi_j / Z, of every member (M,): 0 where all are alike, log M where none overlap.
-
-    From means (M, B, A) in the same B states, log_std (M, 1, A) and one action of each member in each state, a_i = mean_i + std_i noise_i:
-    E_{a ~ pi_i}[log pi_i(a) - log max_j pi_j(a)] + log Z, with Z = M E_{a ~ mixture}[max_j pi_j(a) / sum_j pi_j(a)].
-    Z is not constant and must not be left out: without it members that begin to differ are drawn together again.
-    """
-    count = len(mean)
-    actions = mean + torch.exp(log_std) * noise
-    log_probs = gaussian_log_prob(actions[None], mean[:, None], log_std[:, None])  # (density of j, action of i, B)
-    best = log_probs.amax(0)
-    overlap = best - (torch.logsumexp(log_probs, 0) - math.log(count))
-    log_z = torch.logsumexp(overlap, 0) - math.log(count)
-    own = log_probs.diagonal().movedim(-1, 0)
-    return (own - best + log_z).mean(-1)
-
-
-@torch.no_grad()
-def _copy_member(source: GaussianPolicy, target: GaussianPolicy, index: int) -> None:
-    for to, of in zip(target.parameters(), source.parameters(), strict=True):
-        to[index] = of[index]

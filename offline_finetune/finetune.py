@@ -20,11 +20,12 @@ from learners.dynamics import DynamicsConfig
 from learners.fqe import PAPER as PAPER_FQE
 from learners.fqe import FqeConfig, fitted_q_evaluation
 from learners.gate import GateConfig
+from learners.improvement import Improvement
 from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, gaussian_kl
 from learners.progress import Progress
-from learners.uni_o4 import PAPER, Improvement, UniO4, UniO4Config
+from learners.uni_o4 import PAPER, UniO4, UniO4Config
 from offline_finetune.dataset import DatasetError, RobotDataset
 from robot.policy_artifact import load_artifact, write_artifact
 
@@ -88,7 +89,7 @@ def finetune(
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
     learner.fit(progress, out)
-    improvement = learner.improve(progress)
+    improvement = learner.improve(progress, folder=out)
     save_value(out / "value.pt", learner, config.uni_o4)
     artifact = write_artifact(
         out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout, revision, force=True

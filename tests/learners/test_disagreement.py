@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from learners.uni_o4 import disagreement
+from learners.disagreement import disagreement
 
 SAMPLES = 20_000
 

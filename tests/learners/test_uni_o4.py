@@ -139,6 +139,33 @@ def same_weights(module, other):
     return all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
 
 
+class EndedError(Exception):
+    """What ends an improvement in a test."""
+
+
+def test_an_ended_improvement_goes_on_and_ends_the_same(fitted, improved, tmp_path):
+    learner, _, _ = fitted
+    learner.config = CONFIG
+
+    def watch(step, _target, _behavior):
+        if step == 50 and not list(tmp_path.glob("again")):
+            raise EndedError
+        return [float(step)]
+
+    with pytest.raises(EndedError):
+        learner.improve(lambda *_: None, watch, tmp_path)
+    (tmp_path / "again").touch()
+    heard = Heard()
+    second = learner.improve(heard, watch, tmp_path)
+    assert [call[1] for call in heard.calls] == [50, 60, 70, 80]  # the last query before the end had been kept
+    assert second.watched == [[float(step)] for step in range(10, 81, 10)]
+    assert second.queries == improved[0].queries
+    assert same(second.policy, improved[0].policy)
+    third = learner.improve(heard, watch, tmp_path)  # there is nothing left to do
+    assert len(heard.calls) == 4
+    assert same(third.policy, second.policy)
+
+
 def test_the_true_reward_improves(improved, start):
     # at the start: -0.64 * E[s^2] - 0.25 = -0.64 * 0.34 - 0.25 = -0.4676
     assert true_reward(start) == pytest.approx(-0.4676, abs=1e-3)

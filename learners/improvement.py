@@ -1,0 +1,110 @@
+"""The improvement under way: two ensembles, what the gate said so far, and the file that an interrupted run goes on from."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from learners.gate import Decision
+from learners.policy import GaussianPolicy, member
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the gate said about one member at one improvement step."""
+
+    step: int
+    member: int
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """The outcome: the best accepted policy, and how it came about."""
+
+    policy: GaussianPolicy
+    chosen_member: int
+    accepted_steps: int  # improvement steps behind the chosen policy; 0 if nothing was ever accepted
+    queries: list[Query]
+    watched: list[list[float]]  # what the watch returned, step after step
+
+
+Watch = Callable[[int, GaussianPolicy, GaussianPolicy], list[float]]
+"""Called as watch(step, target, behavior) after every query, with the ensembles as they are then; for measurements, which are kept."""
+
+
+def nobody(_step: int, _target: GaussianPolicy, _behavior: GaussianPolicy) -> list[float]:
+    """A watch that measures nothing."""
+    return []
+
+
+class Improving:
+    """`target` is what is learnt, `behavior` the last accepted policy of each member, which the actions are drawn from."""
+
+    def __init__(self, start: GaussianPolicy, learning_rate: float) -> None:
+        self.target, self.behavior = start, copy.deepcopy(start)
+        self.optimizer = torch.optim.Adam(self.target.parameters(), lr=learning_rate, fused=True)
+        self.step = 0
+        self.idle = 0  # queries in a row without any acceptance
+        self.accepted = [0] * start.members[0]  # improvement steps behind each behavior policy
+        self.queries: list[Query] = []
+        self.watched: list[list[float]] = []
+
+    def settle(self, decisions: Sequence[Decision]) -> int:
+        """Let each accepted member's policy replace its behavior policy; returns how many were accepted."""
+        for index, decision in enumerate(decisions):
+            self.queries.append(Query(self.step, index, decision))
+            if decision.accepted:
+                _copy_member(self.target, self.behavior, index)
+                self.accepted[index] = self.step
+        accepted = sum(decision.accepted for decision in decisions)
+        self.idle = 0 if accepted else self.idle + 1
+        return accepted
+
+    def outcome(self, chosen: int) -> Improvement:
+        """With the behavior policy of the member that was chosen."""
+        return Improvement(member(self.behavior, chosen), chosen, self.accepted[chosen], self.queries, self.watched)
+
+    def save(self, path: Path, generator: torch.Generator) -> None:
+        """Keep all, and the generator."""
+        queries = [{"step": query.step, "member": query.member} | asdict(query.decision) for query in self.queries]
+        learnt = {name: getattr(self, name).state_dict() for name in _LEARNT}
+        counted = {name: getattr(self, name) for name in _COUNTED}
+        save_checkpoint(path, learnt | counted | {"queries": queries, "generator": generator.get_state()})
+
+    def restore(self, path: Path, generator: torch.Generator) -> None:
+        """Go on from what `save` kept; CheckpointError if it does not fit."""
+        content = load_checkpoint(path)
+        try:
+            for name in _LEARNT:
+                getattr(self, name).load_state_dict(content[name])
+            for name in _COUNTED:
+                setattr(self, name, content[name])
+            self.queries = [Query(query.pop("step"), query.pop("member"), Decision(**query)) for query in content["queries"]]
+            generator.set_state(content["generator"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{path} does not fit this improvement: {str(error).splitlines()[0]}; delete it to begin anew") from error
+
+
+_LEARNT = ("target", "behavior", "optimizer")
+_COUNTED = ("step", "idle", "accepted", "watched")
+
+
+def weights_hash(policy: GaussianPolicy) -> str:
+    """Hex sha256 of a policy's weights."""
+    digest = hashlib.sha256()
+    for parameter in policy.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _copy_member(source: GaussianPolicy, target: GaussianPolicy, index: int) -> None:
+    for to, of in zip(target.parameters(), source.parameters(), strict=True):
+        to[index] = of[index]
