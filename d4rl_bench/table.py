@@ -23,6 +23,7 @@ from common.errors import QuadloopError
 from common.files import write_bytes, write_json
 from common.page import draw
 from common.typed_values import WrongTypeError, as_type, describe, show
+from d4rl_bench.gate_record import MARGIN, GateRecord, gate_record
 from d4rl_bench.sweep import RESULT, read_json
 from d4rl_bench.task import EARLY_STEPS, Task, all_tasks
 
@@ -34,6 +35,10 @@ BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING, LOCAL, FEW = "–", "†", "‡"
 PANELS_PER_ROW = 3
 STEPS = {"offline": "gradient steps (Uni-O4: of its improvement)", "online": "environment steps"}
+GATE = (
+    "Queries: in which a candidate's true score differs from that of the policy that it would replace; sign told: AM-Q's difference has "
+    "the sign of the true one (the paper's Figure 6a: 80 %, within the margin 95 %). Scores are of the mean action."
+)
 FROM = "From: the method whose offline phase left what is fine-tuned; scratch starts from nothing."
 
 _KINDS: dict[str, Any] = {
@@ -159,6 +164,8 @@ def build_table(results: Sequence[Path], tasks: Mapping[str, Task]) -> str:
     parts = ["### Offline", _offline_table(offline, tasks), _legend(groups)]
     if online:
         parts += ["### Online", _online_table(online), FROM]
+    if gates := _gates_table(offline, tasks):
+        parts += ["### The gate", gates, GATE]
     if groups:
         parts += ["### Data", _data_table(groups)]
     return "\n\n".join(parts)
@@ -298,6 +305,36 @@ def _online_table(groups: Groups) -> str:
             steps = max((result.curve[-1][0] for result in results if result.curve), default=None)
             lines.append([str(row), str(column), before, lowest, end, NOTHING if steps is None else f"{steps:,.0f}"])
     return _markdown(["task", "from", "before", f"lowest in the first {EARLY_STEPS:,} steps", "at the end", "steps"], lines, names=2)
+
+
+def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
+    """Of the offline runs that have a gate; None if there are none."""
+    lines, everything = [], []
+    for group, results in groups.items():
+        records = [record for result in results if (record := _gate_record(result, tasks[group.row.task]))]
+        everything += records
+        if records:
+            scores = (_spread([getattr(record, name) for record in records]) for name in ("clones", "chosen", "best"))
+            lines.append([str(group.row), str(group.column), *_shares(records), *scores])
+    if not lines:
+        return None
+    if len(lines) > 1:
+        lines.append(["all", "", *_shares(everything), "", "", ""])
+    header = ["task", "method", "queries", "sign told", f"or change within {MARGIN:.0%}", "clones", "chosen", "best on the way"]
+    return _markdown(header, lines, names=2)
+
+
+def _gate_record(result: Result, task: Task) -> GateRecord | None:
+    try:
+        return gate_record(result.content, task)
+    except ValueError as error:
+        raise TableError(f"the result with the key {show(result.key)}: {error}") from None
+
+
+def _shares(records: Sequence[GateRecord]) -> list[str]:
+    """How many queries there were, and the shares that were told rightly."""
+    queries, agreed, within = (sum(getattr(record, name) for record in records) for name in ("queries", "agreed", "agreed_within"))
+    return [str(queries), *(f"{count / queries:.0%}" if queries else NOTHING for count in (agreed, within))]
 
 
 def _data_table(groups: Groups) -> str:

@@ -275,3 +275,50 @@ def test_without_a_curve_or_without_matplotlib_there_is_no_picture(tmp_path, gat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "quadloop[viz]" in plot_curves([gathered(result())], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+def query(step, member, difference, score, accepted):
+    return {
+        "step": step,
+        "member": member,
+        "difference": difference,
+        "score": score,
+        "accepted": accepted,
+        "standard_error": 1.0,
+        "kl": 0.1,
+    }
+
+
+def test_the_gates_table(gathered):
+    """Hopper's return is -20.27 + 32.546 a point: at 50 points 1607, and a fifth of it is 321.4 or 9.9 points."""
+    queries = [
+        query(100, 0, 2.0, 60.0, True),  # 50 -> 60: told
+        query(100, 1, 2.0, 45.0, False),  # 50 -> 45: not told, but within the margin
+        query(200, 0, -1.0, 80.0, False),  # 60 -> 80: not told, and a third is beyond the margin
+        query(200, 1, -1.0, 50.0, False),  # no change: not counted
+        query(300, 0, -3.0, 20.0, False),  # 60 -> 20: told
+    ]
+    folder = gathered(result(method="uni-o4", score=60.0, clones=[50.0, 50.0], queries=queries), result())
+    table = build_table([folder], TWO)
+    assert "### The gate" in table
+    assert rows_of(table, HOPPER)[1] == [HOPPER, "uni-o4, minutes", "4", "50%", "75%", "50.0", "60.0", "80.0"]
+
+
+def test_the_last_line_of_the_gates_table_is_of_all_queries(gathered):
+    told, untold = query(100, 0, 1.0, 90.0, True), query(100, 0, -1.0, 90.0, False)
+    folder = gathered(
+        result(method="uni-o4", clones=[50.0], queries=[told, untold]),
+        result(task=WALKER, method="uni-o4", clones=[50.0], queries=[untold]),
+    )
+    # hopper: told, then the candidate is as good as what it would replace; walker2d: untold
+    assert rows_of(build_table([folder], TWO), "all") == [["all", "", "2", "50%", "50%", "", "", ""]]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"queries": 3}, {"queries": [{}]}, {"clones": []}, {"clones": ["a"]}, {"queries": [query(1, 7, 1.0, 1.0, True)]}, {"queries": [[]]}],
+)
+def test_damaged_queries_are_refused(gathered, damage):
+    folder = gathered(result(method="uni-o4", **{"clones": [50.0], "queries": [query(1, 0, 1.0, 1.0, True)]} | damage))
+    with pytest.raises(TableError, match="its queries of the gate are damaged"):
+        build_table([folder], TWO)

@@ -1,0 +1,56 @@
+"""What the gate's estimates were worth: every query of an offline run beside the true scores, which no decision knew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.typed_values import WrongTypeError, as_type
+from d4rl_bench.task import Task
+
+MARGIN = 0.2
+"""Of the incumbent's return: a change within it may be told with either sign (Figure 6a)."""
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """Counts of queries, and true scores."""
+
+    queries: int  # those in which the candidate's true score was another than the incumbent's
+    agreed: int  # the estimate had the sign of the true change
+    agreed_within: int  # or the true change was within MARGIN
+    clones: float  # mean over members
+    chosen: float
+    best: float  # of all policies that were measured on the way
+
+
+def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
+    """From a result's "clones", "queries" and "score"; None where a method has no gate. ValueError if they are damaged."""
+    if "queries" not in content:
+        return None
+    try:
+        current = list(as_type(tuple[float, ...], content["clones"]))
+        clones, chosen, best = sum(current) / len(current), as_type(float, content["score"]), max(current)
+        queries = agreed = within = 0
+        for query in content["queries"]:
+            index, score, difference = as_type(int, query["member"]), as_type(float, query["score"]), as_type(float, query["difference"])
+            change = score - current[index]
+            if change != 0:
+                same = (difference > 0) == (change > 0)
+                queries, agreed = queries + 1, agreed + same
+                within += same or abs(change) <= MARGIN * abs(_return(task, current[index])) / _return_of_a_point(task)
+            best = max(best, score)
+            if as_type(bool, query["accepted"]):
+                current[index] = score
+    except (WrongTypeError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+        raise ValueError(f"its queries of the gate are damaged ({type(error).__name__}: {error})") from None
+    return GateRecord(queries, agreed, within, clones, chosen, best)
+
+
+def _return_of_a_point(task: Task) -> float:
+    return (task.expert_return - task.random_return) / 100
+
+
+def _return(task: Task, score: float) -> float:
+    return task.random_return + score * _return_of_a_point(task)
