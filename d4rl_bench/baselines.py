@@ -87,12 +87,14 @@ class OnlineBaselineConfig:
     """Fine-tuning of a baseline in its environment."""
 
     steps: int = 100_000
-    """steps in the environment, each followed by a gradient step"""
+    """steps in the environment"""
+    update_every: int = 1
+    """environment steps for each gradient step"""
     evaluate_every: int = 10_000
     """steps between two policies that are kept"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "steps", "evaluate_every")
+        require(self, at_least(1), "steps", "update_every", "evaluate_every")
         if self.steps % self.evaluate_every:
             raise ConfigError(f"steps is {self.steps}; it must be a multiple of evaluate_every, which is {self.evaluate_every}")
 
@@ -175,12 +177,14 @@ def finetune_baseline(
     """Go on with `method` (one of ONLINE_METHODS) in the environment; returns (step, policy) from step 0 on, every `evaluate_every` steps.
 
     Trains on the data first, unless `train_baseline` has done so in `start` with the same data, config and seed. The method's own
-    stochastic policy explores; what it records joins the data, and every step is followed by a gradient step. `folder` gets
+    stochastic policy explores; what it records joins the data, and every
+    `update_every` steps there is a gradient step. `folder` gets
     `online_<step>.npz`; the progress's part is "<method> online". Raises as `train_baseline`, and whatever the environment raises.
     """
     _require_method(method, ONLINE_METHODS)
     settings = _settings(method, data, config, seed, start, folder, threads)
-    own = {"train": not Path(settings["model"]).exists(), "online_steps": online.steps, "evaluate_every": online.evaluate_every}
+    own = {"train": not Path(settings["model"]).exists(), "online_steps": online.steps}
+    own |= {"update_every": online.update_every, "evaluate_every": online.evaluate_every}
     _run(settings | own, data, folder, progress, environment)
     return _policies(folder, "online", range(0, online.steps + 1, online.evaluate_every))
 

@@ -263,7 +263,7 @@ def train(settings: dict[str, Any], channel: Channel) -> None:
 
 
 def finetune(settings: dict[str, Any], channel: Channel) -> None:
-    """Go on from settings["model"] in the parent's environment, one gradient step a step, from the data and what is recorded.
+    """Go on from settings["model"] in the parent's environment, a gradient step every so many steps, from the data and what is recorded.
 
     The method's own stochastic policy explores. IQL's actor gets its full, constant learning rate back.
     """
@@ -281,8 +281,8 @@ def finetune(settings: dict[str, Any], channel: Channel) -> None:
     checkpoints = Checkpoints(f"{settings['method']} online", Path(settings["folder"], "online"), total, every, probe, channel)
     checkpoints.write(algorithm, 0)
     algorithm.fit_online(
-        environment, buffer=dataset, n_steps=total, n_steps_per_epoch=every, logger_adapter=checkpoints, show_progress=False,
-        callback=checkpoints.beat,
+        environment, buffer=dataset, n_steps=total, n_steps_per_epoch=every, update_interval=settings["update_every"],
+        logger_adapter=checkpoints, show_progress=False, callback=checkpoints.beat,
     )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ _BASELINES = {
 }  # 1,000,000: the steps of the baselines' own papers
 _ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
+_BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # PPO's share of gradient steps is smaller still
 _BASELINES_EARLY_POINTS = 10  # a baseline's curve has even steps: as many times the points, so that its first steps are seen too
 
 _DECISIVE = (
@@ -88,7 +89,7 @@ class Job:
         steps = _ONLINE_STEPS[self.preset]
         every = steps // _ONLINE_POINTS[self.preset]
         if self.method in BASELINES:
-            return OnlineBaselineConfig(steps, max(1, every // _BASELINES_EARLY_POINTS))
+            return OnlineBaselineConfig(steps, _BASELINES_UPDATE_EVERY[self.preset], max(1, every // _BASELINES_EARLY_POINTS))
         config = SCRATCH if self.method == FROM_NOTHING else merged(OnlineConfig(), task.online_settings, "")
         return replace(config, steps=steps, evaluate_every=every)
 

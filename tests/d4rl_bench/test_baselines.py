@@ -37,7 +37,7 @@ from learners.transitions import Transitions
 
 ROWS, EPISODE, OBSERVATION_SIZE, ACTION_SIZE = 2_000, 50, 4, 2
 CONFIG = BaselineConfig(steps=200, batch_size=32, hidden=(32, 32), checkpoints=2)
-ONLINE = OnlineBaselineConfig(steps=300, evaluate_every=150)
+ONLINE = OnlineBaselineConfig(steps=300, update_every=2, evaluate_every=150)
 
 Call = tuple[str, int, int, dict[str, float]]
 
