@@ -14,7 +14,7 @@ from common.checks import NOT_NEGATIVE, at_least, require
 from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
-from d4rl_bench.task import all_tasks, find_task
+from d4rl_bench.task import FROM_NOTHING, all_tasks, find_task
 
 if TYPE_CHECKING:
     from d4rl_bench.job import Job
@@ -196,14 +196,14 @@ def _online(arguments: list[str]) -> int:
 def _sweep(wanted: SweepArguments, phase: str) -> int:
     """The cells that are asked for; online, the offline cells that they start from first, unless they are there."""
     from d4rl_bench.engines import LocalEngine, RayEngine
-    from d4rl_bench.job import FROM_NOTHING, Job
+    from d4rl_bench.job import Job
     from d4rl_bench.sweep import run_all
 
     engine = LocalEngine(wanted.workers) if wanted.engine == "local" else RayEngine(wanted.workers, wanted.address)
     tasks, overrides = wanted.chosen_tasks(), wanted.overrides()
     if len(tasks) > 1 and Path(wanted.data).is_file():
         raise UsageError(f"{wanted.data} is the data of one task; give a directory for {len(tasks)} tasks")
-    cells = [(task, method, seed) for task in tasks for method in wanted.methods for seed in wanted.seeds]
+    cells = [(task, method, seed) for task in tasks for method in wanted.methods if _wanted(task, method, tasks) for seed in wanted.seeds]
     starts: dict[tuple[str, str, int], Job] = {}
     if phase == "online":
         _check([Job(phase, *cell, wanted.preset, overrides) for cell in cells])  # before hours of work
@@ -218,6 +218,12 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
         wanted.json,
     )
     return 0
+
+
+def _wanted(task: str, method: str, tasks: Sequence[str]) -> bool:
+    """Whether it is a cell of its own: what starts from nothing does so once an environment, under the first of its tasks."""
+    same = [other for other in tasks if all_tasks()[other].environment == all_tasks()[task].environment]
+    return method != FROM_NOTHING or task == same[0]
 
 
 def _check(jobs: Sequence[Job]) -> None:

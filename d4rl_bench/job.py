@@ -23,11 +23,11 @@ from d4rl_bench.online import SCRATCH, SEED_STRIDE, OnlineConfig
 from d4rl_bench.rewards import LearningRewards, learning_rewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.source import load
-from d4rl_bench.task import Task, find_task
+from d4rl_bench.task import FROM_NOTHING, Task, find_task
 from learners.progress import Progress
 from learners.transitions import Transitions
 
-UNI_O4, FROM_NOTHING = "uni-o4", "scratch"
+UNI_O4 = "uni-o4"
 METHODS = {"offline": (UNI_O4, *BASELINES), "online": (UNI_O4, *ONLINE_BASELINES, FROM_NOTHING)}
 """Of each phase; online they name what the fine-tuning starts from."""
 EVALUATION_SEED = 1_000_000  # and SEED_STRIDE times the job's seed beyond it: starts that no training has met

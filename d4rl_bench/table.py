@@ -25,7 +25,7 @@ from common.page import draw
 from common.typed_values import WrongTypeError, as_type, describe, show
 from d4rl_bench.gate_record import MARGIN, GateRecord, gate_record
 from d4rl_bench.sweep import RESULT, read_json
-from d4rl_bench.task import EARLY_STEPS, Task, all_tasks
+from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task, all_tasks
 
 PROTOCOL_SEEDS = 5
 CURVE_POINTS = 20
@@ -260,13 +260,28 @@ def _values(content: Any, kinds: Mapping[str, Any], place: str) -> dict[str, Any
     return values
 
 
-def _grouped(results: Iterable[Result]) -> dict[Group, list[Result]]:
+def _grouped(results: Iterable[Result]) -> dict[Group, Sequence[Result]]:
     """The results of the table's own cells, in the order in which they come."""
     groups: dict[Group, list[Result]] = defaultdict(list)
     for result in results:
         if not result.group.ablation:
             groups[result.group].append(result)
-    return dict(groups)
+    return _with_scratch(groups)
+
+
+def _with_scratch(groups: Groups) -> dict[Group, Sequence[Result]]:
+    """The same, PPO from nothing shown beside all tasks of its environment: it learnt from no data."""
+    shown = dict(groups)
+    for group, results in groups.items():
+        if group.column.method == FROM_NOTHING:
+            beside = (other.row for other in groups if other.phase == group.phase and _environment(other) == _environment(group))
+            for row in dict.fromkeys(beside):
+                shown.setdefault(group._replace(row=row), results)
+    return shown
+
+
+def _environment(group: Group) -> str:
+    return all_tasks()[group.row.task].environment
 
 
 class _Number(NamedTuple):
@@ -339,7 +354,8 @@ def _shares(records: Sequence[GateRecord]) -> list[str]:
 
 def _data_table(groups: Groups) -> str:
     lines: dict[tuple[Row, str], list[str]] = {}
-    for row, data in ((group.row, result.content["data"]) for group, results in groups.items() for result in results):
+    learnt = (group for group in groups if group.column.method != FROM_NOTHING)
+    for row, data in ((group.row, result.content["data"]) for group in learnt for result in groups[group]):
         lines.setdefault((row, data["sha256"]), [str(row), data["source"], f"{data['steps']:,}", data["sha256"][:12]])
     return _markdown(["task", "source", "steps", "sha256"], lines.values(), names=2)
 

@@ -23,6 +23,9 @@ FAMILIES = ("locomotion", "adroit", "kitchen", "antmaze")
 EARLY_STEPS = 20_000
 """Of fine-tuning: within them it must not lose what was learnt offline."""
 
+FROM_NOTHING = "scratch"
+"""The method of an online run that starts from no data: its cell is the same for all tasks of an environment."""
+
 LearningReward = Literal["as it is", "by the range of returns", "minus one"]
 
 

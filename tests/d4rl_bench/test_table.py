@@ -277,6 +277,27 @@ def test_without_a_curve_or_without_matplotlib_there_is_no_picture(tmp_path, gat
     assert not (tmp_path / "curves.png").exists()
 
 
+def test_what_starts_from_nothing_is_shown_beside_all_tasks_of_its_environment(gathered):
+    replay = "hopper-medium-replay-v2"
+    folder = gathered(
+        result(phase="online", method="scratch", score=40.0),
+        result(phase="online", method="uni-o4", score=90.0),
+        result(task=replay, phase="online", method="uni-o4", score=80.0),
+        result(task=WALKER, phase="online", method="uni-o4", score=70.0),
+        name="online/all.json",
+    )
+    table = build_table([folder], all_tasks())
+    online = table.split("### Online")[1].split("### Data")[0]
+    assert [row[:2] + row[4:5] for row in rows_of(online, "hopper")] == [
+        [HOPPER, "uni-o4, minutes", "**90.0 (1) ‡**"],
+        [HOPPER, "scratch, minutes", "40.0 (1) ‡"],
+        [replay, "uni-o4, minutes", "**80.0 (1) ‡**"],
+        [replay, "scratch, minutes", "40.0 (1) ‡"],
+    ]
+    assert len(rows_of(online, WALKER)) == 1
+    assert len(rows_of(table.split("### Data")[1], "hopper")) == 2
+
+
 def query(step, member, difference, score, accepted):
     return {
         "step": step,
