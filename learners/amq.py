@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,26 +35,52 @@ def draw_noise(horizon: int, elites: int, starts: int, action_size: int, frame_s
     return Noise(torch.randn(*shape, action_size, generator=generator), torch.randn(*shape, frame_size, generator=generator))
 
 
+@dataclass(frozen=True)
+class Imagined:
+    """One step of rollouts of P policies in E elite models, B start states each; before the step unless it says otherwise."""
+
+    states: Tensor  # (E, P, B, O)
+    actions: Tensor  # (E, P, B, A) as the robot or the environment clips them
+    alive: Tensor  # (E, P, B) probability that the rollout has not terminated
+    rewards: Tensor  # (E, P, B) that the model predicts for the step
+    following: Tensor  # (E, P, B, O) after the step
+
+
+@torch.no_grad()
+def imagine(
+    policies: GaussianPolicy, model: DynamicsEnsemble, starts: Tensor, noise: Noise, action_limit: float = math.inf
+) -> Iterator[Imagined]:
+    """Roll every member of an ensemble of P policies out from every start state (B, O), one step at a time, for the noise's horizon.
+
+    B is a multiple of the number of elites E; start b is rolled out in elite b // (B / E), the same for every policy. Actions are
+    sampled and clipped to +- `action_limit`, where the robot or the environment clips them, and nowhere else.
+    """
+    (count,), (horizon, elites, rows, _) = policies.members, noise.actions.shape
+    states = starts.reshape(elites, 1, rows, -1).expand(elites, count, rows, starts.shape[-1])
+    alive = torch.ones(elites, count, rows)
+    for t in range(horizon):
+        actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
+        following, rewards, terminates = _advance(model, states, actions, noise.frames[t])
+        yield Imagined(states, actions, alive, rewards, following)
+        states, alive = following, alive * (1 - terminates)
+
+
 @torch.no_grad()
 def amq(
     policies: GaussianPolicy, critic: Critic, model: DynamicsEnsemble, starts: Tensor, noise: Noise, action_limit: float = math.inf
 ) -> Tensor:
     """Definition 1 for every member of an ensemble of P policies and every start state: starts (B, O) -> (P, B).
 
-    B is a multiple of the number of elites E; start b is rolled out in elite b // (B / E), the same for every policy. A rollout
-    earns Q times the probability that it has not terminated yet. Actions are sampled and clipped to +- `action_limit`, where the
-    robot or the environment clips them, and nowhere else.
+    A rollout (`imagine`) earns Q times the probability that it has not terminated yet.
     """
-    (count,), (horizon, elites, rows, _) = policies.members, noise.actions.shape
-    states = starts.reshape(elites, 1, rows, -1).expand(elites, count, rows, starts.shape[-1])
-    alive = torch.ones(elites, count, rows)
-    total = torch.zeros(elites, count, rows)
-    for t in range(horizon):
-        actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
-        total += alive * critic.minimum(states, actions)
-        states, terminates = _advance(model, states, actions, noise.frames[t])
-        alive = alive * (1 - terminates)
-    return total.transpose(0, 1).reshape(count, elites * rows)
+    steps = imagine(policies, model, starts, noise, action_limit)
+    return per_start(sum((step.alive * critic.minimum(step.states, step.actions) for step in steps), torch.zeros(())))
+
+
+def per_start(values: Tensor) -> Tensor:
+    """(E, P, B / E) -> (P, B), in the order of the start states."""
+    elites, count, rows = values.shape
+    return values.transpose(0, 1).reshape(count, elites * rows)
 
 
 def _act(policies: GaussianPolicy, states: Tensor, noise: Tensor) -> Tensor:
@@ -64,9 +91,10 @@ def _act(policies: GaussianPolicy, states: Tensor, noise: Tensor) -> Tensor:
     return actions.reshape(count, elites, rows, -1).transpose(0, 1)
 
 
-def _advance(model: DynamicsEnsemble, states: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def _advance(model: DynamicsEnsemble, states: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     elites, count, rows, size = states.shape
     per_elite = noise[:, None].expand(elites, count, rows, noise.shape[-1]).reshape(elites, count * rows, -1)
     flat_states, flat_actions = (values.reshape(elites, count * rows, -1) for values in (states, actions))
-    following, _, terminates = model.predict(flat_states, flat_actions, per_elite)
-    return following.reshape(elites, count, rows, size), terminates.reshape(elites, count, rows)
+    following, rewards, terminates = model.predict(flat_states, flat_actions, per_elite)
+    shape = elites, count, rows
+    return following.reshape(*shape, size), rewards.reshape(shape), terminates.reshape(shape)

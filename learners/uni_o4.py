@@ -99,10 +99,11 @@ class UniO4:
 
     def fit(self, progress: Progress, folder: Path | None = None) -> None:
         """Critics (eqs. 2 and 3) and transition models (eq. 5). `folder` keeps them: what an earlier run left there is gone on with."""
-        self._fit_critics(progress, folder)
-        self._fit_dynamics(progress, folder)
+        self.fit_critics(progress, folder)
+        self.fit_dynamics(progress, folder)
 
-    def _fit_critics(self, progress: Progress, folder: Path | None) -> None:
+    def fit_critics(self, progress: Progress, folder: Path | None) -> None:
+        """On all rows."""
         self.begin("critics")
         critics, config = self.critics, self.config.iql
         learnt: dict[str, Stateful] = {"v": critics.v, "q": critics.q, "q_target": critics.q_target, "optimizer": critics.optimizer}
@@ -111,7 +112,7 @@ class UniO4:
             lambda: critics.update(self.stretches.draw(config.batch_size, self.generator)), learnt, self.generator, progress,
         )  # fmt: skip
 
-    def _fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
+    def fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
         """On all but the last rows, which choose the elites."""
         self.begin("dynamics")
         model, config = self.model, self.config.dynamics
@@ -136,7 +137,7 @@ class UniO4:
         `folder` keeps it after every query: what an earlier run left there is gone on with.
         """
         self.begin("improvement")
-        config, run = self.config, Improving(self._starting_ensemble(), self.config.learning_rate)
+        config, run = self.config, Improving(self.starting_ensemble(), self.config.learning_rate)
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start))
         if path is not None and path.exists():
             run.restore(path, self.generator)
@@ -151,7 +152,8 @@ class UniO4:
                     run.save(path, self.generator)
         return run.outcome(self._best_member(run.behavior))
 
-    def _starting_ensemble(self) -> GaussianPolicy:
+    def starting_ensemble(self) -> GaussianPolicy:
+        """A copy of `start` for every member, or of the ensemble that it is."""
         return copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
 
     def improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
