@@ -177,8 +177,7 @@ def finetune_baseline(
     """Go on with `method` (one of ONLINE_METHODS) in the environment; returns (step, policy) from step 0 on, every `evaluate_every` steps.
 
     Trains on the data first, unless `train_baseline` has done so in `start` with the same data, config and seed. The method's own
-    stochastic policy explores; what it records joins the data, and every
-    `update_every` steps there is a gradient step. `folder` gets
+    stochastic policy explores; what it records joins the data, and every `update_every` steps there is a gradient step. `folder` gets
     `online_<step>.npz`; the progress's part is "<method> online". Raises as `train_baseline`, and whatever the environment raises.
     """
     _require_method(method, ONLINE_METHODS)

@@ -11,7 +11,7 @@ from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import EARLY_STEPS, Task
-from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from learners.checkpoint import CheckpointError, blaming, load_checkpoint, save_checkpoint
 from learners.policy import GaussianPolicy
 from learners.progress import Progress
 from learners.value import Value
@@ -68,8 +68,6 @@ def _score(trainer: OnlineTrainer, evaluator: Evaluator) -> float:
 
 def _resumed(trainer: OnlineTrainer, checkpoint: Path) -> Curve:
     state = load_checkpoint(checkpoint)
-    try:
+    with blaming(checkpoint):
         trainer.load_state_dict(state)
         return [(int(steps), float(score)) for steps, score in state["curve"]]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} does not fit this run: {str(error).splitlines()[0]}; delete it to begin anew") from error

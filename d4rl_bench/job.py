@@ -25,6 +25,7 @@ from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.source import load
 from d4rl_bench.task import FROM_NOTHING, Task, find_task
 from learners.progress import Progress
+from learners.training import RECIPE
 from learners.transitions import Transitions
 
 UNI_O4 = "uni-o4"
@@ -39,7 +40,7 @@ _BASELINES = {
 }  # 1,000,000: the steps of the baselines' own papers
 _ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
-_BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # PPO's share of gradient steps is smaller still
+_BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # environment steps for a gradient step: an hour a cell becomes a quarter
 _BASELINES_EARLY_POINTS = 10  # a baseline's curve has even steps: as many times the points, so that its first steps are seen too
 
 _DECISIVE = (
@@ -98,6 +99,8 @@ class Job:
         parts = {name: getattr(self, name) for name in ("phase", "method", "seed")}
         task = {name: getattr(find_task(self.task), name) for name in _DECISIVE}
         data = _data_hash(self.task, self.data)
+        if self.method == UNI_O4:
+            parts["recipe"] = RECIPE
         return config_hash(parts | {"task": task, "settings": self.config, "data": data, "start": _key_in(self.start)})[:16]
 
     def name(self) -> str:

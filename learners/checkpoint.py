@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a checkpoint of quadloop: it holds no dictionary")
     return content
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Around whatever takes over the content of `path`, which came from outside: any failure is a CheckpointError that names the file."""
+    try:
+        yield
+    except Exception as error:  # a foreign state dict can fail in as many ways as there are modules
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{path} does not fit this run: {reason}; delete it to begin anew") from error
 
 
 def _load(path: Path) -> Any:

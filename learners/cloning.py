@@ -54,7 +54,7 @@ def clone_behavior(
     optimizer = torch.optim.Adam(policies.parameters(), lr=config.learning_rate, fused=True)
     generator, tensors = torch.Generator().manual_seed(seed), TensorData(data)
     decisive = {"data": data.sha256, "members": members, "action_limit": action_limit, "cloning": config, "seed": seed}
-    path = part_path(folder, "cloning", decisive) if folder is not None else None
+    path = part_path(folder, "cloning", decisive)
     learnt: dict[str, Stateful] = {"policies": policies, "optimizer": optimizer}
 
     def step() -> dict[str, Tensor]:
@@ -90,10 +90,11 @@ def cloning_loss(
     observations (B, O) and actions (B, A) of the data, the same for all members, who can only be compared in the same states. An action
     at +- `action_limit` was at least that large before it was clipped (`learners.policy.clipped_log_prob`): taken for one like any other
     it would draw the mean inside, and a policy that pushes with all its force would be cloned as one that hesitates. noise (M, B, A)
-    standard normal draws each member's own actions for the second term (`learners.disagreement`).
+    standard normal draws each member's own actions for the second term (`learners.disagreement`), which sees means no further than the
+    limit: members that differ only beyond it act alike.
     """
     mean = policies(observations)
     log_prob = clipped_log_prob(actions, mean, policies.log_std, action_limit).mean(-1)
-    apart = disagreement(policies.log_std, mean, noise)
+    apart = disagreement(policies.log_std, mean.clamp(-action_limit, action_limit), noise)
     loss = -(log_prob + disagreement_weight * apart).sum()
     return loss, {"log_prob": log_prob.detach().mean(), "disagreement": apart.detach().mean()}

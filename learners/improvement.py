@@ -7,10 +7,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from common.typed_values import as_type
+from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.gate import Decision
 from learners.policy import GaussianPolicy, member
 
@@ -81,24 +83,26 @@ class Improving:
     def restore(self, path: Path, generator: torch.Generator) -> None:
         """Go on from what `save` kept; CheckpointError if it does not fit."""
         content = load_checkpoint(path)
-        try:
+        members = len(self.accepted)
+        with blaming(path):
             for name in _LEARNT:
                 getattr(self, name).load_state_dict(content[name])
-            for name in _COUNTED:
-                setattr(self, name, content[name])
+            for name, kind in _COUNTED.items():
+                setattr(self, name, as_type(kind, content[name]))
+            self.accepted, self.watched = list(self.accepted), [list(values) for values in self.watched]
             self.queries = [Query(query.pop("step"), query.pop("member"), Decision(**query)) for query in content["queries"]]
             generator.set_state(content["generator"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(f"{path} does not fit this improvement: {str(error).splitlines()[0]}; delete it to begin anew") from error
+            if (len(self.accepted), len(self.queries)) != (members, members * len(self.watched)):
+                raise ValueError(f"it holds {len(self.queries)} queries of {len(self.accepted)} members")
 
 
 _LEARNT = ("target", "behavior", "optimizer")
-_COUNTED = ("step", "idle", "accepted", "watched")
+_COUNTED: dict[str, Any] = {"step": int, "idle": int, "accepted": tuple[int, ...], "watched": tuple[tuple[float, ...], ...]}
 
 
 def weights_hash(policy: GaussianPolicy) -> str:
-    """Hex sha256 of a policy's weights."""
-    digest = hashlib.sha256()
+    """Hex sha256 of a policy: its shape, its activation, its weights."""
+    digest = hashlib.sha256(f"{policy.actor.sizes} {policy.actor.activation} {policy.members}".encode())
     for parameter in policy.parameters():
         digest.update(parameter.detach().numpy().tobytes())
     return digest.hexdigest()

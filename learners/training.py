@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from common.config import config_hash
-from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from common.typed_values import as_type
+from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.progress import Progress
 
 SAVE_PERIOD_S = 30.0  # this much work may be lost
@@ -28,9 +29,13 @@ class Stateful(Protocol):
         """Take over what `state_dict` gave."""
 
 
-def part_path(folder: Path, part: str, what: Mapping[str, Any]) -> Path:
-    """The file of a part of a training in `folder`, named by everything that decides its weights: data, settings, seed."""
-    return folder / f"{part}-{config_hash(dict(what))[:16]}.pt"
+RECIPE = 1
+"""Raised by whoever changes the learners so that equal data, settings and seeds give other weights: nothing older is taken over."""
+
+
+def part_path(folder: Path | None, part: str, what: Mapping[str, Any]) -> Path | None:
+    """The file of a part of a training in `folder`, named by all that decides its weights: data, settings, seed. None without a folder."""
+    return folder / f"{part}-{config_hash({'recipe': RECIPE, **what})[:16]}.pt" if folder is not None else None
 
 
 def train(
@@ -47,7 +52,7 @@ def train(
     `path` keeps `learnt` and the generator, whole and at least twice a minute: a training that was ended by whatever goes on there and
     gives the same weights, and a finished one is taken over. None keeps nothing. CheckpointError for a file that does not fit.
     """
-    done = _restored(path, learnt, generator) if path is not None and path.exists() else 0
+    done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
     saved_s = time.monotonic()
     for step in range(done + 1, steps + 1):
         figures = update()
@@ -59,13 +64,14 @@ def train(
             saved_s = time.monotonic()
 
 
-def _restored(path: Path, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:
+def _restored(path: Path, steps: int, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:
     """Take over what `path` holds; the number of steps that are behind it."""
     content = load_checkpoint(path)
-    try:
+    with blaming(path):
         for name, thing in learnt.items():
             thing.load_state_dict(content["learnt"][name])
         generator.set_state(content["generator"])
-        return int(content["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this training: {str(error).splitlines()[0]}; delete it to begin anew") from error
+        done = as_type(int, content["step"])
+        if not 0 <= done <= steps:
+            raise ValueError(f"it is of step {done:,} of {steps:,}")
+    return int(done)

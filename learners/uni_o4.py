@@ -90,7 +90,7 @@ class UniO4:
         self.model.fit_normalisers(self.data.all)
 
     def _seed_weights(self, part: str) -> None:
-        """By itself too: the weights that a part begins with do not depend on another part's sizes."""
+        """Of each part by itself: the weights that it begins with do not depend on another part's sizes."""
         torch.manual_seed(zlib.crc32(f"weights of {part} {self.seed}".encode()))
 
     def begin(self, part: str) -> None:
@@ -126,8 +126,6 @@ class UniO4:
 
     def _path(self, folder: Path | None, part: str, **what: Any) -> Path | None:
         """Where a part is kept: its name follows from all that decides its weights."""
-        if folder is None:
-            return None
         common = {"data": self.transitions.sha256, "reward_scale": self.config.reward_scale, "seed": self.seed}
         return part_path(folder, part, common | what)
 
@@ -138,7 +136,7 @@ class UniO4:
         """
         self.begin("improvement")
         config, run = self.config, Improving(self.starting_ensemble(), self.config.learning_rate)
-        path = self._path(folder, "improvement", config=config, start=weights_hash(self.start))
+        path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
         while run.step < config.improvement_steps and run.idle < config.patience:
@@ -167,7 +165,7 @@ class UniO4:
         mean = target(observations)
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
-        diversity = disagreement(target.log_std, mean, noise)
+        diversity = disagreement(target.log_std, mean.clamp(-config.action_limit, config.action_limit), noise)
         optimizer.zero_grad(set_to_none=True)
         (-(surrogate + config.disagreement_weight * diversity).sum()).backward()
         optimizer.step()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learners import training
-from learners.checkpoint import CheckpointError, save_checkpoint
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.training import part_path, train
 
 
@@ -66,11 +66,17 @@ def test_a_finished_training_is_taken_over(uninterrupted, tmp_path):
     assert torch.equal(third.weights.weight, uninterrupted.weights.weight)
 
 
-@pytest.mark.parametrize("content", [{}, {"learnt": {}}, {"learnt": {"weights": {}, "optimizer": {}}}, {"learnt": 3}])
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"learnt": {}}, {"learnt": {"weights": {}, "optimizer": {}}}, {"learnt": 3}, {"learnt": {"weights": 3}}, "early", "late", "half"],
+)
 def test_a_file_that_does_not_fit_is_named(content, tmp_path):
     path = tmp_path / "slope.pt"
+    if isinstance(content, str):  # a training that is finished, but for the step that it says
+        Slope().train(path)
+        content = load_checkpoint(path) | {"step": {"early": -5, "late": 10**9, "half": 0.5}[content]}
     save_checkpoint(path, content)
-    with pytest.raises(CheckpointError, match=r"slope\.pt does not fit this training: .*delete it to begin anew"):
+    with pytest.raises(CheckpointError, match=r"slope\.pt does not fit this run: .*delete it to begin anew"):
         Slope().train(path)
 
 
