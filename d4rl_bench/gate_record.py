@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import StatisticsError, fmean
 from typing import Any
 
 from common.typed_values import WrongTypeError, as_type
@@ -31,21 +32,26 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
         return None
     try:
         current = list(as_type(tuple[float, ...], content["clones"]))
-        clones, chosen, best = sum(current) / len(current), as_type(float, content["score"]), max(current)
+        clones, chosen, best = fmean(current), as_type(float, content["score"]), max(current)
         queries = agreed = within = 0
         for query in content["queries"]:
-            index, score, difference = as_type(int, query["member"]), as_type(float, query["score"]), as_type(float, query["difference"])
+            index, score, difference = (as_type(kind, query[name]) for kind, name in _KINDS)
+            if not 0 <= index < len(current):
+                raise IndexError(f"member {index} of {len(current)}")
             change = score - current[index]
             if change != 0:
-                same = (difference > 0) == (change > 0)
+                same = difference * change > 0
                 queries, agreed = queries + 1, agreed + same
                 within += same or abs(change) <= MARGIN * abs(_return(task, current[index])) / _return_of_a_point(task)
             best = max(best, score)
             if as_type(bool, query["accepted"]):
                 current[index] = score
-    except (WrongTypeError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+    except (WrongTypeError, KeyError, TypeError, IndexError, StatisticsError) as error:
         raise ValueError(f"its queries of the gate are damaged ({type(error).__name__}: {error})") from None
     return GateRecord(queries, agreed, within, clones, chosen, best)
+
+
+_KINDS = (int, "member"), (float, "score"), (float, "difference")
 
 
 def _return_of_a_point(task: Task) -> float:

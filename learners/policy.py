@@ -21,7 +21,8 @@ def gaussian_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 def clipped_log_prob(actions: Tensor, mean: Tensor, log_std: Tensor, limit: float) -> Tensor:
     """log of the likelihood that a Gaussian action, clipped to +-`limit`, is `actions`, summed over the last axis: (..., A) -> (...).
 
-    At the limit it is log P(x >= limit), not a density: all that is known there is that the action was at least that large.
+    At the limit it is log P(x >= limit), not a density: all that is known there is that the action was at least that large. Gradients
+    are right up to some hundred standard deviations from the limit, which is where torch's log_ndtr ends.
     """
     std = torch.exp(log_std)
     within = -0.5 * ((actions - mean) / std) ** 2 - log_std - _LOG_SQRT_2PI

@@ -79,8 +79,8 @@ def finetune(
 ) -> FinetuneResult:
     """Uni-O4 from the artifact `policy_path` on a data set of robot logs.
 
-    Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. Fitted critics and
-    models found there are taken over, so an interrupted run goes on where it was.
+    Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. What an interrupted run
+    left there of critics, models and improvement is gone on with.
     """
     began = time.monotonic()
     parent = load_artifact(policy_path)

@@ -337,7 +337,15 @@ def test_the_last_line_of_the_gates_table_is_of_all_queries(gathered):
 
 @pytest.mark.parametrize(
     "damage",
-    [{"queries": 3}, {"queries": [{}]}, {"clones": []}, {"clones": ["a"]}, {"queries": [query(1, 7, 1.0, 1.0, True)]}, {"queries": [[]]}],
+    [
+        {"queries": 3},
+        {"queries": [{}]},
+        {"clones": []},
+        {"clones": ["a"]},
+        {"queries": [query(1, 7, 1.0, 1.0, True)]},
+        {"queries": [[]]},
+        {"queries": [query(1, -1, 1.0, 1.0, True)]},
+    ],
 )
 def test_damaged_queries_are_refused(gathered, damage):
     folder = gathered(result(method="uni-o4", **{"clones": [50.0], "queries": [query(1, 0, 1.0, 1.0, True)]} | damage))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from learners import training
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.gate import GateConfig
 from learners.iql import IqlConfig
@@ -99,8 +101,8 @@ def improved(improve):
     return improve(heard), heard.calls
 
 
-def same(policy, other):
-    return all(torch.equal(a, b) for a, b in zip(policy.parameters(), other.parameters(), strict=True))
+def same(module, other):
+    return all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
 
 
 def test_fitting_reports_each_part_to_its_end(fitted):
@@ -127,16 +129,12 @@ def test_parts_are_kept_by_all_that_decides_them(start, tmp_path):
     assert files == 2
     again, files = fit(gate=GateConfig(horizon=7), members=3)
     assert files == 2
-    assert same_weights(first.critics.q, again.critics.q)
-    assert same_weights(first.model, again.model)
+    assert same(first.critics.q, again.critics.q)
+    assert same(first.model, again.model)
     assert fit(seed=1)[1] == 4
     assert fit(data=bandit(50, seed=1))[1] == 6
     assert fit(iql=replace(config.iql, q_hidden=(8,)))[1] == 7
     assert fit(reward_scale=2.0)[1] == 9
-
-
-def same_weights(module, other):
-    return all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
 
 
 class EndedError(Exception):
@@ -147,14 +145,16 @@ def test_an_ended_improvement_goes_on_and_ends_the_same(fitted, improved, tmp_pa
     learner, _, _ = fitted
     learner.config = CONFIG
 
-    def watch(step, _target, _behavior):
-        if step == 50 and not list(tmp_path.glob("again")):
+    def ends(step, _target, _behavior):
+        if step == 50:
             raise EndedError
         return [float(step)]
 
+    def watch(step, _target, _behavior):
+        return [float(step)]
+
     with pytest.raises(EndedError):
-        learner.improve(lambda *_: None, watch, tmp_path)
-    (tmp_path / "again").touch()
+        learner.improve(lambda *_: None, ends, tmp_path)
     heard = Heard()
     second = learner.improve(heard, watch, tmp_path)
     assert [call[1] for call in heard.calls] == [50, 60, 70, 80]  # the last query before the end had been kept
@@ -164,6 +164,45 @@ def test_an_ended_improvement_goes_on_and_ends_the_same(fitted, improved, tmp_pa
     third = learner.improve(heard, watch, tmp_path)  # there is nothing left to do
     assert len(heard.calls) == 4
     assert same(third.policy, second.policy)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"step": "a"}, {"accepted": []}, {"watched": 3}, {"queries": []}, {"queries": [{}]}, {"target": {}}, {"generator": torch.zeros(3)},
+    ],
+)  # fmt: skip
+def test_a_damaged_improvement_is_named(fitted, tmp_path, damage):
+    learner, _, _ = fitted
+    learner.config = replace(CONFIG, improvement_steps=10)
+    learner.improve(lambda *_: None, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    save_checkpoint(path, load_checkpoint(path) | damage)
+    with pytest.raises(CheckpointError, match=f"{path.name} does not fit this run: .*delete it to begin anew"):
+        learner.improve(lambda *_: None, folder=tmp_path)
+
+
+@pytest.mark.parametrize("part", ["critics", "dynamics"])
+def test_an_ended_fit_goes_on_and_gives_the_same_weights(start, tmp_path, monkeypatch, part):
+    monkeypatch.setattr(training, "SAVE_PERIOD_S", 0.0)  # after every step
+    config = replace(CONFIG, iql=replace(CONFIG.iql, steps=150), dynamics=replace(CONFIG.dynamics, steps=150))
+
+    def fit(progress, folder):
+        learner = UniO4(bandit(200, seed=0), start, history=1, config=config, seed=0)
+        learner.fit(progress, folder)
+        return learner
+
+    def ends(name, step, _total, _figures):
+        if (name, step) == (part, 100):
+            raise EndedError
+
+    whole = fit(lambda *_: None, None)
+    with pytest.raises(EndedError):
+        fit(ends, tmp_path)
+    second = fit(lambda *_: None, tmp_path)
+    for one, other in ((whole.critics.q, second.critics.q), (whole.critics.q_target, second.critics.q_target), (whole.model, second.model)):
+        assert same(one, other)
+    assert torch.equal(whole.model.elites, second.model.elites)
 
 
 def test_the_true_reward_improves(improved, start):
