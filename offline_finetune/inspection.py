@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from robot import go1
 from robot.episode import END_FALL, END_SAFETY, Episode
 from robot.leg_velocity import over_a_stride, stride_velocity
 from robot.observation import COMMAND_NAMES, GO1_LAYOUT
+from robot.speed_bins import SPEED_BINS, speed_bin
 from robot.supervisor import SafetyEvent
 from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
 
@@ -28,7 +28,6 @@ LARGEST_OWN_CORRELATION = 0.05  # from one step to the next, and three standard 
 NONE_OF_THEM = "none of them"
 EXACT_ERROR = 0.01  # of an action: closer than this, it acted with its mean
 FLAGGED_SHARE = 0.05  # of velocity samples: more than this is worth a line of its own
-COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
 SHORT_S = 1.0  # episodes shorter than this teach little but how to fall
 
 
@@ -66,18 +65,14 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
 
 
 def speed_by_command(episode: Episode) -> list[dict[str, Any]]:
-    """Mean forward speed, m/s, and number of rows with a usable velocity, for forward commands between two of COMMANDED each.
+    """Mean forward speed, m/s, and number of rows with a usable velocity, for forward commands in each of SPEED_BINS.
 
     Slower and backward commands are in none of them.
     """
     vx, speed = episode.command[:, COMMAND_NAMES.index("vx")], episode.base_lin_vel_b[:, 0]
-    usable = episode.velocity_valid & np.isfinite(speed)
-    bins = []
-    for low, high in itertools.pairwise(COMMANDED):
-        below = vx <= high if high == COMMANDED[-1] else vx < high
-        chosen = speed[usable & (vx >= low) & below]
-        bins.append({"commanded": [low, high], "rows": len(chosen), "speed": _mean(chosen)})
-    return bins
+    bins = np.where(episode.velocity_valid & np.isfinite(speed), speed_bin(vx), -1)
+    chosen = [speed[bins == index] for index in range(len(SPEED_BINS))]
+    return [{"commanded": list(edges), "rows": len(its), "speed": _mean(its)} for edges, its in zip(SPEED_BINS, chosen, strict=True)]
 
 
 def legs_differ(episode: Episode) -> float | None:

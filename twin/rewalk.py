@@ -6,7 +6,6 @@ second, and a robot that has no time to speed up walks slowly on any floor.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from robot import go1
 from robot.observation import GO1_LAYOUT, ObservationLayout
+from robot.speed_bins import SPEED_BINS, speed_bin
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
 from twin.world import World
@@ -23,10 +23,9 @@ from twin.world import World
 Float64Array = NDArray[np.float64]
 
 AT_ONCE = 256  # robots; when one has walked its commands or fallen, another takes its place
-COMMANDED = (0.2, 0.5, 1.0, 1.5, 2.0)  # m/s, edges of the bins that achieved speeds are averaged in
 FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
-FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in itertools.pairwise(COMMANDED)), "root_falls", "roll", "pitch")
-_BINS = len(COMMANDED) - 1
+FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in SPEED_BINS), "root_falls", "roll", "pitch")
+_BINS = len(SPEED_BINS)
 HORIZONS_S = (5.0, 10.0, 20.0)
 _RESAMPLES = 500
 
@@ -86,8 +85,8 @@ def rewalk(world: World, walks: Sequence[Walk], policy: Policy, seed: int, layou
 def sums_of(walk: Walk) -> Float64Array:
     """What a walk adds to the sums that `figures_of` is made of: speed and rows by commanded speed, steps, falls, attitude."""
     known = np.isfinite(walk.speed)
-    bins = np.digitize(walk.commands[:, 0], [*COMMANDED[:-1], np.nextafter(COMMANDED[-1], np.inf)]) - 1
-    chosen = known & (bins >= 0) & (bins < _BINS)
+    bins = speed_bin(walk.commands[:, 0])
+    chosen = known & (bins >= 0)
     speeds = np.bincount(bins[chosen], weights=walk.speed[chosen], minlength=_BINS)
     rows = np.bincount(bins[chosen], minlength=_BINS)
     upright = walk.gravity_b[: -round(FALLING_S / go1.CONTROL_DT)] if walk.fell else walk.gravity_b
@@ -139,7 +138,7 @@ def summary(walks: Sequence[Walk]) -> Mapping[str, Any]:
     """The same for people: speeds in m/s, falls, the probability of a fall within HORIZONS_S, roll and pitch in degrees."""
     figures, errors = figures_by_session(walks, _RESAMPLES, seed=0)
     steps, falls = sum(len(walk.commands) for walk in walks), sum(walk.fell for walk in walks)
-    bins = zip(itertools.pairwise(COMMANDED), figures[:_BINS], errors[:_BINS], strict=True)
+    bins = zip(SPEED_BINS, figures[:_BINS], errors[:_BINS], strict=True)
     return {
         "walks": len(walks),
         "steps": steps,
