@@ -69,6 +69,7 @@ def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
     return ensembles
 
 
+@torch.no_grad()
 def estimates(learner: UniO4, other: IqlCritics, policies: Sequence[GaussianPolicy]) -> dict[str, Tensor]:
     """Name -> (P, STARTS), all on the same start states and noise."""
     learner.begin("estimates")
