@@ -204,6 +204,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_sweep import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
 run_all([Toy(1, "slow"), Toy(2, "slow"), Toy(3, "slow")], Path(sys.argv[2]), LocalEngine(2), worker=(sys.executable, sys.argv[3]))
 """
 
