@@ -55,18 +55,18 @@ def say(part: str, done: int, total: int, _figures: dict[str, float]) -> None:
 
 
 def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
-    """The ensemble at the start and after every gate period."""
+    """The policies of all members at the start and after every gate period, one ensemble after the other."""
     learner.begin("improvement")
     run = Improving(learner.starting_ensemble(), learner.config.learning_rate)
-    ensembles = [run.outcome(index).policy for index in range(learner.config.members)]
+    policies = [run.outcome(index).policy for index in range(learner.config.members)]
     for step in range(1, steps + 1):
         learner.improvement_step(run.target, run.behavior, run.optimizer)
         run.step = step
         if step % learner.config.gate_period == 0:
             run.settle([Decision(0.0, 0.0, 0.0, True)] * learner.config.members)
-            ensembles += [run.outcome(index).policy for index in range(learner.config.members)]
+            policies += [run.outcome(index).policy for index in range(learner.config.members)]
             say("improvement", step, steps, {})
-    return ensembles
+    return policies
 
 
 @torch.no_grad()
@@ -128,17 +128,15 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     shape = -1, config.uni_o4.members
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
     returns = np.array([evaluator.returns(mean_action(policy, scaler)).mean() for policy in policies]).reshape(shape)
-    point = (task.expert_return - task.random_return) / 100
-    scores = (returns - task.random_return) / point
+    evaluator.close()
+    scores, margins = (returns - task.random_return) / task.point, MARGIN * np.abs(returns) / task.point
     found = estimates(learner, other.critics, policies)
     return {
         "task": task.name, "seed": seed, "period": config.uni_o4.gate_period, "scores": scores.round(1).tolist(),
         "kl": np.round(_distances(learner, policies), 3).reshape(shape).tolist(),
         "start": round(float(scores[0].mean()), 1), "best": round(float(scores.max()), 1),
         "best_mean": round(float(scores.max(0).mean()), 1), "last": round(float(scores[-1].mean()), 1),
-        "estimates": {
-            name: verdict(values.reshape(*scores.shape, -1), scores, MARGIN * np.abs(returns) / point) for name, values in found.items()
-        },
+        "estimates": {name: verdict(values.reshape(*scores.shape, -1), scores, margins) for name, values in found.items()},
     }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from d4rl_bench.task import Task
 MARGIN = 0.2
 """Of the incumbent's return: a change within it may be told with either sign (Figure 6a)."""
 
+_KINDS = (int, "member"), (float, "score"), (float, "difference")
+
 
 @dataclass(frozen=True)
 class GateRecord:
@@ -42,21 +44,11 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
             if change != 0:
                 same = difference * change > 0
                 queries, agreed = queries + 1, agreed + same
-                within += same or abs(change) <= MARGIN * abs(_return(task, current[index])) / _return_of_a_point(task)
+                incumbent_return = task.random_return + current[index] * task.point
+                within += same or abs(change) * task.point <= MARGIN * abs(incumbent_return)
             best = max(best, score)
             if as_type(bool, query["accepted"]):
                 current[index] = score
     except (WrongTypeError, KeyError, TypeError, IndexError, StatisticsError) as error:
         raise ValueError(f"its queries of the gate are damaged ({type(error).__name__}: {error})") from None
     return GateRecord(queries, agreed, within, clones, chosen, best)
-
-
-_KINDS = (int, "member"), (float, "score"), (float, "difference")
-
-
-def _return_of_a_point(task: Task) -> float:
-    return (task.expert_return - task.random_return) / 100
-
-
-def _return(task: Task, score: float) -> float:
-    return task.random_return + score * _return_of_a_point(task)

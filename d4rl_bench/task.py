@@ -72,6 +72,11 @@ class Task:
         """D4RL's normalised score: 0 is a random policy, 100 an expert."""
         return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
 
+    @property
+    def point(self) -> float:
+        """The return that is worth one point of score."""
+        return (self.expert_return - self.random_return) / 100.0
+
 
 @cache
 def all_tasks() -> dict[str, Task]:

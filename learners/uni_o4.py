@@ -103,7 +103,7 @@ class UniO4:
         self.fit_dynamics(progress, folder)
 
     def fit_critics(self, progress: Progress, folder: Path | None) -> None:
-        """On all rows."""
+        """Eqs. 2 and 3, on all rows."""
         self.begin("critics")
         critics, config = self.critics, self.config.iql
         learnt: dict[str, Stateful] = {"v": critics.v, "q": critics.q, "q_target": critics.q_target, "optimizer": critics.optimizer}
@@ -113,7 +113,7 @@ class UniO4:
         )  # fmt: skip
 
     def fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
-        """On all but the last rows, which choose the elites."""
+        """Eq. 5, on all but the last rows, which choose the elites."""
         self.begin("dynamics")
         model, config = self.model, self.config.dynamics
         known = max(1, round((1 - ELITE_SHARE) * len(self.data)))
