@@ -43,3 +43,11 @@ class Transitions:
         for field in fields(self):
             digest.update(np.ascontiguousarray(getattr(self, field.name)).reshape(-1).data)
         return digest.hexdigest()
+
+    def split(self, share: float, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows to learn from, and about `share` of the rows to judge by: whole episodes, the last ones in `order` (E,), and the end of
+        one more. Neither is empty; of a single row both are that row."""
+        ends = np.append(self.episode_starts[1:], len(self))
+        rows = np.concatenate([np.arange(self.episode_starts[episode], ends[episode]) for episode in order])
+        known = max(1, round((1 - share) * len(rows)))
+        return rows[:known], rows[min(known, len(rows) - 1) :]

@@ -60,7 +60,7 @@ class UniO4Config:
     """when a new policy may replace the old one"""
 
 
-ELITE_SHARE = 0.05  # of the data, its last episodes, that the models are compared on and never trained on
+ELITE_SHARE = 0.05  # of the data, in random episodes, that the models are compared on and never trained on
 
 PAPER = UniO4Config(
     members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
@@ -113,16 +113,17 @@ class UniO4:
         )  # fmt: skip
 
     def fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
-        """Eq. 5, on all but the last rows, which choose the elites."""
+        """Eq. 5, on all but some random episodes, which choose the elites."""
         self.begin("dynamics")
         model, config = self.model, self.config.dynamics
-        known = max(1, round((1 - ELITE_SHARE) * len(self.data)))
+        order = torch.randperm(len(self.transitions.episode_starts), generator=self.generator).numpy()
+        known, unknown = (torch.from_numpy(rows) for rows in self.transitions.split(ELITE_SHARE, order))
         train(
             "dynamics", self._path(folder, "dynamics", dynamics=config, history=model.history), config.steps,
-            lambda: model.update(self.data.rows(torch.randint(known, (config.batch_size,), generator=self.generator))),
+            lambda: model.update(self.data.rows(known[torch.randint(len(known), (config.batch_size,), generator=self.generator)])),
             {"model": model, "optimizer": model.optimizer}, self.generator, progress,
         )  # fmt: skip
-        model.choose_elites(self.data.rows(torch.arange(min(known, len(self.data) - 1), len(self.data))))
+        model.choose_elites(self.data.rows(unknown))
 
     def _path(self, folder: Path | None, part: str, **what: Any) -> Path | None:
         """Where a part is kept: its name follows from all that decides its weights."""

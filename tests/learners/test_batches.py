@@ -34,6 +34,28 @@ def test_a_column_of_another_length_is_refused_by_name(transitions, name):
         dataclasses.replace(transitions, **{name: getattr(transitions, name)[:2]})
 
 
+def in_episodes(transitions, lengths):
+    count = sum(lengths)
+    columns = {name: np.resize(getattr(transitions, name), (count, *getattr(transitions, name).shape[1:])) for name in COLUMNS}
+    return Transitions(**columns, episode_starts=np.cumsum([0, *lengths[:-1]]))
+
+
+COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+
+
+def test_whole_episodes_are_held_out_and_the_end_of_one_more(transitions):
+    known, unknown = in_episodes(transitions, [2, 4, 3, 1]).split(0.4, order=np.array([3, 1, 0, 2]))
+    assert known.tolist() == [9, 2, 3, 4, 5, 0]  # the episodes of 1 and 4 steps, and the first step of that of 2
+    assert unknown.tolist() == [1, 6, 7, 8]
+
+
+@pytest.mark.parametrize(("lengths", "share"), [([5], 0.05), ([1, 1], 0.99), ([1], 0.5)])
+def test_neither_side_of_a_split_is_empty(transitions, lengths, share):
+    known, unknown = in_episodes(transitions, lengths).split(share, order=np.arange(len(lengths)))
+    assert len(known) >= 1
+    assert len(unknown) >= 1
+
+
 def test_next_observations_of_another_shape_are_refused(transitions):
     with pytest.raises(ValueError, match="differ in shape"):
         dataclasses.replace(transitions, next_observations=np.zeros((3, 5), np.float32))
