@@ -39,7 +39,6 @@ class OfflineConfig:
             members=4, batch_size=512, action_limit=1.0, reward_scale=1.0,
             iql=IqlConfig(steps=10_000, n_step=1, polyak=0.02, precision="fp32"),
             dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200), precision="fp32"),
-            gate=GateConfig(starts=64),
         )
     )  # fmt: skip
     """the learner"""
@@ -72,6 +71,8 @@ def config_of(task: Task, preset: str, overrides: dict[str, Any]) -> OfflineConf
     config = PRESETS[preset]
     if preset != "smoke":
         config = merged(config, task.settings, "")
+    if preset == "paper":
+        config = replace(config, uni_o4=replace(config.uni_o4, gate=replace(config.uni_o4.gate, horizon=task.amq_horizon)))
     return with_overrides(config, overrides)
 
 

@@ -63,6 +63,8 @@ class Task:
     """where D4RL keeps the data"""
     quoted: dict[str, float] = field(default_factory=dict)
     """the paper's score of each method"""
+    amq_horizon: int = 1000
+    """H of AM-Q by the paper (Table 5), for the preset `paper`"""
     settings: dict[str, Any] = field(default_factory=dict)
     """what differs from the defaults of d4rl_bench.offline.OfflineConfig, as in a config file"""
     online_settings: dict[str, Any] = field(default_factory=dict)

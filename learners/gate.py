@@ -20,7 +20,7 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    max_kl: float | None = 1.0
+    max_kl: float | None = 0.2
     """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused; none is if not set"""
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Decision:
 
     difference: float  # mean of J(pi) - J(pi_k) over start states
     standard_error: float
-    kl: float  # from the starting policy
+    kl: float  # from the starting policy, nats
     accepted: bool
 
 

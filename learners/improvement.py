@@ -58,13 +58,18 @@ class Improving:
         self.queries: list[Query] = []
         self.watched: list[list[float]] = []
 
-    def settle(self, decisions: Sequence[Decision]) -> int:
-        """Let each accepted member's policy replace its behavior policy; returns how many were accepted."""
+    def settle(self, decisions: Sequence[Decision], roll_back: bool = False) -> int:
+        """Let each accepted member's policy replace its behavior policy; returns how many were accepted.
+
+        With `roll_back` a refused one becomes its behavior policy again; the optimiser keeps its momentum.
+        """
         for index, decision in enumerate(decisions):
             self.queries.append(Query(self.step, index, decision))
             if decision.accepted:
                 _copy_member(self.target, self.behavior, index)
                 self.accepted[index] = self.step
+            elif roll_back:
+                _copy_member(self.behavior, self.target, index)
         accepted = sum(decision.accepted for decision in decisions)
         self.idle = 0 if accepted else self.idle + 1
         return accepted

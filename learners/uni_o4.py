@@ -42,6 +42,8 @@ class UniO4Config:
     """improvement steps between two queries of the gate"""
     patience: int = 3
     """queries in a row without any acceptance after which the improvement ends"""
+    roll_back: bool = False
+    """a refused candidate begins anew from the last accepted policy; otherwise it goes on learning"""
     batch_size: int = 1024
     """states a step and member"""
     learning_rate: float = 1e-4
@@ -144,7 +146,7 @@ class UniO4:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:
-                accepted = run.settle(self._query(run.target, run.behavior))
+                accepted = run.settle(self._query(run.target, run.behavior), config.roll_back)
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 run.watched.append(watch(run.step, run.target, run.behavior))
                 if path is not None:

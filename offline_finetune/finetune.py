@@ -98,7 +98,7 @@ def finetune(
         "policy": str(artifact.path),
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
-        "estimates": _estimates(learner, dataset, start, improvement.policy, config, seed, progress),
+        "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress),
         "gate": _gate_history(improvement),
         "data": asdict(dataset.report) | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())},
         "kl_from_parent": _kl(learner, improvement.policy, start),
@@ -114,7 +114,7 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
 
 
-def _estimates(
+def estimates_of(
     learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """AM-Q from held-out start states and fitted-Q evaluation on held-out transitions, old beside new, per control step."""

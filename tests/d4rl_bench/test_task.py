@@ -45,6 +45,7 @@ def test_settings_differ_by_family_as_in_table_5():
     assert [config.iql.expectile for config in (medium, expert, door, maze)] == [0.7, 0.5, 0.7, 0.9]
     assert [config.learning_rate for config in (medium, expert, door, maze)] == [1e-4, 1e-4, 1e-5, 1e-5]
     assert [config.gate.horizon for config in (medium, expert, door, maze)] == [1000, 1000, 200, 150]
+    assert config_of(find_task("hopper-medium-v2"), "minutes", {}).uni_o4.gate.horizon == 20  # the paper's H is for the paper's preset
     assert medium.iql.q_hidden == (1024, 1024) and medium.iql.steps == 2_000_000 and medium.iql.n_step == 1
     assert medium.dynamics.hidden == (200,) * 4 and door.dynamics.hidden == (400,) * 4
     assert find_task("antmaze-umaze").evaluation_episodes == 50 and find_task("door-human").evaluation_episodes == 10

@@ -12,7 +12,7 @@ from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from learners.dynamics import DynamicsConfig
 from learners.gate import GateConfig
 from learners.iql import IqlConfig
-from learners.policy import GaussianPolicy, gaussian_kl, stack
+from learners.policy import GaussianPolicy, gaussian_kl, member, stack
 from learners.transitions import Transitions
 from learners.uni_o4 import UniO4, UniO4Config
 
@@ -265,6 +265,16 @@ def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
     assert kl < 0.2  # the budget, on other states
     stopped_there = improve(gate=budget, improvement_steps=improvement.accepted_steps)
     assert same(improvement.policy, stopped_there.policy)
+
+
+@pytest.mark.parametrize("roll_back", [False, True])
+def test_a_refused_candidate_goes_on_or_begins_anew(fitted, improve, start, roll_back):
+    improve(improvement_steps=0)
+    learner, _, _ = fitted
+    learner.config = replace(CONFIG, improvement_steps=10, roll_back=roll_back, gate=replace(CONFIG.gate, max_kl=-1.0))
+    left = []
+    learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: left.append(member(target, 0)) or [0.0])
+    assert same(left[0], start) is roll_back
 
 
 def test_the_improvement_ends_when_patience_does(improve):

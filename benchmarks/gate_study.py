@@ -1,0 +1,160 @@
+"""An improvement without a gate, and what every estimate would have said about it: what `gates.py` and `twin_gates.py` share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learners.amq import Noise, draw_noise, imagine, per_start
+from learners.gate import Decision, GateConfig, decide
+from learners.improvement import Improving
+from learners.iql import IqlCritics
+from learners.policy import GaussianPolicy, gaussian_kl, member, stack
+from learners.uni_o4 import UniO4
+
+STARTS = 64
+KL_STATES = 2048
+RULE = GateConfig(max_kl=None)
+"""A one-sided 90 % test, whatever the distance."""
+PATIENCE = 3
+OTHER_SEED = 1_000_000
+"""Beyond the learner's: of the critics that the improvement never sees."""
+MARGIN = 0.2
+"""Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
+BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
+"""Nats from the starting policy."""
+
+
+def say(part: str, done: int, total: int, _figures: dict[str, float]) -> None:
+    """Progress, on standard error."""
+    if done % 1000 == 0 or done == total:
+        print(f"{part} {done:,}/{total:,}", file=sys.stderr, flush=True)
+
+
+def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
+    """The policies of all members at the start and after every gate period, one ensemble after the other."""
+    learner.begin("improvement")
+    run = Improving(learner.starting_ensemble(), learner.config.learning_rate)
+    policies = [run.outcome(index).policy for index in range(learner.config.members)]
+    for step in range(1, steps + 1):
+        learner.improvement_step(run.target, run.behavior, run.optimizer)
+        run.step = step
+        if step % learner.config.gate_period == 0:
+            run.settle([Decision(0.0, 0.0, 0.0, True)] * learner.config.members)
+            policies += [run.outcome(index).policy for index in range(learner.config.members)]
+            say("improvement", step, steps, {})
+    return policies
+
+
+def unseen_critics(learner: UniO4, folder: Path) -> IqlCritics:
+    """Critics of the same data and another seed."""
+    learner.fit_critics(say, folder)
+    return learner.critics
+
+
+@torch.no_grad()
+def estimates(learner: UniO4, other: IqlCritics | None, policies: Sequence[GaussianPolicy], horizons: Sequence[int]) -> dict[str, Tensor]:
+    """Name -> (P, STARTS), all on the same start states and noise. `other` are critics that the improvement never saw."""
+    learner.begin("estimates")
+    ensemble, model = stack(policies), learner.model
+    elites = len(model.elites)
+    starts = learner.data.draw_observations((STARTS // elites * elites,), learner.generator)
+    action_size = learner.data.all.actions.shape[-1]
+    noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
+    critics = {"AM-Q": learner.critics} | ({"AM-Q of other critics": other} if other else {})
+    found: dict[str, Tensor] = {}
+    for acts, luck in (("sampled", noise), ("mean", Noise(torch.zeros_like(noise.actions), noise.frames))):
+        sums = dict.fromkeys((*critics, "model return"), torch.zeros(()))
+        for t, step in enumerate(imagine(ensemble, model, starts, luck, learner.config.action_limit), start=1):
+            earned = {name: each.q.minimum(step.states, step.actions) for name, each in critics.items()} | {"model return": step.rewards}
+            sums = {name: total + step.alive * earned[name] for name, total in sums.items()}
+            if t in horizons:
+                found |= {f"{name}, H {t}, {acts} actions": per_start(total) for name, total in sums.items()}
+    return found
+
+
+@torch.no_grad()
+def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Sequence[int]) -> dict[str, Tensor]:
+    """Name -> (P, 1): AM-Q as the released code has it, for comparison.
+
+    Actions are clamped to +-1 whatever the robot does; each step counts the mean over the rollouts that still go on, so that an early fall
+    costs nothing; every policy meets start states and noise of its own.
+    """
+    learner.begin("released")
+    model, action_size = learner.model, learner.data.all.actions.shape[-1]
+    elites = len(model.elites)
+    found: dict[str, list[Tensor]] = {f"AM-Q as released, H {horizon}": [] for horizon in horizons}
+    for policy in policies:
+        starts = learner.data.draw_observations((STARTS // elites * elites,), learner.generator)
+        noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
+        total = torch.zeros(1)
+        for t, step in enumerate(imagine(stack([policy]), model, starts, noise, action_limit=1.0), start=1):
+            total = total + (step.alive * learner.critics.q.minimum(step.states, step.actions)).sum() / step.alive.sum()
+            if t in horizons:
+                found[f"AM-Q as released, H {t}"].append(total)
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+@torch.no_grad()
+def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]:
+    """KL of each policy from the one that its member started as, nats."""
+    states = learner.data.draw_observations((KL_STATES,), learner.generator)
+    starts = [member(learner.starting_ensemble(), index) for index in range(learner.config.members)]
+    return [
+        float(gaussian_kl(policy(states), policy.log_std, first(states), first.log_std).mean())
+        for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)
+    ]
+
+
+def verdicts(
+    found: dict[str, Tensor], scores: NDArray[np.float64], margins: NDArray[np.float64], kl: NDArray[np.float64]
+) -> dict[str, Any]:
+    """What came of the improvement, what each estimate would have made of it, and what each budget: scores, margins and kl are (K, M)."""
+    return {
+        "scores": scores.round(2).tolist(), "kl": kl.round(4).tolist(),
+        "start": round(float(scores[0].mean()), 2), "best": round(float(scores.max()), 2),
+        "best_mean": round(float(scores.max(0).mean()), 2), "last": round(float(scores[-1].mean()), 2),
+        "estimates": {name: _of_estimate(values.reshape(*scores.shape, -1), scores, margins) for name, values in found.items()},
+        "budgets": {str(budget): _of_budget(kl <= budget, scores) for budget in BUDGETS},
+    }  # fmt: skip
+
+
+def _of_estimate(values: Tensor, scores: NDArray[np.float64], margins: NDArray[np.float64]) -> dict[str, Any]:
+    """Of the policies' values (K, M, STARTS)."""
+    change, told = np.diff(scores, axis=0), np.diff(values.mean(-1).numpy(), axis=0)
+    counted = change != 0
+    same = (np.sign(change) == np.sign(told))[counted]
+    near = (np.abs(change) <= margins[:-1])[counted]
+    stops = [_stop(values[:, index]) for index in range(values.shape[1])]
+    ends = np.array([scores[stop, index] for index, stop in enumerate(stops)])
+    chosen = int(np.argmax([float(values[stop, index].mean()) for index, stop in enumerate(stops)]))
+    return {
+        "pairs": int(counted.sum()), "told": round(float(same.mean()), 3), "told_or_within_margin": round(float((same | near).mean()), 3),
+        "stops": stops, "mean_score": round(float(ends.mean()), 2), "chosen_score": round(float(ends[chosen]), 2),
+    }  # fmt: skip
+
+
+def _stop(values: Tensor) -> int:
+    """The index of the last policy that a gate accepts, of one member's (K, STARTS); of (K, 1) a gate without a test."""
+    best = 0
+    for index in range(1, len(values)):
+        paired = values.shape[-1] > 1
+        if decide(values[index], values[best], 0.0, RULE).accepted if paired else values[index] > values[best]:
+            best = index
+        elif index - best >= PATIENCE:
+            break
+    return best
+
+
+def _of_budget(within: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Each member stops at its last policy before the first that is too far; within is (K, M)."""
+    stops = np.where(within.all(0), len(within), (~within).argmax(0)) - 1
+    ends = np.take_along_axis(scores, stops[None], axis=0)[0]
+    return {"stops": stops.tolist(), "mean_score": round(float(ends.mean()), 2)}
