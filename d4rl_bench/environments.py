@@ -2,16 +2,19 @@
 
 gymnasium-robotics has changed Adroit since: from 1.2.1 on, three dense rewards grow with the hand's distance from what it should
 reach for (0.1 |d| where D4RL has -0.1 |d|), and a dropped pen no longer ends the episode. Both are set right here, from the
-observation, so that scores mean what the published ones mean.
+observation, so that scores mean what the published ones mean. Its kitchen does not start with MuJoCo 4, whose types of joints no longer
+equal the numbers in a model: it is shown numbers instead.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, SupportsFloat
 
 import gymnasium
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +35,11 @@ _MAZES = {
 }
 """Maze, and the cells (row, column) of start and goal when D4RL measures (its maze_env.py)."""
 
+_KITCHEN = ["microwave", "kettle", "light switch", "slide cabinet"]
+_MIXED_KITCHEN = ["microwave", "kettle", "bottom burner", "light switch"]
+"""What is to be done in them (D4RL's kitchen_envs.py): each is worth 1, once."""
+_ROBOT_POSITIONS, _ROBOT_VELOCITIES, _OBJECT_POSITIONS = 9, 9, 21  # at the beginning of the library's observation
+
 
 class EnvironmentMissingError(QuadloopError):
     """An environment that does not start with the installed libraries."""
@@ -42,12 +50,14 @@ def make_environment(task: Task) -> Environment:
     import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)
+    if task.family == "kitchen":
+        gymnasium_robotics.utils.mujoco_utils.mujoco = _NumberedJoints()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions: the task says which one it means
             environment = gymnasium.make(task.environment, max_episode_steps=task.episode_steps, **_options(task))
-    except (AssertionError, gymnasium.error.Error, AttributeError) as error:  # FrankaKitchen-v1 asserts an older MuJoCo
-        raise EnvironmentMissingError(f"{task.environment} does not start with the installed MuJoCo ({_first_line(error)})") from error
+    except (AssertionError, gymnasium.error.Error, AttributeError) as error:
+        raise EnvironmentMissingError(f"{task.environment} does not start with the installed libraries ({_first_line(error)})") from error
     for wrapper in _WRAPPERS.get(task.environment, _FAMILY_WRAPPERS.get(task.family, ())):
         environment = wrapper(environment)
     return gymnasium.wrappers.ClipAction(environment)
@@ -60,7 +70,11 @@ def make_environments(task: Task, count: int) -> gymnasium.vector.SyncVectorEnv:
 
 
 def _options(task: Task) -> dict[str, Any]:
-    """antmaze: as when D4RL measures, one start and one goal, where the episode ends. The library's own mazes draw both anew."""
+    """kitchen: what is to be done. antmaze: as when D4RL measures, one start and one goal, where the episode ends; the library's own
+    mazes draw both anew."""
+    if task.family == "kitchen":
+        asked = _MIXED_KITCHEN if "mixed" in task.name else _KITCHEN
+        return {"tasks_to_complete": list(asked), "disable_env_checker": True}  # it warns of observations that KitchenObservation copies
     if task.family != "antmaze":
         return {}
     from gymnasium_robotics.envs.maze import maps
@@ -101,6 +115,33 @@ class PenDrop(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated or bool(observation[26] < DROPPED_PEN_HEIGHT_M), truncated, info
 
 
+class _NumberedJoints:
+    """The module mujoco, with plain numbers for its types of joints: MuJoCo 4's do not equal those that a model holds."""
+
+    mjtJoint = SimpleNamespace(**{name: int(value) for name, value in mujoco.mjtJoint.__members__.items()})  # noqa: N815  MuJoCo's name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mujoco, name)
+
+
+class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """D4RL's 60 values: positions of the robot (9) and of the kitchen (21), then both as they are to be (30), 0 where nothing is asked."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (60,), np.float64)
+
+    def observation(self, observation: dict[str, Any]) -> NDArray[np.float64]:
+        """(60,) from the library's dictionary."""
+        from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_INDICES
+
+        goal = np.zeros(_ROBOT_POSITIONS + _OBJECT_POSITIONS)
+        for name, wanted in observation["desired_goal"].items():
+            goal[OBS_ELEMENT_INDICES[name]] = wanted
+        measured, objects = observation["observation"], _ROBOT_POSITIONS + _ROBOT_VELOCITIES
+        return np.concatenate([measured[:_ROBOT_POSITIONS], measured[objects : objects + _OBJECT_POSITIONS], goal])
+
+
 class AntMazeObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
     """D4RL's 29 values: the ant's place (2), then positions and velocities (27) without contact forces or the goal."""
 
@@ -131,4 +172,7 @@ _WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {
     "AdroitHandRelocate-v1": (_relocate,),
     "AdroitHandPen-v1": (PenDrop,),
 }
-_FAMILY_WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {"antmaze": (AntMazeObservation,)}
+_FAMILY_WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {
+    "antmaze": (AntMazeObservation,),
+    "kitchen": (KitchenObservation,),
+}

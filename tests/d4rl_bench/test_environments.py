@@ -1,5 +1,7 @@
 """The tasks' environments: D4RL's rewards, terminations and observations on top of today's libraries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,8 +120,34 @@ def test_an_ant_starts_and_ends_where_d4rls_does_whatever_the_seed(name):
 
 
 def test_an_environment_that_does_not_start_is_named():
-    with pytest.raises(EnvironmentMissingError, match="FrankaKitchen-v1 does not start with the installed MuJoCo"):
-        make_environment(find_task("kitchen-mixed"))
+    with pytest.raises(EnvironmentMissingError, match="FrankaKitchen-v0 does not start with the installed libraries"):
+        make_environment(replace(find_task("kitchen-mixed"), environment="FrankaKitchen-v0"))
+
+
+@pytest.mark.parametrize(("name", "asked"), [("kitchen-complete", [17, 18, 19, 22]), ("kitchen-mixed", [11, 12, 17, 18, 22])])
+def test_a_kitchen_shows_what_d4rls_shows(name, asked):
+    environment = make_environment(find_task(name))
+    observation, _ = environment.reset(seed=0)
+    assert observation.shape == environment.observation_space.shape == (60,)
+    goal = observation[30:]
+    assert set(np.flatnonzero(goal)) == {*asked, 23, 24, 25, 26, 29}  # the kettle's goal has two zeros
+    assert goal[22] == -0.75
+    assert observation[22] == pytest.approx(0.0, abs=0.05)  # the microwave's door is shut
+    for _ in range(3):
+        _, reward, terminated, truncated, _ = environment.step(environment.action_space.sample())
+        assert (reward, terminated, truncated) == (0.0, False, False)
+    environment.close()
+
+
+def test_a_door_that_is_open_is_worth_one_once():
+    environment = make_environment(find_task("kitchen-partial"))
+    environment.reset(seed=0)
+    rewards = []
+    for _ in range(3):
+        environment.unwrapped.data.qpos[22] = -0.75
+        rewards.append(float(environment.step(np.zeros(9))[1]))
+    environment.close()
+    assert rewards == [1.0, 0.0, 0.0]
 
 
 def test_every_task_but_the_kitchens_has_an_environment_of_a_known_name():
