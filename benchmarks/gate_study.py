@@ -28,8 +28,8 @@ OTHER_SEED = 1_000_000
 """Beyond the learner's: of the critics that the improvement never sees."""
 MARGIN = 0.2
 """Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
-BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
-"""Nats from the starting policy."""
+BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15)
+"""Nats from the starting policy for each dimension of the action."""
 
 
 def say(part: str, done: int, total: int, _figures: dict[str, float]) -> None:
@@ -104,11 +104,11 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
 
 @torch.no_grad()
 def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]:
-    """KL of each policy from the one that its member started as, nats."""
+    """KL of each policy from the one that its member started as, nats for each dimension of the action."""
     states = learner.data.draw_observations((KL_STATES,), learner.generator)
     starts = [member(learner.starting_ensemble(), index) for index in range(learner.config.members)]
     return [
-        float(gaussian_kl(policy(states), policy.log_std, first(states), first.log_std).mean())
+        float(gaussian_kl(policy(states), policy.log_std, first(states), first.log_std).mean()) / policy.log_std.shape[-1]
         for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)
     ]
 

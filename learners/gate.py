@@ -20,8 +20,9 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    max_kl: float | None = 0.2
-    """a candidate further than this from the starting policy, KL in nats averaged over the data's states, is refused; none is if not set"""
+    max_kl: float | None = 0.05
+    """a candidate further than this from the starting policy is refused: KL in nats for each dimension of the action, averaged over the
+    data's states; none is if not set"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon")
@@ -39,7 +40,7 @@ class Decision:
 
     difference: float  # mean of J(pi) - J(pi_k) over start states
     standard_error: float
-    kl: float  # from the starting policy, nats
+    kl: float  # from the starting policy, nats for each dimension of the action
     accepted: bool
 
 

@@ -180,6 +180,7 @@ class UniO4:
         observations = self.data.draw_observations((2048,), self.generator)
         with torch.no_grad():
             kl = gaussian_kl(target(observations), target.log_std, self.start(observations), self.start.log_std).mean(-1)
+            kl /= target.log_std.shape[-1]
         return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:

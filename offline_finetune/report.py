@@ -72,7 +72,7 @@ def _paint_gate(axes: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
     paint_gate_differences(axes[0, 0], decisions)
     for chosen, style in _by_outcome(decisions):
         axes[0, 1].plot(_column(chosen, "step"), _column(chosen, "kl"), "o", **style)
-    axes[0, 1].set_title("distance from the old policy: KL (nats)")
+    axes[0, 1].set_title("distance from the old policy: KL (nats a joint)")
     _finish(axes[0, 1], decisions)
 
 

@@ -277,6 +277,18 @@ def test_a_refused_candidate_goes_on_or_begins_anew(fitted, improve, start, roll
     assert same(left[0], start) is roll_back
 
 
+def test_distance_is_counted_for_each_dimension_of_the_action():
+    single = bandit(200, seed=0)
+    data = replace(single, actions=np.repeat(single.actions, 3, axis=1))
+    first, left = GaussianPolicy(1, 3, (4,)), []
+    learner = UniO4(data, first, history=1, config=replace(CONFIG, members=1, improvement_steps=10), seed=0)
+    improvement = learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: left.append(member(target, 0)) or [0.0])
+    with torch.no_grad():
+        seen, (last,) = learner.data.all.observations, left
+        nats = gaussian_kl(last(seen), last.log_std, first(seen), first.log_std).mean()
+    assert improvement.queries[-1].decision.kl == pytest.approx(float(nats) / 3, rel=0.1)
+
+
 def test_the_improvement_ends_when_patience_does(improve):
     improvement = improve(patience=2, gate=replace(CONFIG.gate, max_kl=-1.0))
     assert [query.step for query in improvement.queries] == [10, 20]
