@@ -55,6 +55,10 @@ class EpisodePlan:
             raise ConfigError(f"an episode has at least 1 step, not {self.max_steps}")
 
 
+class StandUpError(ModeError):
+    """A robot that was damped before it stood."""
+
+
 @dataclass(frozen=True)
 class EpisodeSummary:
     """What came of an episode."""
@@ -98,7 +102,10 @@ def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None)
 
 
 def stand_up(cycle: ControlCycle) -> None:
-    """Turn the cycle until the robot stands and holds; ModeError if it may not or could not. From READY there is nothing to do."""
+    """Turn the cycle until the robot stands and holds; from READY there is nothing to do.
+
+    ModeError if it may not stand up, StandUpError if it could not.
+    """
     loop = cycle.loop
     if loop.mode not in (Mode.STAND, Mode.READY):
         loop.request_stand()
@@ -106,7 +113,7 @@ def stand_up(cycle: ControlCycle) -> None:
         cycle.turn()
         cycle.wait()
         if loop.mode is Mode.DAMPING:
-            raise ModeError(f"the robot could not stand up ({event_names(loop.supervisor.cause)}); see to it, then re-arm")
+            raise StandUpError(f"the robot could not stand up ({event_names(loop.supervisor.cause)}); see to it, then re-arm")
 
 
 class _Episode:

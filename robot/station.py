@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from robot.episode_log import EpisodeWriter
 from robot.observation import trot_command
 from robot.pace import Pace
 from robot.policy_artifact import PolicyArtifact
-from robot.run_episode import EpisodePlan, EpisodeSummary, run_episode
+from robot.run_episode import EpisodePlan, EpisodeSummary, StandUpError, run_episode
 from robot.supervisor import Mode, Supervisor
+
+STAND_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,16 @@ class Collector:
         self._policy = policy
 
     def collect(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
-        """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first."""
+        """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first.
+
+        One that is thrown over while it stands up is set upright again, STAND_ATTEMPTS times in all, before that is an error.
+        """
+        for _ in range(STAND_ATTEMPTS - 1):
+            with suppress(StandUpError):
+                return self._attempt(path, plan)
+        return self._attempt(path, plan)
+
+    def _attempt(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
         station = self.station
         if self.loop.mode is Mode.DAMPING:
             station.set_upright()
