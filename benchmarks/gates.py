@@ -1,7 +1,8 @@
 """Which estimate tells when an improvement goes wrong? Prints JSON.
 
 Uni-O4 on a task of D4RL without a gate: every `gate_period` steps each member's policy replaces its behavior policy, come what may. Each
-policy on the way is measured in the environment, and estimated in the learned model on common start states and noise. For every
+policy on the way is measured in the environment, by its score and by its discounted return, which is what critics foresee, and
+estimated in the learned model on common start states and noise. For every
 estimate: how often it tells the sign of a true change between two policies that follow one another, and where a gate that rests on it
 (a one-sided 90 % test against the best so far, ending after three refusals) would have stopped each member.
 
@@ -46,13 +47,16 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     policies = walk(learner, steps)
     shape = -1, config.uni_o4.members
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
-    returns = np.array([evaluator.returns(mean_action(policy, scaler)).mean() for policy in policies]).reshape(shape)
+    rewards = [evaluator.rewards(mean_action(policy, scaler)).mean(axis=1) for policy in policies]
     evaluator.close()
+    returns = np.array([each.sum() for each in rewards]).reshape(shape)
+    discounted = np.array([each @ config.uni_o4.iql.gamma ** np.arange(len(each)) for each in rewards]).reshape(shape)
     scores, margins = (returns - task.random_return) / task.point, MARGIN * np.abs(returns) / task.point
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"task": task.name, "seed": seed, "period": config.uni_o4.gate_period}
-    return described | verdicts(found, scores, margins, kl)
+    foreseen = verdicts(found, discounted, MARGIN * np.abs(discounted), kl)
+    return described | verdicts(found, scores, margins, kl) | {"discounted": foreseen}
 
 
 def main() -> int:

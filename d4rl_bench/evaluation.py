@@ -36,16 +36,21 @@ class Evaluator:
         self.task, self.seed = task, seed
         self._environments = make_environments(task, task.evaluation_episodes)
 
-    def returns(self, act: Act) -> NDArray[np.float64]:
-        """The return of each episode (N,)."""
+    def rewards(self, act: Act) -> NDArray[np.float64]:
+        """Of each step of each episode (T, N), until the longest has ended; 0 after an episode's end."""
         observations, _ = self._environments.reset(seed=self.seed)
-        count = len(observations)
-        returns, running = np.zeros(count), np.ones(count, dtype=np.bool_)
+        running = np.ones(len(observations), dtype=np.bool_)
+        steps = []
         while running.any():
             observations, rewards, terminated, truncated, _ = self._environments.step(act(observations))
-            returns += np.where(running, rewards, 0.0)
+            steps.append(np.where(running, rewards, 0.0))
             running &= ~(terminated | truncated)
-        return returns
+        return np.array(steps)
+
+    def returns(self, act: Act) -> NDArray[np.float64]:
+        """The return of each episode (N,)."""
+        total: NDArray[np.float64] = self.rewards(act).sum(axis=0)
+        return total
 
     def score(self, act: Act) -> float:
         """D4RL's score of the mean return."""
