@@ -1,19 +1,31 @@
-"""The tables of docs/gate.md from results/gates/*.json, as Markdown on standard output.
+"""The tables of docs/gate.md, put between its two marks from what `gates.py` and `twin_gates.py` left in results/gates.
 
-python benchmarks/gate_table.py [results/gates]
+python benchmarks/gate_table.py [--results results/gates] [--page docs/gate.md]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from common.files import write_bytes
+
+BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
+NOTHING = "–"
 BUDGET = "0.05"
-SHOWN = ("AM-Q, H 20, sampled actions", "AM-Q, H 100, sampled actions", "AM-Q, H 300, sampled actions", "AM-Q, H 200, sampled actions")
-RELEASED = ("AM-Q as released, H 20", "AM-Q as released, H 300", "AM-Q as released, H 200")
-COLUMNS = ("data", "start", "best", "end", "budget of 0.05 nats", "AM-Q, H 20", "H 100", "longest H", "as released, longest H")
+SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
+ESTIMATES = {
+    "AM-Q, H 20": ("AM-Q, {}, sampled actions", SHORT),
+    "AM-Q, H 100": ("AM-Q, {}, sampled actions", LONG),
+    "AM-Q, H 300 or 200": ("AM-Q, {}, sampled actions", LONGEST),
+    "by the mean action": ("AM-Q, {}, mean actions", LONGEST),
+    "the model's reward": ("model return, {}, sampled actions", LONGEST),
+    "AM-Q as released": ("AM-Q as released, {}", LONGEST),
+}
+"""Column -> the estimate's name and the horizons of which a study has one."""
 
 
 def name_of(result: dict[str, Any]) -> str:
@@ -21,26 +33,46 @@ def name_of(result: dict[str, Any]) -> str:
     return result["task"].rsplit("-", 1)[0] if "task" in result else f"twin, {Path(result['terrain']).stem}, seed {result['seed']}"
 
 
-def stops_row(result: dict[str, Any]) -> list[str]:
-    """Where each gate would have stopped the improvement, and what share of the best that is."""
-    best, found = result["best_mean"], result["estimates"]
-    values = [result["budgets"][BUDGET]["mean_score"]]
-    values += [found[name]["mean_score"] for name in SHOWN if name in found]
-    values += [found[name]["mean_score"] for name in RELEASED[1:] if name in found] or [float("nan")]
-    shown = [f"{value:.1f} ({value / best:.0%})" if value == value else "–" for value in values]
-    return [name_of(result), f"{result['start']:.1f}", f"{best:.1f}", f"{result['last']:.1f}", *shown]
+def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:
+    """What a study says of an estimate."""
+    name, horizons = ESTIMATES[column]
+    return next((result["estimates"][name.format(each)] for each in horizons if name.format(each) in result["estimates"]), None)
 
 
-def agreement(results: list[dict[str, Any]], names: tuple[str, ...]) -> list[str]:
-    """How often an estimate tells the sign, over all pairs of policies; the longest horizon of those named."""
-    pairs = told = within = 0.0
+def stops(results: list[dict[str, Any]]) -> str:
+    """Where each gate would have ended each improvement."""
+    rows = [["data", "start", "best", "ungated end", "budget", *ESTIMATES]]
     for result in results:
-        known = [result["estimates"][name] for name in names if name in result["estimates"]]
-        if known and "pairs" in known[-1]:
-            pairs += known[-1]["pairs"]
-            told += known[-1]["pairs"] * known[-1]["told"]
-            within += known[-1]["pairs"] * known[-1]["told_or_within_margin"]
-    return [f"{pairs:.0f}", f"{told / pairs:.0%}", f"{within / pairs:.0%}"] if pairs else ["0", "–", "–"]
+        ends = [result["budgets"][BUDGET], *(found(result, column) for column in ESTIMATES)]
+        shares = [f"{end['mean_score']:.1f} ({end['mean_score'] / result['best_mean']:.0%})" if end else NOTHING for end in ends]
+        rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
+    return table(rows)
+
+
+def agreements(results: list[dict[str, Any]]) -> str:
+    """How often each estimate tells the sign of a true change, over all pairs of policies that follow one another."""
+    locomotion = [result for result in results if "task" in result]
+    groups = {
+        "locomotion, score": locomotion,
+        "locomotion, discounted return": [result["discounted"] for result in locomotion],
+        "twin, return": [result for result in results if "task" not in result],
+    }
+    rows = [["estimate", *(f"{group}: {sum(pairs_of(each) for each in of)} pairs" for group, of in groups.items())]]
+    rows += [[column, *(agreement(of, column) for of in groups.values())] for column in ESTIMATES]
+    return table(rows)
+
+
+def pairs_of(result: dict[str, Any]) -> int:
+    """Pairs of policies whose true values differ."""
+    return max(each["pairs"] for each in result["estimates"].values())
+
+
+def agreement(results: list[dict[str, Any]], column: str) -> str:
+    """Of one estimate in several studies."""
+    known = [each for each in (found(result, column) for result in results) if each]
+    pairs = sum(each["pairs"] for each in known)
+    told, within = (sum(each["pairs"] * each[key] for each in known) for key in ("told", "told_or_within_margin"))
+    return f"{told / pairs:.0%} ({within / pairs:.0%})" if pairs else NOTHING
 
 
 def table(rows: list[list[str]]) -> str:
@@ -50,19 +82,15 @@ def table(rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    """Print both tables."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/gates")
-    results = [json.loads(path.read_text())["result"] for path in sorted(folder.glob("*.json"))]
-    print(table([list(COLUMNS), *(stops_row(result) for result in results)]), end="\n\n")
-    kinds = {
-        "AM-Q, H 20": SHOWN[:1], "AM-Q, H 100": SHOWN[1:2], "AM-Q, longest H": SHOWN[2:],
-        "the model's reward, longest H": ("model return, H 300, sampled actions", "model return, H 200, sampled actions"),
-        "AM-Q as released, H 20": RELEASED[:1], "AM-Q as released, longest H": RELEASED[1:],
-    }  # fmt: skip
-    groups = {"locomotion": [each for each in results if "task" in each], "twin": [each for each in results if "task" not in each]}
-    rows = [["estimate", *(f"{group}: {what}" for group in groups for what in ("pairs", "told", "or within 20 %"))]]
-    rows += [[kind, *(cell for group in groups.values() for cell in agreement(group, names))] for kind, names in kinds.items()]
-    print(table(rows))
+    """Write both tables into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results/gates"))
+    parser.add_argument("--page", type=Path, default=Path("docs/gate.md"))
+    wanted = parser.parse_args()
+    results = [json.loads(path.read_text())["result"] for path in sorted(wanted.results.glob("*.json"))]
+    before, _, rest = wanted.page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_bytes(wanted.page, f"{before}{BEGIN}\n{stops(results)}\n\n{agreements(results)}\n{END}{after}".encode())
     return 0
 
 
