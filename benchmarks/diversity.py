@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import say
+from shared import say
 
 from learners.cloning import CloningConfig, clone_behavior
 from learners.disagreement import disagreement
 from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.transitions import Transitions
 from offline_finetune.dataset import build_dataset
+from robot import go1
 from robot.episode_log import list_episodes
 
 MEMBERS = 4
-ROBOT_LIMIT, TOY_LIMIT = 10.0, 1.0
+TOY_LIMIT = 1.0
 MODES = torch.tensor([(x, y) for x in (-0.6, 0.6) for y in (-0.6, 0.6)])
 REACH = 0.2
 
@@ -70,7 +71,7 @@ def main() -> int:
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     dataset = build_dataset(list_episodes(wanted.logs), 0.2, 0) if wanted.logs else None
-    limit = ROBOT_LIMIT if dataset else TOY_LIMIT
+    limit = go1.ACTION_CLIP if dataset else TOY_LIMIT
     table: dict[str, Any] = {}
     for alpha in wanted.alphas:
         found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from shared import say
 from torch import Tensor
 
 from learners.amq import Noise, draw_noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improving
 from learners.iql import IqlCritics
-from learners.policy import GaussianPolicy, gaussian_kl, member, stack
+from learners.policy import GaussianPolicy, distance, member, stack
 from learners.uni_o4 import UniO4
 
 STARTS = 64
+"""Rounded down to a multiple of the elites."""
+_NOBODY = 1e-30  # where all rollouts have ended: their mean is 0 of 0
 KL_STATES = 2048
 RULE = GateConfig(max_kl=None)
 """A one-sided 90 % test, whatever the distance."""
@@ -30,12 +32,6 @@ MARGIN = 0.2
 """Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
 BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15)
 """Nats from the starting policy for each dimension of the action."""
-
-
-def say(part: str, done: int, total: int, _figures: dict[str, float]) -> None:
-    """Progress, on standard error."""
-    if done % 1000 == 0 or done == total:
-        print(f"{part} {done:,}/{total:,}", file=sys.stderr, flush=True)
 
 
 def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
@@ -96,7 +92,7 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
         noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
         total = torch.zeros(1)
         for t, step in enumerate(imagine(stack([policy]), model, starts, noise, action_limit=1.0), start=1):
-            total = total + (step.alive * learner.critics.q.minimum(step.states, step.actions)).sum() / step.alive.sum()
+            total = total + (step.alive * learner.critics.q.minimum(step.states, step.actions)).sum() / step.alive.sum().clamp(min=_NOBODY)
             if t in horizons:
                 found[f"AM-Q as released, H {t}"].append(total)
     return {name: torch.stack(values) for name, values in found.items()}
@@ -105,12 +101,10 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
 @torch.no_grad()
 def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]:
     """KL of each policy from the one that its member started as, nats for each dimension of the action."""
+    learner.begin("distances")
     states = learner.data.draw_observations((KL_STATES,), learner.generator)
     starts = [member(learner.starting_ensemble(), index) for index in range(learner.config.members)]
-    return [
-        float(gaussian_kl(policy(states), policy.log_std, first(states), first.log_std).mean()) / policy.log_std.shape[-1]
-        for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)
-    ]
+    return [float(distance(policy, first, states)) for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)]
 
 
 def verdicts(

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes
+from learners.gate import GateConfig
 
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING = "–"
-BUDGET = "0.05"
+BUDGET = str(GateConfig().max_kl)
 SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
 ESTIMATES = {
     "AM-Q, H 20": ("AM-Q, {}, sampled actions", SHORT),
@@ -30,7 +31,8 @@ ESTIMATES = {
 
 def name_of(result: dict[str, Any]) -> str:
     """The data set, or the floor."""
-    return result["task"].rsplit("-", 1)[0] if "task" in result else f"twin, {Path(result['terrain']).stem}, seed {result['seed']}"
+    name = result["task"].rsplit("-", 1)[0] if "task" in result else f"twin, {Path(result['terrain']).stem}"
+    return f"{name}, seed {result['seed']}"
 
 
 def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:

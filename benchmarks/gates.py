@@ -2,9 +2,9 @@
 
 Uni-O4 on a task of D4RL without a gate: every `gate_period` steps each member's policy replaces its behavior policy, come what may. Each
 policy on the way is measured in the environment, by its score and by its discounted return, which is what critics foresee, and
-estimated in the learned model on common start states and noise. For every
-estimate: how often it tells the sign of a true change between two policies that follow one another, and where a gate that rests on it
-(a one-sided 90 % test against the best so far, ending after three refusals) would have stopped each member.
+estimated in the learned model on common start states and noise. For every estimate: how often it tells the sign of a true change between
+two policies that follow one another, and where a gate that rests on it (a one-sided 90 % test against the best so far, ending after three
+refusals) would have stopped each member.
 
 python benchmarks/gates.py hopper-medium-expert [--seed 0] [--steps 1000] [--data runs/d4rl/data] [--cells runs/d4rl/cells] [--unseen]
 """
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, say, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, unseen_critics, verdicts, walk
+from shared import say
 
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.job import EVALUATION_SEED

@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from gate_study import say
-from twin_gates import MeanAction
+from shared import MeanAction, say
 
 from common.config import with_overrides
 from learners.extraction import CLONING, ExtractionConfig, extract
 from learners.onnx_graph import policy_of_graph
 from learners.policy import GaussianPolicy
 from learners.uni_o4 import UniO4
-from offline_finetune.dataset import RobotDataset, build_dataset
+from offline_finetune.dataset import DatasetError, RobotDataset, build_dataset
 from offline_finetune.finetune import FinetuneConfig, estimates_of
 from robot.episode_log import list_episodes
+from robot.observation import ObservationLayout
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
-from twin.world import World, find_world
+from twin.world import find_world
 
 TRIAL_SEED, TRIAL_STEPS = 12_345, 1000
 METHODS = ("uni-o4", "iql", "bc")
@@ -53,52 +53,31 @@ def learnt(learner: UniO4, methods: list[str], out: Path) -> tuple[dict[str, Gau
     return found, gate
 
 
-def measured(policy: GaussianPolicy, world: World, commands: list[float], trials: int) -> dict[str, Any]:
+def walked(policy: GaussianPolicy, layout: ObservationLayout, wanted: argparse.Namespace) -> dict[str, Any]:
     """How it walks on the twin, command by command."""
-    walked = {f"{vx:g}": evaluate(MeanAction(policy), world, straight_command(vx), trials, TRIAL_SEED, TRIAL_STEPS) for vx in commands}
-    summaries = {vx: each.summary(TRIAL_STEPS) for vx, each in walked.items()}
-    return {vx: {name: each[name] for name in ("return", "forward_speed", "falls", "trials")} for vx, each in summaries.items()}
+    found = {}
+    for vx in wanted.commands:
+        world, command = find_world(wanted.terrain), straight_command(vx)
+        trials = evaluate(MeanAction(policy), world, command, wanted.trials, TRIAL_SEED, TRIAL_STEPS, layout).summary(TRIAL_STEPS)
+        found[f"{vx:g}"] = {name: trials[name] for name in ("return", "forward_speed", "falls", "trials")}
+    return found
 
 
 def study(wanted: argparse.Namespace, seed: int, config: FinetuneConfig, dataset: RobotDataset) -> dict[str, Any]:
     """One seed of the learners."""
-    torch.manual_seed(seed)
-    out = wanted.out / f"seed_{seed}"
-    start, history = policy_of_graph(wanted.policy.read_bytes()), load_artifact(wanted.policy).metadata.layout.history
-    learner = UniO4(dataset.train, start, history, config.uni_o4, seed)
+    out, layout = wanted.out / f"seed_{seed}", load_artifact(wanted.policy).metadata.layout
+    if layout != dataset.layout:
+        raise DatasetError(f"{wanted.policy} sees another observation layout than the logs recorded")
+    start = policy_of_graph(wanted.policy.read_bytes())
+    learner = UniO4(dataset.train, start, layout.history, config.uni_o4, seed)
     learner.fit(say, wanted.parts / f"seed_{seed}" if wanted.parts else out)
     policies, gate = learnt(learner, wanted.only or list(METHODS), out)
-    world = find_world(wanted.terrain)
-    found = {
-        name: {"estimates": estimates_of(learner, dataset, start, policy, config, seed, say)} for name, policy in policies.items()
-    } if not wanted.only else {name: {} for name in policies}  # fmt: skip
-    for name, policy in {"pretrained": start, **policies}.items():
-        found.setdefault(name, {})["twin"] = measured(policy, world, wanted.commands, wanted.trials)
+    found: dict[str, Any] = {"pretrained": {"twin": walked(start, layout, wanted)}}
+    for name, policy in policies.items():
+        found[name] = {"twin": walked(policy, layout, wanted)}
+        if not wanted.only:
+            found[name]["estimates"] = estimates_of(learner, dataset, start, policy, config, seed, say)
     return {"seed": seed, "gate": gate, "policies": found}
-
-
-def main() -> int:
-    """Print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("policy", type=Path)
-    parser.add_argument("logs", type=Path)
-    parser.add_argument("--terrain", default="mattress")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--commands", type=float, nargs="+", default=[0.8])
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--set", nargs="+", default=[], help="settings of the offline stage, NAME=VALUE")
-    parser.add_argument("--only", nargs="+", choices=METHODS, help="these methods alone, without the estimates: for ablations")
-    parser.add_argument("--parts", type=Path, help="where an earlier run with the same data left critics and models")
-    parser.add_argument("--out", type=Path, default=Path("runs/robot_offline"))
-    wanted = parser.parse_args()
-    torch.set_num_threads(1)
-    overrides = {name: yaml.safe_load(value) for name, _, value in (each.partition("=") for each in wanted.set)}
-    config = with_overrides(FinetuneConfig(), overrides)
-    dataset = build_dataset(list_episodes(wanted.logs), config.holdout_share, 0)
-    runs = [study(wanted, seed, config, dataset) for seed in wanted.seeds]
-    data = {"train_steps": dataset.report.train_steps, "holdout_sessions": len(dataset.report.holdout_sessions)}
-    print(json.dumps({"terrain": wanted.terrain, "overrides": overrides, "data": data, "runs": runs, "summary": summary(runs)}))
-    return 0
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -115,6 +94,30 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
             for vx in twins[0]
         }  # fmt: skip
     return table
+
+
+def main() -> int:
+    """Print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("logs", type=Path)
+    parser.add_argument("--terrain", default="mattress")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--commands", type=float, nargs="+", default=[0.8])
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--set", nargs="+", default=[], help="settings of the offline stage, NAME=VALUE")
+    parser.add_argument("--only", nargs="+", choices=METHODS, help="these methods alone, without the estimates: for ablations")
+    parser.add_argument("--parts", type=Path, help="the --out of an earlier run with the same logs: its critics and models are taken over")
+    parser.add_argument("--out", type=Path, default=Path("runs/robot_offline"))
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    overrides = {name: yaml.safe_load(value) for name, value in (each.split("=", 1) for each in wanted.set)}
+    config = with_overrides(FinetuneConfig(), overrides)
+    dataset = build_dataset(list_episodes(wanted.logs), config.holdout_share, 0)
+    runs = [study(wanted, seed, config, dataset) for seed in wanted.seeds]
+    data = {"train_steps": dataset.report.train_steps, "holdout_sessions": len(dataset.report.holdout_sessions)}
+    print(json.dumps({"terrain": wanted.terrain, "overrides": overrides, "data": data, "summary": summary(runs), "runs": runs}))
+    return 0
 
 
 if __name__ == "__main__":

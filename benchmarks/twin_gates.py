@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, say, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, unseen_critics, verdicts, walk
 from numpy.typing import NDArray
+from shared import MeanAction, say
 
+from common.config import config_hash
+from common.errors import QuadloopError
+from common.files import write_json
 from learners.onnx_graph import policy_of_graph
 from learners.policy import GaussianPolicy
 from learners.uni_o4 import UniO4, UniO4Config
@@ -28,7 +34,8 @@ from loop.config import CollectConfig, LoopConfig
 from loop.stages import Context, run_collect
 from offline_finetune.dataset import RobotDataset, build_dataset
 from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.observation import ObservationLayout
+from robot.policy_artifact import PolicyArtifact, load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import World, find_world
 
@@ -41,34 +48,23 @@ COMMANDS, TRIALS, TRIAL_STEPS = (0.5, 0.8, 1.2), 16, 1000
 TRIAL_SEED = 54_321
 
 
-class MeanAction:
-    """A policy that is not in a file yet."""
-
-    def __init__(self, policy: GaussianPolicy) -> None:
-        self._policy = policy
-
-    @torch.no_grad()
-    def act(self, observation_history: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean (N, 12) and standard deviation (12,)."""
-        return self._policy(torch.from_numpy(observation_history)).numpy(), torch.exp(self._policy.log_std).numpy()
-
-
-def recorded(policy: Path, terrain: str, seed: int, out: Path) -> RobotDataset:
-    """What the policy records on the floor; taken from `out` where an earlier run has left it."""
-    logs, done = out / "logs", out / "collected"
+def recorded(policy: PolicyArtifact, terrain: str, seed: int, out: Path) -> RobotDataset:
+    """What the policy records on the floor; taken from `out` where an earlier run has left it. QuadloopError for logs of another run."""
+    done, key = out / "collected.json", config_hash([policy.sha256, asdict(find_world(terrain)), asdict(COLLECT), seed])
     if not done.exists():
         (out / "pretrained").mkdir(parents=True, exist_ok=True)
-        (out / "pretrained" / "policy.onnx").write_bytes(policy.read_bytes())
-        found = run_collect(Context(out, LoopConfig(terrain=terrain, collect=COLLECT), seed, say))
-        done.write_text(json.dumps(found))
-    return build_dataset(list_episodes(logs), HOLDOUT_SHARE, seed)
+        shutil.copyfile(policy.path, out / "pretrained" / "policy.onnx")
+        write_json(done, {"key": key} | run_collect(Context(out, LoopConfig(terrain=terrain, collect=COLLECT), seed, say)))
+    if json.loads(done.read_text())["key"] != key:
+        raise QuadloopError(f"{out} holds logs of another policy, floor or amount; remove it or choose another --out")
+    return build_dataset(list_episodes(out / "logs"), HOLDOUT_SHARE, seed)
 
 
-def true_returns(policies: Sequence[GaussianPolicy], world: World) -> NDArray[np.float64]:
+def true_returns(policies: Sequence[GaussianPolicy], world: World, layout: ObservationLayout) -> NDArray[np.float64]:
     """Mean return (P,) over COMMANDS x TRIALS trials, the same starts for all."""
     found = []
     for index, policy in enumerate(policies):
-        trials = [evaluate(MeanAction(policy), world, straight_command(vx), TRIALS, TRIAL_SEED, TRIAL_STEPS) for vx in COMMANDS]
+        trials = [evaluate(MeanAction(policy), world, straight_command(vx), TRIALS, TRIAL_SEED, TRIAL_STEPS, layout) for vx in COMMANDS]
         found.append(np.mean([trial.returns.mean() for trial in trials]))
         say("measured", index + 1, len(policies), {})
     return np.array(found)
@@ -76,14 +72,15 @@ def true_returns(policies: Sequence[GaussianPolicy], world: World) -> NDArray[np
 
 def study(policy: Path, terrain: str, seed: int, steps: int, out: Path, unseen: bool) -> dict[str, Any]:
     """Everything about one floor and seed."""
-    dataset = recorded(policy, terrain, seed, out)
-    start, history = policy_of_graph(policy.read_bytes()), load_artifact(policy).metadata.layout.history
-    learner = UniO4(dataset.train, start, history, UniO4Config(), seed)
+    artifact = load_artifact(policy)
+    dataset, layout = recorded(artifact, terrain, seed, out), artifact.metadata.layout
+    start = policy_of_graph(policy.read_bytes())
+    learner = UniO4(dataset.train, start, layout.history, UniO4Config(), seed)
     learner.fit(say, out)
-    other = unseen_critics(UniO4(dataset.train, start, history, UniO4Config(), seed + OTHER_SEED), out) if unseen else None
+    other = unseen_critics(UniO4(dataset.train, start, layout.history, UniO4Config(), seed + OTHER_SEED), out) if unseen else None
     policies = walk(learner, steps)
     shape = -1, learner.config.members
-    returns = true_returns(policies, find_world(terrain)).reshape(shape)
+    returns = true_returns(policies, find_world(terrain), layout).reshape(shape)
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"terrain": terrain, "seed": seed, "period": learner.config.gate_period, "falls_in_data": dataset.report.falls}

@@ -51,7 +51,7 @@ def make_environment(task: Task) -> Environment:
 
     gymnasium.register_envs(gymnasium_robotics)
     if task.family == "kitchen":
-        gymnasium_robotics.utils.mujoco_utils.mujoco = _NumberedJoints()
+        gymnasium_robotics.utils.mujoco_utils.mujoco = _NumberedJoints()  # for good: it is asked at every step, and nothing else differs
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions: the task says which one it means
@@ -74,7 +74,7 @@ def _options(task: Task) -> dict[str, Any]:
     mazes draw both anew."""
     if task.family == "kitchen":
         asked = _MIXED_KITCHEN if "mixed" in task.name else _KITCHEN
-        return {"tasks_to_complete": list(asked), "disable_env_checker": True}  # it warns of observations that KitchenObservation copies
+        return {"tasks_to_complete": asked, "disable_env_checker": True}  # it warns of observations that KitchenObservation copies
     if task.family != "antmaze":
         return {}
     from gymnasium_robotics.envs.maze import maps

@@ -67,7 +67,10 @@ PRESETS = {
 
 
 def config_of(task: Task, preset: str, overrides: dict[str, Any]) -> OfflineConfig:
-    """The preset, what the task's family differs in (not for `smoke`, whose sizes are its point), and dotted `overrides` over both."""
+    """The preset, what the task's family differs in (not for `smoke`, whose sizes are its point), and dotted `overrides` over both.
+
+    `paper` also takes the family's H of AM-Q; the other presets keep the gate's default, which a budget makes safe.
+    """
     config = PRESETS[preset]
     if preset != "smoke":
         config = merged(config, task.settings, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from learners.training import Stateful, part_path, train
 from learners.uni_o4 import UniO4
 
 MOST_WEIGHT = 100.0
-"""Of one step of the data, ibid.: what seems e^5 times as good is as likely an error of Q."""
+"""Of one step of the data, as IQL's own code has it."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,21 @@ def extract(learner: UniO4, config: ExtractionConfig, progress: Progress, folder
     optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     scale = _scale(learner) if config.temperature else 1.0
-    decisive = {
+    decisive: dict[str, Any] = {
         "data": learner.transitions.sha256, "start": weights_hash(policy), "extraction": config, "seed": learner.seed,
-        "iql": learner.config.iql, "reward_scale": learner.config.reward_scale, "action_limit": learner.config.action_limit,
+        "action_limit": learner.config.action_limit,
     }  # fmt: skip
+    if config.temperature:
+        decisive |= {"iql": learner.config.iql, "reward_scale": learner.config.reward_scale}
 
     def step() -> dict[str, Tensor]:
         batch = data.draw(config.batch_size, learner.generator)
-        advantages = learner.critics.advantages(batch.observations, batch.actions) / scale
+        weights = torch.ones(())
+        if config.temperature:
+            advantages = learner.critics.advantages(batch.observations, batch.actions) / scale
+            weights = advantage_weights(advantages, config.temperature)
         log_prob = clipped_log_prob(batch.actions, policy(batch.observations), policy.log_std, learner.config.action_limit)
-        loss = extraction_loss(log_prob, advantage_weights(advantages, config.temperature))
+        loss = extraction_loss(log_prob, weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -38,7 +38,7 @@ class Improvement:
 
 
 Watch = Callable[[int, GaussianPolicy, GaussianPolicy], list[float]]
-"""Called as watch(step, target, behavior) after every query, with the ensembles as they are then; for measurements, which are kept."""
+"""Called as watch(step, target, behavior) at every query, before anything is replaced; for measurements, which are kept."""
 
 
 def nobody(_step: int, _target: GaussianPolicy, _behavior: GaussianPolicy) -> list[float]:

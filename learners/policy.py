@@ -80,6 +80,12 @@ class GaussianPolicy(nn.Module):
         return actions, gaussian_log_prob(actions, mean, self.log_std), mean
 
 
+def distance(policies: GaussianPolicy, others: GaussianPolicy, observations: Tensor) -> Tensor:
+    """KL(pi || other), nats for each dimension of the action, averaged over states (B, O): (*members,), or () of single policies."""
+    kl = gaussian_kl(policies(observations), policies.log_std, others(observations), others.log_std)
+    return kl.mean(-1) / policies.log_std.shape[-1]
+
+
 def stack(policies: Sequence[GaussianPolicy]) -> GaussianPolicy:
     """An ensemble (M,) with copies of the weights of M single policies of the same shape."""
     first = policies[0]

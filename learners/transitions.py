@@ -46,8 +46,9 @@ class Transitions:
 
     def split(self, share: float, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from, and about `share` of the rows to judge by: whole episodes, the last ones in `order` (E,), and the end of
-        one more. Neither is empty; of a single row both are that row."""
+        one more. Neither is empty, and they share no row; of a single row both are that row."""
         ends = np.append(self.episode_starts[1:], len(self))
         rows = np.concatenate([np.arange(self.episode_starts[episode], ends[episode]) for episode in order])
-        known = max(1, round((1 - share) * len(rows)))
-        return rows[:known], rows[min(known, len(rows) - 1) :]
+        last = len(rows) - 1
+        known = min(max(1, round((1 - share) * len(rows))), max(1, last))
+        return rows[:known], rows[min(known, last) :]

@@ -21,7 +21,7 @@ from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving, Watch, nobody, weights_hash
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, distance, gaussian_log_prob, member, stack
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import Stateful, part_path, train
@@ -146,9 +146,10 @@ class UniO4:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:
-                accepted = run.settle(self._query(run.target, run.behavior), config.roll_back)
-                progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
+                decisions = self._query(run.target, run.behavior)
                 run.watched.append(watch(run.step, run.target, run.behavior))
+                accepted = run.settle(decisions, config.roll_back)
+                progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 if path is not None:
                     run.save(path, self.generator)
         return run.outcome(self._best_member(run.behavior))
@@ -179,8 +180,7 @@ class UniO4:
         estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
         observations = self.data.draw_observations((2048,), self.generator)
         with torch.no_grad():
-            kl = gaussian_kl(target(observations), target.log_std, self.start(observations), self.start.log_std).mean(-1)
-            kl /= target.log_std.shape[-1]
+            kl = distance(target, self.start, observations)
         return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:

@@ -56,7 +56,7 @@ def run_collect(context: Context) -> dict[str, Any]:
             while steps < config.steps * (number + 1) // config.sessions:
                 plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
                 summary = collector.collect(logs / collector.session / f"episode_{episodes:04d}.hdf5", plan)
-                steps, falls, episodes = steps + summary.steps, falls + summary.fell, episodes + 1
+                steps, falls, episodes = steps + summary.steps, falls + summary.fell + summary.falls_standing, episodes + 1
                 context.report("collect", steps, config.steps, {})
     return {"episodes": episodes, "steps": steps, "falls": falls}
 

@@ -23,7 +23,7 @@ from learners.gate import GateConfig
 from learners.improvement import Improvement
 from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
-from learners.policy import GaussianPolicy, gaussian_kl
+from learners.policy import GaussianPolicy, distance
 from learners.progress import Progress
 from learners.uni_o4 import PAPER, UniO4, UniO4Config
 from offline_finetune.dataset import DatasetError, RobotDataset
@@ -101,7 +101,7 @@ def finetune(
         "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress),
         "gate": _gate_history(improvement),
         "data": asdict(dataset.report) | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())},
-        "kl_from_parent": _kl(learner, improvement.policy, start),
+        "kl_from_parent": _distance(learner, improvement.policy, start),
         "seconds": time.monotonic() - began,
     }
     write_json(out / "evidence.json", evidence)
@@ -159,6 +159,6 @@ def _gate_history(improvement: Improvement) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _kl(learner: UniO4, new: GaussianPolicy, old: GaussianPolicy) -> float:
+def _distance(learner: UniO4, new: GaussianPolicy, old: GaussianPolicy) -> float:
     observations = learner.data.draw_observations((4096,), learner.generator)
-    return float(gaussian_kl(new(observations), new.log_std, old(observations), old.log_std).mean())
+    return float(distance(new, old, observations))

@@ -125,7 +125,8 @@ def _gate(evidence: Evidence) -> list[str]:
     gate = evidence["gate"]
     text = (
         f"Of {gate['accepted'] + gate['rejected']} candidates the gate accepted {gate['accepted']}. "
-        f"The new policy is {gate['accepted_steps']} improvement steps and a KL of {evidence['kl_from_parent']:.3f} nats from the old one."
+        f"The new policy is {gate['accepted_steps']} improvement steps and a KL of "
+        f"{evidence['kl_from_parent']:.3f} nats a joint from the old one."
     )
     return [heading("How it came about"), paragraph(text)]
 

@@ -138,10 +138,10 @@ class OnlineFinetuner:
         return summaries
 
     def _account(self, summaries: list[EpisodeSummary]) -> None:
-        falls = sum(summary.fell for summary in summaries)
+        falls = sum(summary.fell for summary in summaries)  # of the policy: only these make it slower
         self.updates += 1
         self.steps += sum(summary.steps for summary in summaries)
-        self.falls += falls
+        self.falls += falls + sum(summary.falls_standing for summary in summaries)
         if falls == 0:
             self.vx_high = min(self.config.vx_high, self.vx_high + self.config.vx_step)
         elif falls >= 2:

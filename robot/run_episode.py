@@ -20,7 +20,7 @@ from robot.control_loop import Tick
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
 from robot.episode_fields import EpisodeStep
 from robot.reward import WEIGHTS, reward_terms, total_reward
-from robot.supervisor import Mode, ModeError, SafetyEvent, event_names
+from robot.supervisor import LATCHING, Mode, ModeError, SafetyEvent, event_names
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -55,8 +55,8 @@ class EpisodePlan:
             raise ConfigError(f"an episode has at least 1 step, not {self.max_steps}")
 
 
-class StandUpError(ModeError):
-    """A robot that was damped before it stood."""
+class ThrownOverError(ModeError):
+    """A robot that tilted so far that it was damped before it stood, and for no other reason."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class EpisodeSummary:
     invalid_velocity: int  # steps whose reward lacks the velocity
     overruns: int  # steps that missed their deadline
     fell_settling: bool  # whether it fell after the policy had ended, on its way to standing still; `ended` and the log do not tell
+    falls_standing: int = 0  # times that it fell over on its way up, before the attempt that this tells of
 
     @property
     def fell(self) -> bool:
@@ -104,7 +105,7 @@ def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None)
 def stand_up(cycle: ControlCycle) -> None:
     """Turn the cycle until the robot stands and holds; from READY there is nothing to do.
 
-    ModeError if it may not stand up, StandUpError if it could not.
+    ModeError if it may not or cannot stand up, ThrownOverError if it fell over on the way.
     """
     loop = cycle.loop
     if loop.mode not in (Mode.STAND, Mode.READY):
@@ -113,7 +114,9 @@ def stand_up(cycle: ControlCycle) -> None:
         cycle.turn()
         cycle.wait()
         if loop.mode is Mode.DAMPING:
-            raise StandUpError(f"the robot could not stand up ({event_names(loop.supervisor.cause)}); see to it, then re-arm")
+            cause = loop.supervisor.cause
+            kind = ThrownOverError if cause & LATCHING == SafetyEvent.TILT else ModeError
+            raise kind(f"the robot could not stand up ({event_names(cause)}); see to it, then re-arm")
 
 
 class _Episode:

@@ -49,11 +49,16 @@ def test_whole_episodes_are_held_out_and_the_end_of_one_more(transitions):
     assert unknown.tolist() == [1, 6, 7, 8]
 
 
-@pytest.mark.parametrize(("lengths", "share"), [([5], 0.05), ([1, 1], 0.99), ([1], 0.5)])
-def test_neither_side_of_a_split_is_empty(transitions, lengths, share):
+@pytest.mark.parametrize(("lengths", "share"), [([5], 0.05), ([2], 0.05), ([3, 7], 0.01), ([1, 1], 0.99)])
+def test_neither_side_of_a_split_is_empty_and_no_row_is_on_both(transitions, lengths, share):
     known, unknown = in_episodes(transitions, lengths).split(share, order=np.arange(len(lengths)))
-    assert len(known) >= 1
-    assert len(unknown) >= 1
+    assert len(known) and len(unknown)
+    assert sorted([*known, *unknown]) == list(range(sum(lengths)))
+
+
+def test_a_single_row_is_on_both_sides(transitions):
+    known, unknown = in_episodes(transitions, [1]).split(0.05, order=np.array([0]))
+    assert known.tolist() == unknown.tolist() == [0]
 
 
 def test_next_observations_of_another_shape_are_refused(transitions):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from learners import training
 from learners.dynamics import DynamicsConfig
 from learners.extraction import CLONING, ExtractionConfig, advantage_weights, extract, extraction_loss
 from learners.iql import IqlConfig
@@ -70,7 +71,7 @@ def test_cloning_asks_no_critic(learner):
     config = ExtractionConfig(steps=5, temperature=0.0)
     first = extract(learner, config, quiet)
     with torch.no_grad():
-        weight.mul_(2)
+        weight.fill_(float("nan"))
     second = extract(learner, config, quiet)
     with torch.no_grad():
         weight.copy_(kept)
@@ -85,3 +86,17 @@ def test_the_starting_policy_is_left_as_it_is_and_a_finished_one_is_taken_over(l
     assert mean_action(learner.start) == before
     assert mean_action(again) == mean_action(first)
     assert calls == []
+
+
+def test_an_interrupted_extraction_goes_on_to_the_same_policy(learner, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_PERIOD_S", 0.0)
+    config = ExtractionConfig(steps=150)
+
+    def interrupted(_part, done, _total, _figures):
+        if done == 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(learner, config, interrupted, tmp_path)
+    resumed = extract(learner, config, quiet, tmp_path)
+    assert mean_action(resumed) == mean_action(extract(learner, config, quiet))

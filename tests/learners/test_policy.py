@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learners.policy import GaussianPolicy, clipped_log_prob, gaussian_kl, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack
 
 LN2 = math.log(2)
 
@@ -144,3 +144,15 @@ def test_stack_and_member_copy_and_do_not_share():
         ensemble.log_std.fill_(7.0)
     assert torch.equal(single.log_std, kept)
     assert all(parameter.requires_grad for parameter in single.parameters())
+
+
+def test_distance_is_averaged_over_states_and_counted_for_each_dimension():
+    """A shift by one deviation in one of two dimensions is 0.5 nats in all (by hand), by two deviations 2 nats."""
+    one, other = (GaussianPolicy(1, 2, (), initial_std=1.0) for _ in range(2))
+    with torch.no_grad():
+        for policy, slope in ((one, 1.0), (other, 0.0)):
+            policy.actor.weights[0].copy_(torch.tensor([[slope, 0.0]]))
+            policy.actor.biases[0].zero_()
+    states = torch.tensor([[1.0], [2.0]])
+    assert distance(one, other, states).item() == pytest.approx((0.5 + 2.0) / 2 / 2)
+    assert distance(stack([one, other]), other, states).tolist() == pytest.approx([0.625, 0.0])

@@ -10,7 +10,8 @@ import torch
 from learners import training
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
-from learners.gate import GateConfig
+from learners.gate import Decision, GateConfig
+from learners.improvement import Improving
 from learners.iql import IqlConfig
 from learners.policy import GaussianPolicy, gaussian_kl, member, stack
 from learners.transitions import Transitions
@@ -268,13 +269,24 @@ def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
 
 
 @pytest.mark.parametrize("roll_back", [False, True])
-def test_a_refused_candidate_goes_on_or_begins_anew(fitted, improve, start, roll_back):
-    improve(improvement_steps=0)
+def test_a_refused_candidate_goes_on_or_begins_anew_and_an_accepted_one_replaces(start, roll_back):
+    run = Improving(stack([start, start]), 1e-2)
+    with torch.no_grad():
+        for parameter in run.target.parameters():
+            parameter += 1.0
+    moved = member(run.target, 0)
+    assert run.settle([Decision(1.0, 0.1, 0.0, True), Decision(-1.0, 0.1, 0.0, False)], roll_back) == 1
+    assert same(member(run.behavior, 0), moved) and same(member(run.target, 0), moved)
+    assert same(member(run.behavior, 1), start)
+    assert same(member(run.target, 1), start if roll_back else moved)
+
+
+def test_the_watch_sees_a_candidate_before_it_is_rolled_back(fitted, start):
     learner, _, _ = fitted
-    learner.config = replace(CONFIG, improvement_steps=10, roll_back=roll_back, gate=replace(CONFIG.gate, max_kl=-1.0))
-    left = []
-    learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: left.append(member(target, 0)) or [0.0])
-    assert same(left[0], start) is roll_back
+    learner.config = replace(CONFIG, improvement_steps=10, roll_back=True, gate=replace(CONFIG.gate, max_kl=-1.0))
+    seen = []
+    learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: seen.append(member(target, 0)) or [0.0])
+    assert not same(seen[0], start)
 
 
 def test_distance_is_counted_for_each_dimension_of_the_action():

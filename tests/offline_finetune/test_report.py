@@ -93,7 +93,7 @@ def test_the_page_says_what_a_person_has_to_know(tmp_path):
         assert "".join(f"<td>{cell}</td>" for cell in cells) in text
     assert "terrain mattress" in text
     assert "Of 2 candidates the gate accepted 1." in text
-    assert "0.125 nats" in text
+    assert "0.125 nats a joint" in text
 
 
 def test_pictures_lie_beside_the_page(tmp_path):

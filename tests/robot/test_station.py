@@ -5,11 +5,15 @@ import pytest
 
 from robot.episode_log import list_episodes, read_episode
 from robot.pace import AsFastAsPossible
-from robot.run_episode import StandUpError
+from robot.run_episode import ThrownOverError
 from robot.station import STAND_ATTEMPTS, Collector, ForwardCommands, Station
 from robot.still_driver import StillDriver, StillVelocity
+from robot.supervisor import Mode, ModeError
 
 UPRIGHT, ON_ITS_SIDE = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.7071067811865476, 0.7071067811865476, 0.0, 0.0])
+
+
+PLAN = ForwardCommands(0.0, 0.0).draw(20, np.random.default_rng(0))
 
 
 class ThrownOver(StillDriver):
@@ -30,11 +34,14 @@ class ThrownOver(StillDriver):
         self.quaternion_wxyz, self.periods, self.placed = UPRIGHT, 0, self.placed + 1
 
 
-def collect(driver, policy, path):
+def collector_of(driver, policy):
     driver.connect()
     station = Station(driver, StillVelocity(), AsFastAsPossible(), driver.place, "still")
-    rng = np.random.default_rng(0)
-    return Collector(station, policy, rng, "s", {}).collect(path, ForwardCommands(0.0, 0.0).draw(20, rng))
+    return Collector(station, policy, np.random.default_rng(0), "s", {})
+
+
+def collect(driver, policy, path):
+    return collector_of(driver, policy).collect(path, PLAN)
 
 
 def test_it_is_set_upright_and_tries_again(write_policy, tmp_path):
@@ -42,12 +49,27 @@ def test_it_is_set_upright_and_tries_again(write_policy, tmp_path):
     summary = collect(driver, write_policy(), path)
     assert driver.placed == STAND_ATTEMPTS - 1
     assert summary.steps == 20 and not summary.fell
+    assert summary.falls_standing == STAND_ATTEMPTS - 1
     assert list_episodes(path.parent) == [path]
     assert len(read_episode(path)) == 20
 
 
 def test_one_that_never_stands_is_an_error_and_leaves_no_log(write_policy, tmp_path):
     driver, path = ThrownOver(STAND_ATTEMPTS), tmp_path / "logs" / "episode.hdf5"
-    with pytest.raises(StandUpError, match=r"could not stand up \(TILT\)"):
+    with pytest.raises(ThrownOverError, match=r"could not stand up \(TILT\)"):
         collect(driver, write_policy(), path)
     assert not any(path.parent.iterdir())
+
+
+def test_a_robot_that_was_stopped_on_its_way_up_is_not_armed_again(write_policy, tmp_path):
+    class Stopped(ThrownOver):
+        def read(self):
+            if self.periods == 8:
+                collector.loop.request_estop()
+            return super().read()
+
+    driver = Stopped(times=0)
+    collector = collector_of(driver, write_policy())
+    with pytest.raises(ModeError, match=r"could not stand up \(ESTOP\)"):
+        collector.collect(tmp_path / "episode.hdf5", PLAN)
+    assert driver.placed == 0 and collector.loop.mode is Mode.DAMPING
