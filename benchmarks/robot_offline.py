@@ -25,8 +25,9 @@ from learners.extraction import CLONING, ExtractionConfig, extract
 from learners.onnx_graph import policy_of_graph
 from learners.policy import GaussianPolicy
 from learners.uni_o4 import UniO4
+from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset, build_dataset
-from offline_finetune.finetune import FinetuneConfig, estimates_of
+from offline_finetune.evidence import estimates_of
 from robot.episode_log import list_episodes
 from robot.observation import ObservationLayout
 from robot.policy_artifact import load_artifact
@@ -76,7 +77,7 @@ def study(wanted: argparse.Namespace, seed: int, config: FinetuneConfig, dataset
     for name, policy in policies.items():
         found[name] = {"twin": walked(policy, layout, wanted)}
         if not wanted.only:
-            found[name]["estimates"] = estimates_of(learner, dataset, start, policy, config, seed, say)
+            found[name]["estimates"] = estimates_of(learner, dataset, start, policy, config, seed, say, out)
     return {"seed": seed, "gate": gate, "policies": found}
 
 

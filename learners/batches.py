@@ -81,14 +81,11 @@ class NStepData(TensorData):
 def n_step_returns(transitions: Transitions, n: int, gamma: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Sum_{i<k} gamma^i r_{t+i} (N,), and the row of the last step counted (N,), k <= n steps that follow one another."""
     count = len(transitions)
-    following = np.zeros(count, dtype=np.bool_)  # row t + 1 is what came after row t
-    following[:-1] = (transitions.next_observations[:-1] == transitions.observations[1:]).all(axis=1)
-    following[:-1] &= ~(transitions.terminated | transitions.truncated)[:-1]
     returns = transitions.rewards.astype(np.float64)
     last = np.arange(count)
     running = np.ones(count, dtype=np.bool_)
     for k in range(1, n):
-        running &= following[last]
+        running &= transitions.followed[last]
         last = np.where(running, last + 1, last)
         returns += np.where(running, gamma**k * transitions.rewards[last], 0.0)
     return returns.astype(np.float32), last

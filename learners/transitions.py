@@ -44,6 +44,13 @@ class Transitions:
             digest.update(np.ascontiguousarray(getattr(self, field.name)).reshape(-1).data)
         return digest.hexdigest()
 
+    @cached_property
+    def followed(self) -> NDArray[np.bool_]:
+        """(N,) whether the next row is the step that came after this one: not where an episode ends or a step is missing."""
+        followed = np.zeros(len(self), dtype=np.bool_)
+        followed[:-1] = (self.next_observations[:-1] == self.observations[1:]).all(axis=1)
+        return followed & ~(self.terminated | self.truncated)
+
     def split(self, share: float, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from, and about `share` of the rows to judge by: whole episodes, the last ones in `order` (E,), and the end of
         one more. Neither is empty, and they share no row; of a single row both are that row."""

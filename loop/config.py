@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from common.checks import NOT_NEGATIVE, at_least, require, require_rising
 from common.errors import ConfigError
-from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
-from offline_finetune.finetune import FinetuneConfig
+from offline_finetune.config import PRESETS as FINETUNE_PRESETS
+from offline_finetune.config import FinetuneConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
 from online_finetune.online import OnlineConfig
 from sim_pretrain.config import PRESETS as PRETRAIN_PRESETS

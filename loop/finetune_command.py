@@ -14,8 +14,9 @@ from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
 from loop.inputs import load_trainable, sha256_of_files
+from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
-from offline_finetune.finetune import PRESETS, FinetuneConfig, finetune
+from offline_finetune.finetune import finetune
 from offline_finetune.report import write_report
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact

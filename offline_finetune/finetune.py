@@ -3,66 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from common.errors import ConfigError
 from common.files import write_json
-from common.statistics import cluster_ci95, t_quantile_975
 from learners.checkpoint import save_checkpoint
-from learners.dynamics import DynamicsConfig
-from learners.fqe import PAPER as PAPER_FQE
-from learners.fqe import FqeConfig, fitted_q_evaluation
-from learners.gate import GateConfig
 from learners.improvement import Improvement
-from learners.iql import IqlConfig
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, distance
 from learners.progress import Progress
-from learners.uni_o4 import PAPER, UniO4, UniO4Config
+from learners.uni_o4 import UniO4, UniO4Config
+from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset
+from offline_finetune.evidence import estimates_of
 from robot.policy_artifact import load_artifact, write_artifact
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """The offline stage on robot logs."""
-
-    holdout_share: float = 0.2
-    """share of the steps, by whole sessions, that only evaluation sees"""
-    uni_o4: UniO4Config = field(default_factory=UniO4Config)
-    """the learner"""
-    fqe: FqeConfig = field(default_factory=FqeConfig)
-    """the independent evaluation"""
-    max_amq_starts: int = 1000
-    """held-out start states for the final AM-Q"""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.holdout_share < 1:
-            raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
-        if self.fqe.members < 2:
-            raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
-
-
-PRESETS = {
-    "smoke": FinetuneConfig(
-        uni_o4=UniO4Config(
-            members=2, improvement_steps=40, gate_period=20, batch_size=64,
-            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32)),
-            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
-            gate=GateConfig(horizon=5, starts=64),
-        ),
-        fqe=FqeConfig(steps=50, batch_size=64, members=4, hidden=(32, 32)),
-    ),
-    "demo": FinetuneConfig(),
-    "paper": FinetuneConfig(uni_o4=PAPER, fqe=PAPER_FQE),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,7 +55,7 @@ def finetune(
         "policy": str(artifact.path),
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
-        "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress),
+        "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress, out),
         "gate": _gate_history(improvement),
         "data": asdict(dataset.report) | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())},
         "kl_from_parent": _distance(learner, improvement.policy, start),
@@ -112,38 +69,6 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     """Keep V, its sizes and the scale of the rewards that it was fitted to."""
     v = learner.critics.v
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
-
-
-def estimates_of(
-    learner: UniO4, dataset: RobotDataset, old: GaussianPolicy, new: GaussianPolicy, config: FinetuneConfig, seed: int, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """AM-Q from held-out start states and fitted-Q evaluation on held-out transitions, old beside new, per control step."""
-    learner.begin("estimates")
-    sessions = dataset.holdout_sessions
-    picks = np.random.default_rng(seed).permutation(len(sessions))[: config.max_amq_starts]
-    starts = torch.from_numpy(dataset.holdout.observations[picks])
-    both = learner.estimate([old, new], starts)
-    per_step = both.double().numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
-    amq = _paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
-    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed, progress).values
-    return {"amq": amq, "fqe": _paired_by_replica(fqe * (1 - config.fqe.gamma))}
-
-
-def _paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.int64]) -> dict[str, Any]:
-    difference = values[1] - values[0]
-    return {
-        "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": float(difference.mean()),
-        "ci95": cluster_ci95(difference, sessions), "unit": "mean Q along the rollouts, in rewards",
-    }  # fmt: skip
-
-
-def _paired_by_replica(values: Tensor) -> dict[str, Any]:
-    difference = values[1] - values[0]
-    mean, width = float(difference.mean()), t_quantile_975(len(difference) - 1) * float(difference.std())
-    return {
-        "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": mean,
-        "ci95": [mean - width, mean + width], "unit": "discounted mean reward a control step",
-    }  # fmt: skip
 
 
 def _gate_history(improvement: Improvement) -> dict[str, Any]:

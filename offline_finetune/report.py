@@ -9,7 +9,11 @@ from typing import Any
 from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
 from offline_finetune.dataset import NO_HISTORY, VELOCITY_GLITCH
 
-ESTIMATORS = {"amq": "AM-Q: rollouts in the learned model", "fqe": "fitted-Q evaluation: recorded steps alone"}
+ESTIMATORS = {
+    "amq": "AM-Q: rollouts in the learned model",
+    "fqe": "fitted-Q evaluation: recorded steps alone",
+    "wis": "weighted importance sampling: recorded rewards alone",
+}
 REASONS = {
     NO_HISTORY: "the policy acted before it had seen anything",
     VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
@@ -37,17 +41,18 @@ def write_report(out: Path, evidence: Evidence) -> Path:
 
 
 def verdict(evidence: Evidence) -> str:
-    """One sentence that sums up both estimates."""
+    """One sentence that sums up the estimates."""
     if evidence["gate"]["accepted_steps"] == 0:
         return "Nothing has changed: the gate accepted no change, so the new policy is the old one."
-    said = {judgement(estimate, evidence["data"]) for estimate in evidence["estimates"].values()}
-    if said == {BETTER, WORSE}:
-        return "The two estimates contradict each other: do not trust either. Record more sessions before you use the new policy."
-    if len(said) == 2:
-        return f"One estimate says that the new policy is {(said - {UNCLEAR}).pop()}, the other cannot tell."
-    if said == {UNCLEAR}:
-        return "Neither estimate can tell whether the new policy is better: record more sessions."
-    return f"Both estimates say that the new policy is {said.pop()}."
+    said = [judgement(estimate, evidence["data"]) for estimate in evidence["estimates"].values()]
+    decided = [judged for judged in said if judged != UNCLEAR]
+    if not decided:
+        return "No estimate can tell whether the new policy is better: record more sessions."
+    if len(set(decided)) == 2:
+        return "The estimates contradict each other: do not trust any. Record more sessions before you use the new policy."
+    if len(decided) == len(said):
+        return f"All {len(said)} estimates say that the new policy is {decided[0]}."
+    return f"{len(decided)} of {len(said)} estimates say that the new policy is {decided[0]}; the rest cannot tell."
 
 
 def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(collect, tmp_
     assert finetune(policy, run / "logs", out, *SMALL, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {"policy", "estimates", "gate", "data", "seconds"} <= set(result)
-    for name in ("amq", "fqe"):
+    for name in ("amq", "fqe", "wis"):
         assert {"old", "new", "difference", "ci95"} <= set(result["estimates"][name])
     assert {"accepted", "rejected"} <= set(result["gate"])
     assert result["data"]["steps"] == 180

@@ -7,7 +7,7 @@ from loop.command import LoopArguments
 from loop.config import PRESETS as LOOP
 from loop.finetune_command import FinetuneArguments
 from loop.online_command import OnlineArguments
-from offline_finetune.finetune import PRESETS as FINETUNE
+from offline_finetune.config import PRESETS as FINETUNE
 from online_finetune.online import PRESETS as ONLINE
 from sim_pretrain.command import PretrainArguments
 from sim_pretrain.config import PRESETS as PRETRAIN

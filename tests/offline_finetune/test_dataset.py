@@ -12,8 +12,8 @@ import pytest
 
 from learners.onnx_graph import policy_graph
 from learners.progress import silent
+from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.dataset import DatasetError, build_dataset, held_out_groups, usable_rows
-from offline_finetune.finetune import PRESETS as FINETUNE_PRESETS
 from offline_finetune.finetune import finetune
 from robot.artifact_metadata import layout_json
 from robot.episode_log import EpisodeLogError, write_episode

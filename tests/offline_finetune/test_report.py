@@ -45,11 +45,11 @@ def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
 @pytest.mark.parametrize(
     ("amq", "fqe", "words"),
     [
-        ((0.1, 0.3), (0.2, 0.4), "Both estimates say that the new policy is better"),
-        ((-0.3, -0.1), (-0.4, -0.2), "Both estimates say that the new policy is worse"),
-        ((-0.1, 0.3), (-0.2, 0.4), "Neither estimate can tell"),
-        ((0.1, 0.3), (-0.2, 0.4), "One estimate says that the new policy is better, the other cannot tell"),
-        ((-0.1, 0.3), (-0.4, -0.2), "One estimate says that the new policy is worse, the other cannot tell"),
+        ((0.1, 0.3), (0.2, 0.4), "All 2 estimates say that the new policy is better"),
+        ((-0.3, -0.1), (-0.4, -0.2), "All 2 estimates say that the new policy is worse"),
+        ((-0.1, 0.3), (-0.2, 0.4), "No estimate can tell"),
+        ((0.1, 0.3), (-0.2, 0.4), "1 of 2 estimates say that the new policy is better; the rest cannot tell"),
+        ((-0.1, 0.3), (-0.4, -0.2), "1 of 2 estimates say that the new policy is worse; the rest cannot tell"),
         ((0.1, 0.3), (-0.4, -0.2), "contradict each other"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_gate_that_accepted_nothing_has_changed_nothing():
 def test_an_interval_of_one_session_is_none():
     one = evidence(holdout=("session_0",))
     assert judgement(one["estimates"]["amq"], one["data"]) == "cannot tell"
-    assert "Neither estimate can tell" in verdict(one)
+    assert "No estimate can tell" in verdict(one)
 
 
 def test_few_sessions_are_called_few(tmp_path):

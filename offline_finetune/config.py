@@ -1,0 +1,55 @@
+"""The offline stage on robot logs in numbers, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from common.errors import ConfigError
+from learners.dynamics import DynamicsConfig
+from learners.extraction import CLONING, ExtractionConfig
+from learners.fqe import PAPER as PAPER_FQE
+from learners.fqe import FqeConfig
+from learners.gate import GateConfig
+from learners.importance import WisConfig
+from learners.iql import IqlConfig
+from learners.uni_o4 import PAPER, UniO4Config
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """The offline stage on robot logs."""
+
+    holdout_share: float = 0.2
+    """share of the steps, by whole sessions, that only evaluation sees"""
+    uni_o4: UniO4Config = field(default_factory=UniO4Config)
+    """the learner"""
+    fqe: FqeConfig = field(default_factory=FqeConfig)
+    """an evaluation that shares nothing with the improvement"""
+    wis: WisConfig = field(default_factory=WisConfig)
+    """one from recorded rewards alone, a few steps ahead"""
+    behavior: ExtractionConfig = CLONING
+    """the clone that stands for whatever policies recorded the logs, in that one"""
+    max_amq_starts: int = 1000
+    """held-out start states for the final AM-Q"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout_share < 1:
+            raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
+        if self.fqe.members < 2:
+            raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
+
+
+PRESETS = {
+    "smoke": FinetuneConfig(
+        uni_o4=UniO4Config(
+            members=2, improvement_steps=40, gate_period=20, batch_size=64,
+            iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32)),
+            dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
+            gate=GateConfig(horizon=5, starts=64),
+        ),
+        fqe=FqeConfig(steps=50, batch_size=64, members=4, hidden=(32, 32)),
+        behavior=replace(CLONING, steps=50, batch_size=64),
+    ),
+    "demo": FinetuneConfig(),
+    "paper": FinetuneConfig(uni_o4=PAPER, fqe=PAPER_FQE),
+}  # fmt: skip
