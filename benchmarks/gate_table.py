@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes
-from learners.gate import GateConfig
+from d4rl_bench.offline import OfflineConfig
+from learners.uni_o4 import UniO4Config
 
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING = "–"
-BUDGET = str(GateConfig().max_kl)
 SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
 ESTIMATES = {
     "AM-Q, H 20": ("AM-Q, {}, sampled actions", SHORT),
@@ -35,6 +35,12 @@ def name_of(result: dict[str, Any]) -> str:
     return f"{name}, seed {result['seed']}"
 
 
+def budget_of(result: dict[str, Any]) -> str:
+    """The default's, of the benchmark or of the robot."""
+    config = OfflineConfig().uni_o4 if "task" in result else UniO4Config()
+    return str(config.gate.max_kl)
+
+
 def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:
     """What a study says of an estimate."""
     name, horizons = ESTIMATES[column]
@@ -45,7 +51,7 @@ def stops(results: list[dict[str, Any]]) -> str:
     """Where each gate would have ended each improvement."""
     rows = [["data", "start", "best", "ungated end", "budget", *ESTIMATES]]
     for result in results:
-        ends = [result["budgets"][BUDGET], *(found(result, column) for column in ESTIMATES)]
+        ends = [result["budgets"][budget_of(result)], *(found(result, column) for column in ESTIMATES)]
         shares = [f"{end['mean_score']:.1f} ({end['mean_score'] / result['best_mean']:.0%})" if end else NOTHING for end in ends]
         rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
     return table(rows)

@@ -20,7 +20,7 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    max_kl: float | None = 0.05
+    max_kl: float | None = 0.1
     """a candidate further than this from the starting policy is refused: KL in nats for each dimension of the action, averaged over the
     data's states; none is if not set"""
 
