@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.checks import at_least, require
+from common.checks import POSITIVE, at_least, require
 from d4rl_bench.environments import make_environments
 from d4rl_bench.scaling import RunningStatistics, Scaler
 from d4rl_bench.task import Task
@@ -32,15 +32,20 @@ class OnlineConfig:
     """environment steps between two updates"""
     evaluate_every: int = 10_000
     """environment steps between two points of the learning curve"""
+    exploration_std: float | None = 0.3
+    """most that the actions' standard deviation is at the start, as on the robot; none is as the offline phase left it: what recorded the
+    data may have explored so much that learning from it trades the mean action away"""
     ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5))
     """the learner"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "environments", "steps_per_update", "evaluate_every")
+        require(self, POSITIVE, "exploration_std")
 
 
 SCRATCH = OnlineConfig(
-    ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=8, policy_lr=3e-4, value_lr=1e-3, max_grad_norm=0.5, desired_kl=0.01)
+    exploration_std=None,
+    ppo=PpoConfig(clip_ratio=0.2, epochs=10, minibatches=8, policy_lr=3e-4, value_lr=1e-3, max_grad_norm=0.5, desired_kl=0.01),
 )
 """PPO's clip, epochs and learning rate for continuous control (Schulman et al. 2017, Table 3), the latter following from the KL."""
 

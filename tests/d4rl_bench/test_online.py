@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from d4rl_bench.evaluation import Evaluator, mean_action
-from d4rl_bench.finetuning import finetune, load_learner
+from d4rl_bench.finetuning import LEARNER, finetune, load_learner
 from d4rl_bench.online import SCRATCH, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
 from d4rl_bench.task import find_task
+from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
+from learners.value import Value
 
 HOPPER = replace(find_task("hopper-medium"), evaluation_episodes=3, episode_steps=60)
 QUICK = OnlineConfig(
@@ -98,3 +101,22 @@ def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
 
 def test_a_scaler_keeps_float32():
     assert Scaler(np.zeros(2, np.float32), np.ones(2, np.float32))(np.ones((3, 2))).dtype == np.float32
+
+
+@pytest.mark.parametrize(("exploration_std", "expected"), [(0.3, 0.3), (None, 0.9)])
+def test_a_policy_from_noisy_data_explores_no_more_than_it_may(tmp_path, exploration_std, expected):
+    start = tmp_path / "start"
+    policy, value = GaussianPolicy(HOPPER.observation_size, HOPPER.action_size, (8,), initial_std=0.9), Value(HOPPER.observation_size, (8,))
+    save_checkpoint(
+        start / LEARNER,
+        {
+            "policy": policy.state_dict(), "policy_sizes": list(policy.actor.sizes), "activation": policy.actor.activation,
+            "value": value.state_dict(), "value_sizes": list(value.network.sizes), "reward_scale": 1.0, "reward_shift": 0.0,
+            "mean": torch.zeros(HOPPER.observation_size), "std": torch.ones(HOPPER.observation_size),
+        },
+    )  # fmt: skip
+    evaluator, config = Evaluator(HOPPER, seed=0), replace(QUICK, steps=1, exploration_std=exploration_std)
+    finetune(HOPPER, start, config, 0, tmp_path / "run", evaluator, lambda *_: None)
+    evaluator.close()
+    left = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["ppo"]["policy"]["log_std"]
+    assert torch.exp(left).tolist() == pytest.approx([expected] * 3, rel=0.1)
