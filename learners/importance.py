@@ -23,8 +23,8 @@ Float64Array = NDArray[np.float64]
 class WisConfig:
     """How far ahead it looks."""
 
-    horizon: int = 16
-    """recorded steps of a stretch"""
+    horizon: int = 4
+    """recorded steps of a stretch: over 16 one in a thousand counts where the policies are 0.1 nats a joint apart"""
     gamma: float = 0.97
     """discount a control step, as of fitted-Q evaluation"""
 
