@@ -18,7 +18,11 @@ REASONS = {
     NO_HISTORY: "the policy acted before it had seen anything",
     VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
 }
+SHARE_NOTE = (
+    "The policies are so far from what recorded the logs that importance sampling rests on {:.2%} of the stretches: it says nothing."
+)
 BETTER, WORSE, UNCLEAR = "better", "worse", "cannot tell"
+LEAST_SHARE = 0.01  # of the stretches, that importance sampling must rest on to be heard
 FEW_SESSIONS = 6  # fewer that all point one way by chance, odds of 2 to 2^sessions, are no 95 % evidence
 
 Evidence = Mapping[str, Any]
@@ -56,11 +60,17 @@ def verdict(evidence: Evidence) -> str:
 
 
 def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """What one estimate says of the new policy: an interval without zero decides, but one session alone has no interval."""
+    """What one estimate says of the new policy: an interval without zero decides. One session alone has no interval, and an estimate by
+    importance in which hardly a stretch counts has one that means nothing."""
     low, high = estimate["ci95"]
-    if len(data["holdout_sessions"]) < 2:
+    if len(data["holdout_sessions"]) < 2 or estimate.get("effective_share", 1.0) < LEAST_SHARE:
         return UNCLEAR
     return BETTER if low > 0 else WORSE if high < 0 else UNCLEAR
+
+
+def estimates_share(evidence: Evidence) -> float:
+    """Of the stretches that importance sampling rests on; 1 where it was not used."""
+    return min((float(estimate.get("effective_share", 1.0)) for estimate in evidence["estimates"].values()), default=1.0)
 
 
 def paint_gate_differences(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
@@ -108,6 +118,8 @@ def _estimates(evidence: Evidence) -> list[str]:
         label = f"{ESTIMATORS[name]} ({estimate['unit']})"
         rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
+    if estimates_share(evidence) < LEAST_SHARE:
+        parts.append(paragraph(SHARE_NOTE.format(estimates_share(evidence)), "note"))
     if data["holdout_by"] == "episode":
         parts.append(paragraph("All logs are of one session, so single episodes are held out: they flatter every estimate.", "note"))
     elif sessions < FEW_SESSIONS:

@@ -57,6 +57,16 @@ def test_the_verdict_in_plain_words(amq, fqe, words):
     assert words in verdict(evidence(amq, fqe))
 
 
+def test_importance_that_rests_on_too_little_is_not_heard(tmp_path):
+    far = evidence()
+    far["estimates"]["wis"] = estimate(0.1, 0.3) | {"effective_share": 0.0004}
+    assert "2 of 3 estimates say that the new policy is better" in verdict(far)
+    assert "rests on 0.04% of the stretches" in write_report(tmp_path, far).read_text()
+    far["estimates"]["wis"]["effective_share"] = 0.3
+    assert "All 3 estimates say that the new policy is better" in verdict(far)
+    assert "of the stretches" not in write_report(tmp_path, far).read_text()
+
+
 def test_a_gate_that_accepted_nothing_has_changed_nothing():
     assert "Nothing has changed" in verdict(evidence(accepted_steps=0))
 
