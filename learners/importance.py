@@ -18,13 +18,15 @@ from learners.transitions import Transitions
 
 Float64Array = NDArray[np.float64]
 
+SMALLEST = 300.0
+
 
 @dataclass(frozen=True)
 class WisConfig:
     """How far ahead it looks."""
 
     horizon: int = 4
-    """recorded steps of a stretch: over 16 one in a thousand counts where the policies are 0.1 nats a joint apart"""
+    """recorded steps of a stretch: the weights multiply up, so that over long ones hardly any counts"""
     gamma: float = 0.97
     """discount a control step, as of fitted-Q evaluation"""
 
@@ -65,8 +67,10 @@ def log_ratios(data: Transitions, policy: GaussianPolicy, behavior: GaussianPoli
 
 
 def weighted_rewards(data: Transitions, stretches: Stretches, ratios: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """w_t r_t and w_t of each stretch and step (W, H), w_t = prod_{k <= t} pi / beta. After a fall w stays and nothing is earned."""
-    weights = np.exp(np.cumsum(np.where(stretches.running, ratios[stretches.rows], 0.0), axis=1))
+    """w_t r_t and w_t of each stretch and step (W, H), w_t = prod_{k <= t} pi / beta over the largest of them, at least e^-SMALLEST:
+    only their shares count, and products of densities far apart would overflow. After a fall w stays and nothing is earned."""
+    logs = np.cumsum(np.where(stretches.running, ratios[stretches.rows], 0.0), axis=1)
+    weights = np.exp(np.maximum(logs - logs.max(axis=0), -SMALLEST))
     rewards = np.where(stretches.running, data.rewards[stretches.rows], 0.0)
     return weights * rewards, weights
 

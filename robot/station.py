@@ -26,7 +26,7 @@ from robot.run_episode import EpisodePlan, EpisodeSummary, ThrownOverError, run_
 from robot.supervisor import Mode, Supervisor
 
 STAND_ATTEMPTS = 5
-"""Where a floor throws over every third robot, one in 240 episodes still ends a collection."""
+"""Of an episode: a floor that throws a robot over as often in a row cannot be walked on."""
 
 
 @dataclass(frozen=True)

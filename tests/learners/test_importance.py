@@ -41,8 +41,16 @@ def test_a_stretch_does_not_cross_a_missing_row():
 def test_weights_multiply_up_and_stay_after_a_fall():
     data = walk([0, 1, 2], [1, 10], terminated=[1])
     earned, weights = weighted_rewards(data, stretches_of(data, 2), np.log([2.0, 3.0]))
-    assert weights.tolist() == [pytest.approx([2.0, 6.0]), pytest.approx([3.0, 3.0])]
-    assert earned.tolist() == [pytest.approx([2.0, 60.0]), pytest.approx([30.0, 0.0])]
+    assert weights.tolist() == [pytest.approx([2 / 3, 1.0]), pytest.approx([1.0, 0.5])]  # 2, 6 and 3, 3 over the larger of each step
+    assert earned.tolist() == [pytest.approx([2 / 3, 10.0]), pytest.approx([10.0, 0.0])]
+
+
+def test_ratios_beyond_what_a_float_holds_stay_finite():
+    data = walk([0, 1, 2], [1, 10], terminated=[1])
+    earned, weights = weighted_rewards(data, stretches_of(data, 2), np.array([900.0, -900.0]))
+    assert np.isfinite(earned).all() and (weights > 0).all()
+    assert wis_value(earned.sum(0), weights.sum(0), 1.0) == pytest.approx((1.0 + 10.0) / 2)
+    assert effective_share(weights) == pytest.approx(0.5)
 
 
 def test_the_value_by_hand():
