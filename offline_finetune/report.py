@@ -68,7 +68,7 @@ def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     return BETTER if low > 0 else WORSE if high < 0 else UNCLEAR
 
 
-def estimates_share(evidence: Evidence) -> float:
+def _effective_share(evidence: Evidence) -> float:
     """Of the stretches that importance sampling rests on; 1 where it was not used."""
     return min((float(estimate.get("effective_share", 1.0)) for estimate in evidence["estimates"].values()), default=1.0)
 
@@ -118,8 +118,8 @@ def _estimates(evidence: Evidence) -> list[str]:
         label = f"{ESTIMATORS[name]} ({estimate['unit']})"
         rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
-    if estimates_share(evidence) < LEAST_SHARE:
-        parts.append(paragraph(SHARE_NOTE.format(estimates_share(evidence)), "note"))
+    if _effective_share(evidence) < LEAST_SHARE:
+        parts.append(paragraph(SHARE_NOTE.format(_effective_share(evidence)), "note"))
     if data["holdout_by"] == "episode":
         parts.append(paragraph("All logs are of one session, so single episodes are held out: they flatter every estimate.", "note"))
     elif sessions < FEW_SESSIONS:
