@@ -153,12 +153,13 @@ def train_baseline(
     """Train `method` (one of METHODS) on the data; returns (step, policy) at every checkpoint, the last of which is the result.
 
     `folder` gets the policies as `policy_<step>.npz`, whole when `progress(method, step, ...)` is told of the step, d3rlpy's log, and the
-    networks for `finetune_baseline`. Actions are meant to lie in -1 to 1, which is what the policies reach. BaselineMissingError without
-    d3rlpy; BaselineError, on one line, for a method that there is not and for training that fails.
+    networks for `finetune_baseline`; what an interrupted run left there is gone on with, from its last checkpoint. Actions are meant to
+    lie in -1 to 1, which is what the policies reach. BaselineMissingError without d3rlpy; BaselineError, on one line, for a method that
+    there is not and for training that fails.
     """
     _require_method(method, METHODS)
     settings = _settings(method, data, config, seed, folder, folder, threads)
-    _run(settings | {"train": True, "online_steps": 0}, data, folder, progress)
+    _run(settings | {"online_steps": 0}, data, folder, progress)
     return _policies(folder, "policy", range(settings["checkpoint_every"], config.steps + 1, settings["checkpoint_every"]))
 
 
@@ -182,8 +183,7 @@ def finetune_baseline(
     """
     _require_method(method, ONLINE_METHODS)
     settings = _settings(method, data, config, seed, start, folder, threads)
-    own = {"train": not Path(settings["model"]).exists(), "online_steps": online.steps}
-    own |= {"update_every": online.update_every, "evaluate_every": online.evaluate_every}
+    own = {"online_steps": online.steps, "update_every": online.update_every, "evaluate_every": online.evaluate_every}
     _run(settings | own, data, folder, progress, environment)
     return _policies(folder, "online", range(0, online.steps + 1, online.evaluate_every))
 
@@ -194,7 +194,7 @@ def _require_method(method: str, methods: tuple[str, ...]) -> None:
 
 
 def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int, start: Path, folder: Path, threads: int) -> dict[str, Any]:
-    """What the worker is told, but for what it is to do. `start` is where the networks of the offline training are, or will be."""
+    """What the worker is told, but for what it is to do. `start` is where the state of the offline training is, or will be."""
     return asdict(config) | {
         "method": method,
         "checkpoint_every": config.steps // config.checkpoints,
@@ -202,12 +202,12 @@ def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int,
         "threads": threads,
         "folder": str(folder),
         "data": str(folder / "data.npz"),
-        "model": str(start / f"model_{_digest(method, data, config, seed)}.pt"),
+        "state": str(start / f"training_{_digest(method, data, config, seed)}.npz"),
     }
 
 
 def _digest(method: str, data: Transitions, config: BaselineConfig, seed: int) -> str:
-    """Names trained networks by all that they came from, so that no others are taken for them."""
+    """Names a training by all that decides it, so that no other is taken for it."""
     digest = hashlib.sha256(f"{method} {config_hash(config)} {seed}".encode())
     for array in _arrays(data).values():
         digest.update(np.ascontiguousarray(array).data)

@@ -26,6 +26,7 @@ What is not said below is d3rlpy 2.8.1's default: discount 0.99, twin Q networks
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -103,10 +104,17 @@ class ParentEnvironment(gymnasium.Env[Float32Array, Float32Array]):
 
 
 class Checkpoints:
-    """d3rlpy's logger: at every commit of its figures it writes the policy to `<file>_<step>.npz`, then says how far training is."""
+    """d3rlpy's logger: at every commit of its figures it writes the policy to `<file>_<step>.npz`, then says how far training is.
 
-    def __init__(self, part: str, file: Path, total: int, every: int, probe: Float32Array, channel: Channel) -> None:
+    Steps are counted from `begun`, those of an earlier process, on. `state` keeps what a later one goes on from, if it is a path.
+    """
+
+    def __init__(
+        self, part: str, file: Path, total: int, every: int, probe: Float32Array, channel: Channel, begun: int = 0,
+        state: Path | None = None,
+    ) -> None:  # fmt: skip
         self._part, self._file, self._total, self._every, self._probe, self._channel = part, file, total, every, probe, channel
+        self._begun, self._state = begun, state
         self._figures: dict[str, float] = {}
 
     def create(self, algorithm: Any, experiment_name: str, n_steps_per_epoch: int) -> Checkpoints:
@@ -128,8 +136,10 @@ class Checkpoints:
 
     def after_write_metric(self, epoch: int, step: int) -> None:
         """Write and say."""
-        self.write(self._algorithm, step)
-        self._say(step, self._figures)
+        self.write(self._algorithm, self._begun + step)
+        if self._state is not None:
+            keep_state(self._state, self._algorithm, self._begun + step)
+        self._say(self._begun + step, self._figures)
 
     def watch_model(self, epoch: int, step: int) -> None:
         """Nothing: the figures are enough."""
@@ -143,7 +153,7 @@ class Checkpoints:
     def beat(self, algorithm: Any, epoch: int, step: int) -> None:
         """Say how far training is between two checkpoints; d3rlpy calls it at every step."""
         if step % BEAT_STEPS == 0 and step % self._every:
-            self._say(step, {})
+            self._say(self._begun + step, {})
 
     def write(self, algorithm: Any, step: int) -> None:
         """The deterministic policy of `step`; refused unless it acts as d3rlpy's."""
@@ -172,6 +182,29 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def keep_state(path: Path, algorithm: Any, step: int) -> None:
+    """Networks and optimisers after `step` gradient steps, and where numpy's and torch's random numbers are, as arrays."""
+    networks = io.BytesIO()
+    algorithm.impl.save_model(networks)
+    _, keys, position, _, _ = np.random.get_state()
+    with whole_or_absent(path) as temporary, temporary.open("wb") as stream:
+        np.savez(
+            stream, networks=np.frombuffer(networks.getbuffer(), np.uint8), step=step, keys=keys, position=position,
+            torch=torch.get_rng_state().numpy(),
+        )  # fmt: skip
+
+
+def restore_state(path: Path, algorithm: Any) -> int:
+    """Take over what `keep_state` kept; returns its step."""
+    with np.load(path, allow_pickle=False) as arrays:
+        algorithm.impl.load_model(io.BytesIO(arrays["networks"].tobytes()))
+        np.random.set_state(("MT19937", arrays["keys"], int(arrays["position"]), 0, 0.0))  # no half of a pair of normals is kept
+        torch.set_rng_state(torch.from_numpy(arrays["torch"]))
+        step = int(arrays["step"])
+    algorithm.set_grad_step(step)
+    return step
 
 
 def policy_layers(policy: torch.nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -248,33 +281,34 @@ def read_data(path: Path, kind: Any = d3rlpy.dataset.MDPDataset) -> tuple[Any, F
 
 
 def train(settings: dict[str, Any], channel: Channel) -> None:
-    """Learn from the data alone; the networks and their optimisers go to settings["model"]."""
+    """Learn from the data alone, from where settings["state"] is, with the numbers that an uninterrupted process would have had."""
     d3rlpy.seed(settings["seed"])
     kind = d3rlpy.dataset.MDPDataset if settings["method"] == "cal-ql" else IndexedDataset
     dataset, probe = read_data(Path(settings["data"]), kind)
     algorithm = configuration(settings).create()
-    total, every = settings["steps"], settings["checkpoint_every"]
-    checkpoints = Checkpoints(settings["method"], Path(settings["folder"], "policy"), total, every, probe, channel)
+    algorithm.build_with_dataset(dataset)
+    total, every, state = settings["steps"], settings["checkpoint_every"], Path(settings["state"])
+    begun = restore_state(state, algorithm) if state.exists() else 0
+    checkpoints = Checkpoints(settings["method"], Path(settings["folder"], "policy"), total, every, probe, channel, begun, state)
     algorithm.fit(
-        dataset, n_steps=total, n_steps_per_epoch=every, logger_adapter=checkpoints, show_progress=False, callback=checkpoints.beat
-    )
-    with whole_or_absent(Path(settings["model"])) as temporary:
-        algorithm.save_model(str(temporary))
+        dataset, n_steps=total - begun, n_steps_per_epoch=every, logger_adapter=checkpoints, show_progress=False,
+        callback=checkpoints.beat,
+    )  # fmt: skip
 
 
 def finetune(settings: dict[str, Any], channel: Channel) -> None:
-    """Go on from settings["model"] in the parent's environment, a gradient step every so many steps, from the data and what is recorded.
+    """Go on from settings["state"] in the parent's environment, a gradient step every so many steps, from the data and what is recorded.
 
     The method's own stochastic policy explores. IQL's actor gets its full, constant learning rate back.
     """
-    d3rlpy.seed(settings["seed"])
     dataset, probe = read_data(Path(settings["data"]))
     environment = ParentEnvironment(channel, probe.shape[1], dataset.dataset_info.action_size)
     config = configuration(settings)
     config.actor_optim_factory.lr_scheduler_factory = None
     algorithm = config.create()
     algorithm.build_with_env(environment)
-    algorithm.load_model(settings["model"])
+    restore_state(Path(settings["state"]), algorithm)
+    d3rlpy.seed(settings["seed"])
     for group in algorithm.impl.policy_optim.param_groups:
         group["lr"] = config.actor_learning_rate
     total, every = settings["online_steps"], settings["evaluate_every"]
@@ -287,11 +321,10 @@ def finetune(settings: dict[str, Any], channel: Channel) -> None:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Train, fine-tune, or both."""
+    """Train as far as that has not been done, then fine-tune if that is wanted."""
     channel = Channel()
     torch.set_num_threads(settings["threads"])
-    if settings["train"]:
-        train(settings, channel)
+    train(settings, channel)
     if settings["online_steps"]:
         finetune(settings, channel)
 

@@ -142,9 +142,9 @@ def test_progress_tells_steps_and_losses(trained: Trained, method: str) -> None:
     assert not [name for call in calls for name in call[3] if name.startswith("time")]
 
 
-def test_nothing_but_policies_networks_and_the_log_is_left(trained: Trained) -> None:
+def test_nothing_but_policies_the_state_and_the_log_is_left(trained: Trained) -> None:
     names = sorted(path.name for path in trained("bc").folder.iterdir())
-    assert [name for name in names if not name.startswith("model_")] == ["d3rlpy.log", "policy_100.npz", "policy_200.npz"]
+    assert [name for name in names if not name.startswith("training_")] == ["d3rlpy.log", "policy_100.npz", "policy_200.npz"]
     assert len(names) == 4
 
 
@@ -171,7 +171,7 @@ def test_fine_tuning_goes_on_in_the_environment(trained: Trained, method: str) -
     assert "rollout_return" in calls[-1][3]
 
 
-def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: Trained, tmp_path: Path) -> None:
+def test_fine_tuning_again_starts_from_the_training_that_is_there(trained: Trained, tmp_path: Path) -> None:
     class Broken(Point):
         def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
             raise ZeroDivisionError
@@ -186,7 +186,7 @@ def test_fine_tuning_again_starts_from_the_networks_that_are_there(trained: Trai
     assert (tmp_path / "online_0.npz").read_bytes() == (trained("iql").folder / "online_0.npz").read_bytes()
 
 
-def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(trained: Trained, tmp_path: Path) -> None:
+def test_a_training_on_other_data_is_not_taken_and_a_failure_is_one_line(trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained("iql").folder, tmp_path, dirs_exist_ok=True)
     data = made_data()
     data.actions[:] = np.nan
@@ -194,16 +194,21 @@ def test_networks_from_other_data_are_not_taken_and_a_failure_is_one_line(traine
         finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, tmp_path, silent)
 
 
-def test_an_interrupted_parent_ends_the_worker_and_the_same_seed_gives_the_same_policy(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["bc", "iql", "td3+bc"])
+def test_an_interrupted_training_goes_on_to_the_same_policy(trained: Trained, tmp_path: Path, method: str) -> None:
     def interrupt(part: str, done: int, total: int, figures: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, interrupt)
+        train_baseline(method, made_data(), CONFIG, 0, tmp_path, interrupt)
     assert not _children(os.getpid(), tmp_path)
-    first, again = trained("bc").offline[100], TanhPolicy.load(tmp_path / "policy_100.npz")
-    for layer, layer_again in zip(first.layers, again.layers, strict=True):
-        assert all(np.array_equal(values, values_again) for values, values_again in zip(layer, layer_again, strict=True))
+    assert not (tmp_path / "policy_200.npz").exists()
+    calls = list[Call]()
+    resumed = dict(train_baseline(method, made_data(), CONFIG, 0, tmp_path, lambda *call: calls.append(call)))
+    assert [call[:3] for call in calls] == [(method, 200, 200)]
+    for step, policy in trained(method).offline.items():
+        for layer, layer_again in zip(policy.layers, resumed[step].layers, strict=True):
+            assert all(np.array_equal(values, values_again) for values, values_again in zip(layer, layer_again, strict=True))
 
 
 def test_a_killed_worker_is_one_line(needs_d3rlpy: None, tmp_path: Path) -> None:
