@@ -30,7 +30,7 @@ OTHER_SEED = 1_000_000
 """Beyond the learner's: of the critics that the improvement never sees."""
 MARGIN = 0.2
 """Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
-BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15)
+BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15, 0.2, 0.3)
 """Nats from the starting policy for each dimension of the action."""
 
 
@@ -105,6 +105,14 @@ def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]
     states = learner.data.draw_observations((KL_STATES,), learner.generator)
     starts = [member(learner.starting_ensemble(), index) for index in range(learner.config.members)]
     return [float(distance(policy, first, states)) for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)]
+
+
+def means(found: dict[str, Tensor], shape: tuple[int, int]) -> dict[str, list[list[float]]]:
+    """What each estimate says of each policy, (K, M) as `shape` says, over the start states."""
+    return {
+        name: [[float(f"{value:.5g}") for value in row] for row in values.mean(-1).reshape(shape).tolist()]
+        for name, values in found.items()
+    }
 
 
 def verdicts(

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, distances, estimates, means, released, unseen_critics, verdicts, walk
 from shared import say
 
 from d4rl_bench.evaluation import Evaluator, mean_action
@@ -55,9 +55,9 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     scores, margins = (returns - task.random_return) / task.point, MARGIN * np.abs(returns) / task.point
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
-    described = {"task": task.name, "seed": seed, "period": config.uni_o4.gate_period}
+    described = {"task": task.name, "data": transitions.sha256, "seed": seed, "period": config.uni_o4.gate_period}
     foreseen = verdicts(found, discounted, MARGIN * np.abs(discounted), kl)
-    return described | verdicts(found, scores, margins, kl) | {"discounted": foreseen}
+    return described | verdicts(found, scores, margins, kl) | {"values": means(found, scores.shape), "discounted": foreseen}
 
 
 def main() -> int:

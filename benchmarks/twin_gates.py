@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, released, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, distances, estimates, means, released, unseen_critics, verdicts, walk
 from numpy.typing import NDArray
 from shared import MeanAction, say
 
@@ -84,7 +84,7 @@ def study(policy: Path, terrain: str, seed: int, steps: int, out: Path, unseen: 
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"terrain": terrain, "seed": seed, "period": learner.config.gate_period, "falls_in_data": dataset.report.falls}
-    return described | verdicts(found, returns, MARGIN * np.abs(returns), kl)
+    return described | verdicts(found, returns, MARGIN * np.abs(returns), kl) | {"values": means(found, returns.shape)}
 
 
 def main() -> int:
