@@ -69,7 +69,7 @@ def estimates(learner: UniO4, other: IqlCritics | None, policies: Sequence[Gauss
     for acts, luck in (("sampled", noise), ("mean", Noise(torch.zeros_like(noise.actions), noise.frames))):
         sums = dict.fromkeys((*critics, "model return"), torch.zeros(()))
         for t, step in enumerate(imagine(ensemble, model, starts, luck, learner.config.action_limit), start=1):
-            earned = {name: each.q.minimum(step.states, step.actions) for name, each in critics.items()} | {"model return": step.rewards}
+            earned = {name: each.minimum(step.states, step.actions) for name, each in critics.items()} | {"model return": step.rewards}
             sums = {name: total + step.alive * earned[name] for name, total in sums.items()}
             if t in horizons:
                 found |= {f"{name}, H {t}, {acts} actions": per_start(total) for name, total in sums.items()}
@@ -92,7 +92,7 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
         noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
         total = torch.zeros(1)
         for t, step in enumerate(imagine(stack([policy]), model, starts, noise, action_limit=1.0), start=1):
-            total = total + (step.alive * learner.critics.q.minimum(step.states, step.actions)).sum() / step.alive.sum().clamp(min=_NOBODY)
+            total = total + (step.alive * learner.critics.minimum(step.states, step.actions)).sum() / step.alive.sum().clamp(min=_NOBODY)
             if t in horizons:
                 found[f"AM-Q as released, H {t}"].append(total)
     return {name: torch.stack(values) for name, values in found.items()}

@@ -1,6 +1,9 @@
-"""What a step of each part of the offline stage takes, at the paper's sizes, on hopper-sized made data or on robot-sized. Prints JSON.
+"""What a step of each part of the offline stage takes, at the paper's sizes, beside the same as it is usually written. Prints JSON.
 
-python benchmarks/offline.py [--sizes hopper|robot] [--steps 50] [--threads 2]
+The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. A query is all that the gate
+asks about an ensemble, with the paper's H; "our query" has the default gate's H, beside the plain form with the paper's.
+
+python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2]
 """
 
 from __future__ import annotations
@@ -11,36 +14,52 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from plain_offline import Plain
 
 from learners.amq import amq, draw_noise
+from learners.batches import TensorData
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import cloning_step
+from learners.gate import GateConfig
 from learners.policy import GaussianPolicy, member, stack
+from learners.precision import multiplies_bf16
 from learners.transitions import Transitions
 from learners.uni_o4 import PAPER, UniO4
 
-SIZES = {"hopper": (11, 3, 1, (256, 256, 256), (200,) * 4), "robot": (290, 12, 5, (512, 256, 128), (400,) * 4)}
-"""Observation, action, history, hidden layers of the policy, of the transition model (Table 5)."""
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of Table 5."""
+
+    observation: int
+    action: int
+    history: int
+    hidden: tuple[int, ...]  # of the policies
+    model_hidden: tuple[int, ...]
+    horizon: int  # of AM-Q
+
+
+SIZES = {"hopper": Sizes(11, 3, 1, (256, 256, 256), (200,) * 4, 1000), "robot": Sizes(290, 12, 5, (512, 256, 128), (400,) * 4, 20)}
 ROWS = 20_000
-AMQ_STARTS, AMQ_HORIZON = 510, 1000  # 512 states, as a multiple of the five elites
+STARTS = 510  # the release's 512, as a multiple of the five elites
 
 
-def made(observation_size: int, action_size: int) -> Transitions:
+def made(sizes: Sizes) -> Transitions:
     """Random steps: what a step costs does not depend on what it learns."""
     random = np.random.default_rng(0)
-    observations = random.normal(size=(ROWS + 1, observation_size)).astype(np.float32)
+    observations = random.normal(size=(ROWS + 1, sizes.observation)).astype(np.float32)
     ends = np.arange(ROWS) % 1000 == 999
     return Transitions(
-        observations[:-1], random.uniform(-1, 1, (ROWS, action_size)).astype(np.float32), random.normal(size=ROWS).astype(np.float32),
+        observations[:-1], random.uniform(-1, 1, (ROWS, sizes.action)).astype(np.float32), random.normal(size=ROWS).astype(np.float32),
         observations[1:], np.zeros(ROWS, np.bool_), ends, np.arange(0, ROWS, 1000),
     )  # fmt: skip
 
 
-def median_ms(step: Callable[[], object], steps: int, uncounted: int = 5) -> float:
+def median_ms(step: Callable[[], object], steps: int, uncounted: int) -> float:
     """Of `steps` steps, after a few that are not counted."""
     taken = []
     for index in range(steps + uncounted):
@@ -51,38 +70,75 @@ def median_ms(step: Callable[[], object], steps: int, uncounted: int = 5) -> flo
     return statistics.median(taken)
 
 
-def measure(sizes: str, steps: int) -> dict[str, float]:
-    """Medians: milliseconds a step, and a call of AM-Q of one policy."""
-    observation_size, action_size, history, hidden, model_hidden = SIZES[sizes]
-    config = replace(PAPER, dynamics=replace(PAPER.dynamics, hidden=model_hidden))
-    start = stack([GaussianPolicy(observation_size, action_size, hidden, initial_std=0.4) for _ in range(config.members)])
-    learner = UniO4(made(observation_size, action_size), start, history, config, 0)
+def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
+    """A step of each part, and a query: AM-Q of every member's candidate and incumbent."""
+    config = replace(PAPER, dynamics=replace(PAPER.dynamics, hidden=sizes.model_hidden))
+    start = stack([GaussianPolicy(sizes.observation, sizes.action, sizes.hidden, initial_std=0.4) for _ in range(config.members)])
+    learner = UniO4(made(sizes), start, sizes.history, config, 0)
     generator, data = torch.Generator().manual_seed(0), learner.data
     clones, target, behavior = (stack([member(start, index) for index in range(config.members)]) for _ in range(3))
     cloner, improver = (torch.optim.Adam(policies.parameters(), lr=1e-4, fused=True) for policies in (clones, target))
+    asked = stack([member(start, index % config.members) for index in range(2 * config.members)])
+    starts = data.draw_observations((STARTS,), generator)
 
-    one = stack([member(start, 0)])
-    starts = data.draw_observations((AMQ_STARTS,), generator)
-    noise = draw_noise(AMQ_HORIZON, config.dynamics.elites, AMQ_STARTS, action_size, learner.model.frame_size, generator)
+    def query(horizon: int) -> object:
+        noise = draw_noise(horizon, config.dynamics.elites, STARTS, sizes.action, learner.model.frame_size, generator)
+        return amq(asked, learner.critics, learner.model, starts, noise)
+
     return {
-        "bc_ms_per_step": median_ms(lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator), steps),
-        "qv_ms_per_step": median_ms(lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)), steps),
-        "dynamics_ms_per_step": median_ms(lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)), steps),
-        "improve_ms_per_step": median_ms(lambda: learner.improvement_step(target, behavior, improver), steps),
-        "amq_ms_per_call": median_ms(lambda: amq(one, learner.critics.q, learner.model, starts, noise), 3, uncounted=1),
+        "bc": lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator),
+        "qv": lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)),
+        "dynamics": lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)),
+        "improve": lambda: learner.improvement_step(target, behavior, improver),
+        "query": lambda: query(sizes.horizon),
+        "our query": lambda: query(GateConfig().horizon),
     }
+
+
+def plain(sizes: Sizes) -> dict[str, Callable[[], object]]:
+    """The same as they are usually written; a query is AM-Q of one policy a member, as released, which remembers the incumbent's."""
+    written = Plain(sizes.observation, sizes.action, sizes.history, sizes.hidden, sizes.model_hidden, PAPER.dynamics.members)
+    generator, data = torch.Generator().manual_seed(0), TensorData(made(sizes))
+    starts = data.draw_observations((STARTS,), generator)
+    return {
+        "bc": lambda: written.clone(data.draw(PAPER_CLONING.batch_size, generator)),
+        "qv": lambda: written.critics(data.draw(PAPER.iql.batch_size, generator)),
+        "dynamics": lambda: written.dynamics(data.draw(PAPER.dynamics.batch_size, generator)),
+        "improve": lambda: written.improve(data.draw(PAPER.batch_size, generator)),
+        "query": lambda: [written.amq(starts, sizes.horizon, PAPER.dynamics.elites) for _ in range(PAPER.members)],
+    }
+
+
+def measure(sizes: Sizes, rounds: int, steps: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of both, in turns, and how many times faster ours is: medians of `rounds`, so that what else goes on hits both."""
+    fast, slow = ours(sizes), plain(sizes)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in fast}
+    for _ in range(rounds):
+        for name, step in fast.items():
+            count, uncounted = (1, 0) if "query" in name else (steps, 5)
+            beside = median_ms(slow[name], count, uncounted) if name in slow else taken["query"][-1][1]
+            taken[name].append((median_ms(step, count, uncounted), beside))
+            print(f"{name}: {taken[name][-1][0]:.1f} ms, plain {beside:.1f} ms", file=sys.stderr, flush=True)
+    return {name: _medians(pairs) for name, pairs in taken.items()}
+
+
+def _medians(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    own, other = zip(*pairs, strict=True)
+    ratio = statistics.median(beside / ours for ours, beside in pairs)
+    return {"ms": round(statistics.median(own), 2), "plain_ms": round(statistics.median(other), 2), "times_faster": round(ratio, 2)}
 
 
 def main() -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", choices=SIZES, default="hopper")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="is always on")
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)
-    print(json.dumps({"sizes": wanted.sizes, "threads": wanted.threads} | measure(wanted.sizes, wanted.steps)))
+    described = {"sizes": wanted.sizes, "threads": wanted.threads, "bf16": multiplies_bf16()}
+    print(json.dumps(described | measure(SIZES[wanted.sizes], wanted.rounds, wanted.steps)))
     return 0
 
 

@@ -124,10 +124,16 @@ class IqlCritics:
         return {"value_loss": value_loss.detach(), "q_loss": critic_loss.detach(), "value": values.detach().mean()}
 
     @torch.no_grad()
+    def minimum(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """min Q(s, a), (..., B), for AM-Q."""
+        with autocast(self.config.precision):
+            return self.q.minimum(observations, actions).float()
+
+    @torch.no_grad()
     def advantages(self, observations: Tensor, actions: Tensor) -> Tensor:
         """A = min Q(s, a) - V(s), (..., B), for eq. 7."""
         with autocast(self.config.precision):
-            return self.q.minimum(observations, actions).float() - self.v(observations).float()
+            return self.minimum(observations, actions) - self.v(observations).float()
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -191,7 +191,7 @@ class UniO4:
         starts = starts[: len(starts) // elites * elites]
         action_size = self.data.all.actions.shape[-1]
         noise = draw_noise(gate.horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
-        return amq(stack(policies), self.critics.q, self.model, starts, noise, self.config.action_limit)
+        return amq(stack(policies), self.critics, self.model, starts, noise, self.config.action_limit)
 
     def _best_member(self, behavior: GaussianPolicy) -> int:
         if self.config.members == 1:
