@@ -32,10 +32,11 @@ class LoopArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
-    find_world(wanted.config.terrain)  # this and the next before anything is written
+    world = find_world(wanted.config.terrain)  # this and the next before anything is written
     for speed in wanted.config.measure.commands:
         straight_command(speed)
-    run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
+    inputs = {"seed": wanted.seed, "terrain": world}
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     page = wanted.out / "report" / "index.html"
     with run_directory as directory, Reporter(directory.metrics) as report:
         finished = page.exists() and all(directory.stage_result(name) for name in STAGES)

@@ -27,13 +27,13 @@ def run(root, out, *more):
     return subprocess.run(command(out, *more), cwd=root, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
-def kill_after(root, out, stage):
-    """Start a loop, kill -9 it as soon as `stage` is done, and return its exit status."""
+def kill_after(root, out, sign, *more):
+    """Start a loop, kill -9 it as soon as the file `sign` is there, and return its exit status."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(out), cwd=root, start_new_session=True, **silent)
+    process = subprocess.Popen(command(out, *more), cwd=root, start_new_session=True, **silent)
     deadline = time.monotonic() + PATIENCE_S
     try:
-        while process.poll() is None and not (out / "stages" / f"{stage}.json").exists() and time.monotonic() < deadline:
+        while process.poll() is None and not (out / sign).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
     finally:
         if process.poll() is None:
@@ -50,7 +50,7 @@ def content(out):
 def killed(root, tmp_path_factory):
     """A loop that died after its collection, and what it had left behind."""
     out = tmp_path_factory.mktemp("loop") / "run"
-    assert kill_after(root, out, "collect") == -signal.SIGKILL
+    assert kill_after(root, out, "stages/collect.json") == -signal.SIGKILL
     assert not (out / "result.json").exists()
     return out, content(out)
 
@@ -145,3 +145,13 @@ def test_another_config_is_not_mixed_in(root, finished):
     other = run(root, out, "--resume", "--terrain", "flat")
     assert other.returncode == 1
     assert "terrain" in other.stderr
+
+
+def test_an_edited_floor_is_not_mixed_in(root, tmp_path):
+    floor, out = tmp_path / "floor.yaml", tmp_path / "run"
+    floor.write_text("friction: 0.8\n")
+    assert kill_after(root, out, "config.yaml", "--terrain", str(floor)) == -signal.SIGKILL
+    floor.write_text("friction: 0.7\n")
+    edited = run(root, out, "--resume", "--terrain", str(floor))
+    assert edited.returncode == 1
+    assert "friction=0.7" in edited.stderr
