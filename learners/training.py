@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.config import config_hash
+from common.files import one_at_a_time
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.progress import Progress
@@ -50,8 +52,22 @@ def train(
     """Call `update`, which changes `learnt` by one gradient step and returns named figures, `steps` times in all.
 
     `path` keeps `learnt` and the generator, whole and at least twice a minute: a training that was ended by whatever goes on there and
-    gives the same weights, and a finished one is taken over. None keeps nothing. CheckpointError for a file that does not fit.
+    gives the same weights, and a finished one is taken over. Whoever else wants the same part waits for it. None keeps nothing.
+    CheckpointError for a file that does not fit.
     """
+    with one_at_a_time(path) if path is not None else nullcontext():
+        _go_on(part, path, steps, update, learnt, generator, progress)
+
+
+def _go_on(
+    part: str,
+    path: Path | None,
+    steps: int,
+    update: Callable[[], dict[str, Tensor]],
+    learnt: Mapping[str, Stateful],
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
     done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
     saved_s = time.monotonic()
     for step in range(done + 1, steps + 1):

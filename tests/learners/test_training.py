@@ -1,5 +1,7 @@
 """A training that is ended by whatever goes on where it was, and gives the same weights."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -78,6 +80,14 @@ def test_a_file_that_does_not_fit_is_named(content, tmp_path):
     save_checkpoint(path, content)
     with pytest.raises(CheckpointError, match=r"slope\.pt does not fit this run: .*delete it to begin anew"):
         Slope().train(path)
+
+
+def test_two_that_want_the_same_part_train_it_once(uninterrupted, tmp_path):
+    slopes = [Slope(), Slope()]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda slope: slope.train(tmp_path / "parts" / "slope.pt"), slopes))
+    assert sorted(slope.calls for slope in slopes) == [0, 250]
+    assert all(torch.equal(slope.weights.weight, uninterrupted.weights.weight) for slope in slopes)
 
 
 def test_a_part_is_named_by_what_decides_it(tmp_path):

@@ -124,7 +124,7 @@ def test_parts_are_kept_by_all_that_decides_them(start, tmp_path):
     def fit(data=data, seed=0, **changes):
         learner = UniO4(data, start, history=1, config=replace(config, **changes), seed=seed)
         learner.fit(lambda *_: None, tmp_path)
-        return learner, len(list(tmp_path.iterdir()))
+        return learner, len(list(tmp_path.glob("*.pt")))
 
     first, files = fit()
     assert files == 2
