@@ -27,7 +27,7 @@ class GateConfig:
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon")
         require(self, at_least(2), "starts")  # a standard error needs two
-        require(self, NOT_NEGATIVE, "confidence_z")
+        require(self, NOT_NEGATIVE, "confidence_z", "max_kl")
 
 
 PAPER = GateConfig(confidence_z=0.0, max_kl=None)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
 from learners.amq import amq, draw_noise
 from learners.batches import NStepData, TensorData
 from learners.disagreement import disagreement
@@ -60,6 +61,13 @@ class UniO4Config:
     """transition model"""
     gate: GateConfig = field(default_factory=GateConfig)
     """when a new policy may replace the old one"""
+
+    def __post_init__(self) -> None:
+        require(self, at_least(1), "members", "gate_period", "patience", "batch_size")
+        require(self, POSITIVE, "learning_rate", "clip_ratio", "action_limit", "reward_scale")
+        require(self, NOT_NEGATIVE, "disagreement_weight")
+        require_rising(self, "gate_period", "improvement_steps")  # without a query nothing is ever accepted
+        require(self.gate, at_least(self.dynamics.elites), "starts")  # each elite imagines its share of them
 
 
 ELITE_SHARE = 0.05  # of the data, in random episodes, that the models are compared on and never trained on

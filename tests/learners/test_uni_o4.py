@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import ConfigError
 from learners import training
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
@@ -234,7 +235,7 @@ def test_estimates_of_the_same_policy_are_the_same(fitted, start):
 
 def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(improve, start):
     before = [parameter.clone() for parameter in start.parameters()]
-    improvement = improve(members=2, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=-1.0))
+    improvement = improve(members=2, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=0.0))
     assert same(improvement.policy, start)
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), before, strict=True))
     assert improvement.accepted_steps == 0
@@ -283,7 +284,7 @@ def test_a_refused_candidate_goes_on_or_begins_anew_and_an_accepted_one_replaces
 
 def test_the_watch_sees_a_candidate_before_it_is_rolled_back(fitted, start):
     learner, _, _ = fitted
-    learner.config = replace(CONFIG, improvement_steps=10, roll_back=True, gate=replace(CONFIG.gate, max_kl=-1.0))
+    learner.config = replace(CONFIG, improvement_steps=10, roll_back=True, gate=replace(CONFIG.gate, max_kl=0.0))
     seen = []
     learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: seen.append(member(target, 0)) or [0.0])
     assert not same(seen[0], start)
@@ -302,7 +303,7 @@ def test_distance_is_counted_for_each_dimension_of_the_action():
 
 
 def test_the_improvement_ends_when_patience_does(improve):
-    improvement = improve(patience=2, gate=replace(CONFIG.gate, max_kl=-1.0))
+    improvement = improve(patience=2, gate=replace(CONFIG.gate, max_kl=0.0))
     assert [query.step for query in improvement.queries] == [10, 20]
 
 
@@ -365,3 +366,23 @@ def test_critics_are_fitted_to_stretches_of_several_steps(start):
     with torch.no_grad():
         q = learner.critics.q(learner.data.all.observations, learner.data.all.actions)
     torch.testing.assert_close(q, torch.ones(2, rows), atol=0.1, rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"members": 0}, "members is 0; it must be at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be above 0"),
+        ({"disagreement_weight": -0.1}, "disagreement_weight is -0.1; it must be 0 or more"),
+        ({"improvement_steps": 50, "gate_period": 100}, "gate_period is 100, improvement_steps is 50; they must not fall in this order"),
+        ({"dynamics": DynamicsConfig(members=7, elites=5), "gate": GateConfig(starts=4)}, "starts is 4; it must be at least 5"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        replace(UniO4Config(), **changes)
+
+
+def test_a_budget_below_nothing_is_refused():
+    with pytest.raises(ConfigError, match="max_kl is -1; it must be 0 or more"):
+        GateConfig(max_kl=-1)
