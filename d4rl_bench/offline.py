@@ -15,6 +15,7 @@ from d4rl_bench.finetuning import LEARNER
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.task import Task
+from learners.advantage_test import in_json
 from learners.checkpoint import save_checkpoint
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import CloningConfig, clone_behavior
@@ -52,7 +53,7 @@ PRESETS = {
             members=2, improvement_steps=40, gate_period=20, batch_size=64, action_limit=1.0, reward_scale=1.0,
             iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32), n_step=1, precision="fp32"),
             dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32), precision="fp32"),
-            gate=GateConfig(horizon=5, starts=16, max_kl=0.05),
+            gate=GateConfig(horizon=5, starts=16, max_kl=0.05, advantage_z=None),
         ),
     ),
     "minutes": OfflineConfig(),
@@ -120,6 +121,7 @@ def run_uni_o4(
     ]
     evidence = {
         "clones": clones, "chosen_member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps, "queries": queries,
+        "advantage_test": in_json(improvement.advantage_test),
     }  # fmt: skip
     curve = _curve(clones, queries)
     return OfflineResult(improvement.policy, scaler, curve, evidence)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from common.typed_values import as_type
+from learners.advantage_test import AdvantageTest
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.gate import Decision
 from learners.policy import GaussianPolicy, member
@@ -35,6 +36,7 @@ class Improvement:
     accepted_steps: int  # improvement steps behind the chosen policy; 0 if nothing was ever accepted
     queries: list[Query]
     watched: list[list[float]]  # what the watch returned, step after step
+    advantage_test: AdvantageTest | None = None  # without which nothing is improved; None if it was not asked for
 
 
 Watch = Callable[[int, GaussianPolicy, GaussianPolicy], list[float]]
@@ -74,9 +76,9 @@ class Improving:
         self.idle = 0 if accepted else self.idle + 1
         return accepted
 
-    def outcome(self, chosen: int) -> Improvement:
+    def outcome(self, chosen: int, advantage_test: AdvantageTest | None = None) -> Improvement:
         """With the behavior policy of the member that was chosen."""
-        return Improvement(member(self.behavior, chosen), chosen, self.accepted[chosen], self.queries, self.watched)
+        return Improvement(member(self.behavior, chosen), chosen, self.accepted[chosen], self.queries, self.watched, advantage_test)
 
     def save(self, path: Path, generator: torch.Generator) -> None:
         """Keep all, and the generator."""

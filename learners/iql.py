@@ -11,6 +11,7 @@ from common.checks import OPEN_SHARE, POSITIVE, SHARE, at_least, require
 from learners.batches import Batch
 from learners.networks import MLP
 from learners.precision import Precision, autocast
+from learners.training import Stateful
 from learners.value import Value, level_of_values
 
 
@@ -106,6 +107,11 @@ class IqlCritics:
         self.q_target.load_state_dict(self.q.state_dict())
         parameters = [*self.q.network.parameters(), *self.v.network.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+
+    @property
+    def learnt(self) -> dict[str, Stateful]:
+        """What a training keeps."""
+        return {"v": self.v, "q": self.q, "q_target": self.q_target, "optimizer": self.optimizer}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on eqs. 2 and 3, then the target follows; returns detached losses and the mean V."""

@@ -51,6 +51,22 @@ class Transitions:
         followed[:-1] = (self.next_observations[:-1] == self.observations[1:]).all(axis=1)
         return followed & ~(self.terminated | self.truncated)
 
+    @cached_property
+    def episodes(self) -> NDArray[np.int64]:
+        """(N,) the number of each row's episode, from 0."""
+        return np.repeat(np.arange(len(self.episode_starts)), np.diff(np.append(self.episode_starts, len(self))))
+
+    @cached_property
+    def time(self) -> NDArray[np.int64]:
+        """(N,) rows of the same episode before each row."""
+        return np.arange(len(self)) - self.episode_starts[self.episodes]
+
+    def only(self, rows: NDArray[np.int64]) -> Transitions:
+        """The given rows in the order in which they were recorded; what is left of an episode is an episode."""
+        rows = np.sort(rows)
+        columns = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "episode_starts"}
+        return Transitions(**columns, episode_starts=np.flatnonzero(np.append(True, np.diff(self.episodes[rows]) != 0)))
+
     def split(self, share: float, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from, and about `share` of the rows to judge by: whole episodes, the last ones in `order` (E,), and the end of
         one more. Neither is empty, and they share no row; of a single row both are that row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
+from learners.advantage_test import HALF, AdvantageTest, compare
 from learners.amq import amq, draw_noise
 from learners.batches import NStepData, TensorData
 from learners.disagreement import disagreement
@@ -25,7 +26,7 @@ from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, distance, gaussian_log_prob, member, stack
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
-from learners.training import Stateful, part_path, train
+from learners.training import part_path, train
 from learners.transitions import Transitions
 
 
@@ -116,10 +117,9 @@ class UniO4:
         """Eqs. 2 and 3, on all rows."""
         self.begin("critics")
         critics, config = self.critics, self.config.iql
-        learnt: dict[str, Stateful] = {"v": critics.v, "q": critics.q, "q_target": critics.q_target, "optimizer": critics.optimizer}
         train(
             "critics", self._path(folder, "critics", iql=config), config.steps,
-            lambda: critics.update(self.stretches.draw(config.batch_size, self.generator)), learnt, self.generator, progress,
+            lambda: critics.update(self.stretches.draw(config.batch_size, self.generator)), critics.learnt, self.generator, progress,
         )  # fmt: skip
 
     def fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
@@ -143,10 +143,15 @@ class UniO4:
     def improve(self, progress: Progress, watch: Watch = nobody, folder: Path | None = None) -> Improvement:
         """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees.
 
-        `folder` keeps it after every query: what an earlier run left there is gone on with.
+        If advantages do not pass `test_advantages`, nothing is improved. `folder` keeps it after every query: what an earlier run left
+        there is gone on with.
         """
-        self.begin("improvement")
         config, run = self.config, Improving(self.starting_ensemble(), self.config.learning_rate)
+        wanted = config.gate.advantage_z
+        test = self.test_advantages(progress, folder) if wanted is not None else None
+        self.begin("improvement")
+        if wanted is not None and test is not None and not test.z > wanted:  # not a number does not pass
+            return run.outcome(self._best_member(run.behavior), test)
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
@@ -160,7 +165,22 @@ class UniO4:
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 if path is not None:
                     run.save(path, self.generator)
-        return run.outcome(self._best_member(run.behavior))
+        return run.outcome(self._best_member(run.behavior), test)
+
+    def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
+        """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
+        self._seed_weights("advantage test")
+        self.begin("advantage test")
+        order = torch.randperm(len(self.transitions.episode_starts), generator=self.generator).numpy()
+        known, unseen = (self.transitions.only(rows) for rows in self.transitions.split(HALF, order))
+        config = replace(self.config.iql, steps=max(1, round(HALF * self.config.iql.steps)))
+        stretches = NStepData(known, config.n_step, config.gamma, self.config.reward_scale)
+        critics = IqlCritics(stretches.all, config)
+        train(
+            "advantage test", self._path(folder, "advantage_test", iql=config), config.steps,
+            lambda: critics.update(stretches.draw(config.batch_size, self.generator)), critics.learnt, self.generator, progress,
+        )  # fmt: skip
+        return compare(critics, known, unseen, self.config.action_limit, self.generator)
 
     def starting_ensemble(self) -> GaussianPolicy:
         """A copy of `start` for every member, or of the ensemble that it is."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from common.files import write_json
+from learners.advantage_test import in_json
 from learners.checkpoint import save_checkpoint
 from learners.improvement import Improvement
 from learners.onnx_graph import export_policy, policy_of_graph
@@ -79,6 +80,7 @@ def _gate_history(improvement: Improvement) -> dict[str, Any]:
         "rejected": len(decisions) - accepted,
         "chosen_member": improvement.chosen_member,
         "accepted_steps": improvement.accepted_steps,
+        "advantage_test": in_json(improvement.advantage_test),
         "decisions": decisions,
     }
 

@@ -47,7 +47,8 @@ def write_report(out: Path, evidence: Evidence) -> Path:
 def verdict(evidence: Evidence) -> str:
     """One sentence that sums up the estimates."""
     if evidence["gate"]["accepted_steps"] == 0:
-        return "Nothing has changed: the gate accepted no change, so the new policy is the old one."
+        why = "the logs do not show which actions are better" if _untold(evidence["gate"]) else "the gate accepted no change"
+        return f"Nothing has changed: {why}, so the new policy is the old one."
     said = [judgement(estimate, evidence["data"]) for estimate in evidence["estimates"].values()]
     decided = [judged for judged in said if judged != UNCLEAR]
     if not decided:
@@ -145,7 +146,22 @@ def _gate(evidence: Evidence) -> list[str]:
         f"The new policy is {gate['accepted_steps']} improvement steps and a KL of "
         f"{evidence['kl_from_parent']:.3f} nats a joint from the old one."
     )
-    return [heading("How it came about"), paragraph(text)]
+    return [heading("How it came about"), *([paragraph(_tested(gate))] if gate["advantage_test"] else []), paragraph(text)]
+
+
+def _untold(gate: Mapping[str, Any]) -> bool:
+    """Whether advantages were tested and did not pass: the gate was not asked."""
+    return bool(gate["advantage_test"]) and not gate["decisions"]
+
+
+def _tested(gate: Mapping[str, Any]) -> str:
+    test = gate["advantage_test"]
+    errors = "cannot be told from so few" if test["z"] is None else f"{test['z']:.1f} standard errors above none"
+    said = (
+        f"In {test['episodes']} episodes that their critics had not seen, advantages and recorded returns correlate by "
+        f"{test['correlation']:.3f} where state and time are the same: {errors}."
+    )
+    return f"{said} That is too little to change anything." if _untold(gate) else said
 
 
 def _data(data: Mapping[str, Any]) -> list[str]:

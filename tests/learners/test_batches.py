@@ -132,3 +132,13 @@ def test_a_stretch_ends_where_its_last_step_ended(three_episodes):
     assert batch.next_observations.flatten().tolist() == [3, 3, 12, 14]
     assert batch.terminated.tolist() == [1, 1, 0, 0]
     assert batch.steps.tolist() == [3, 2, 2, 1]
+
+
+def test_some_rows_keep_their_order_and_what_is_left_of_an_episode_is_one():
+    values, none = np.arange(6, dtype=np.float32)[:, None], np.zeros(6, np.bool_)
+    data = Transitions(values, values, values[:, 0], values, none, none, np.array([0, 2, 5]))
+    assert data.episodes.tolist() == [0, 0, 1, 1, 1, 2]
+    assert data.time.tolist() == [0, 1, 0, 1, 2, 0]
+    some = data.only(np.array([4, 0, 3, 5]))
+    assert some.rewards.tolist() == [0, 3, 4, 5]
+    assert some.episode_starts.tolist() == [0, 1, 3]

@@ -28,7 +28,7 @@ CONFIG = UniO4Config(
     reward_scale=1.0,
     iql=IqlConfig(steps=200, batch_size=128, q_hidden=(32,), v_hidden=(32,), learning_rate=1e-2, polyak=0.1, precision="fp32"),
     dynamics=DynamicsConfig(steps=60, batch_size=64, members=2, elites=2, hidden=(16,), learning_rate=1e-2, precision="fp32"),
-    gate=GateConfig(horizon=2, starts=200, confidence_z=1.2816, max_kl=10.0),
+    gate=GateConfig(horizon=2, starts=200, confidence_z=1.2816, advantage_z=None, max_kl=10.0),
 )
 LEVEL = torch.linspace(-1, 1, 101)[:, None]
 
@@ -386,3 +386,31 @@ def test_settings_that_cannot_be_are_refused(changes, complaint):
 def test_a_budget_below_nothing_is_refused():
     with pytest.raises(ConfigError, match="max_kl is -1; it must be 0 or more"):
         GateConfig(max_kl=-1)
+
+
+def test_nothing_is_improved_where_advantages_tell_nothing(start):
+    """Rewards that no action changes: the policies that come back are the ones that began."""
+    data = bandit(600, seed=0)
+    luck = replace(data, rewards=np.random.default_rng(1).normal(size=600).astype(np.float32))
+    learner = UniO4(luck, start, history=1, config=replace(CONFIG, gate=replace(CONFIG.gate, advantage_z=1.6449)), seed=0)
+    learner.fit(lambda *_: None)
+    improvement = learner.improve(lambda *_: None)
+    assert improvement.advantage_test.z < 1.6449
+    assert improvement.advantage_test.episodes == 300
+    assert improvement.queries == []
+    assert improvement.accepted_steps == 0
+    assert same(improvement.policy, start)
+
+
+def test_a_passed_test_changes_nothing_of_the_improvement_and_is_kept(fitted, improve, tmp_path):
+    gate = replace(CONFIG.gate, advantage_z=1.6449)
+    without, tested = improve(improvement_steps=20), improve(improvement_steps=20, gate=gate)
+    assert without.advantage_test is None
+    assert tested.advantage_test.z > 10
+    assert same(without.policy, tested.policy)
+    learner = fitted[0]
+    learner.config, heard = replace(CONFIG, gate=gate), Heard()
+    assert learner.test_advantages(heard, tmp_path) == tested.advantage_test
+    assert [call[:3] for call in heard.calls] == [("advantage test", 100, 100)]
+    assert learner.test_advantages(heard, tmp_path) == tested.advantage_test
+    assert len(heard.calls) == 1

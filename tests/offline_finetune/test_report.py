@@ -31,6 +31,7 @@ def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
         "estimates": {"amq": estimate(*amq), "fqe": estimate(*fqe)},
         "gate": {
             "accepted": 1, "rejected": 1, "chosen_member": 0, "accepted_steps": accepted_steps,
+            "advantage_test": {"correlation": 0.0634, "z": 8.04, "episodes": 209},
             "decisions": [decision(100, True), decision(200, False)],
         },
         "data": {
@@ -69,6 +70,19 @@ def test_importance_that_rests_on_too_little_is_not_heard(tmp_path):
 
 def test_a_gate_that_accepted_nothing_has_changed_nothing():
     assert "Nothing has changed" in verdict(evidence(accepted_steps=0))
+
+
+def test_logs_that_do_not_show_which_actions_are_better(tmp_path):
+    assert (
+        "correlate by 0.063 where state and time are the same: 8.0 standard errors above none"
+        in write_report(tmp_path, evidence()).read_text()
+    )
+    untold = evidence(accepted_steps=0)
+    untold["gate"] |= {"advantage_test": {"correlation": -0.002, "z": -0.31, "episodes": 41}, "decisions": [], "accepted": 0, "rejected": 0}
+    assert verdict(untold).startswith("Nothing has changed: the logs do not show which actions are better")
+    assert "That is too little to change anything" in write_report(tmp_path, untold).read_text()
+    untold["gate"]["advantage_test"] = {"correlation": 0.0, "z": None, "episodes": 1}
+    assert "cannot be told from so few" in write_report(tmp_path, untold).read_text()
 
 
 def test_an_interval_of_one_session_is_none():

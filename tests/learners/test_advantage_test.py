@@ -1,0 +1,92 @@
+"""Advantages are believed where recorded returns bear them out, given state and time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from learners.advantage_test import AdvantageTest, compare, in_json, returns_to_go
+from learners.transitions import Transitions
+from learners.value import Value
+
+
+def walks(episodes, length, reward, seed):
+    """Random states and actions (N, 1); reward(states, actions, random) -> (N,). Episodes are cut off."""
+    random, count = np.random.default_rng(seed), episodes * length
+    states, actions = (random.normal(size=(count, 1)).astype(np.float32) for _ in range(2))
+    ends = np.arange(count) % length == length - 1
+    rewards = reward(states[:, 0], actions[:, 0], random).astype(np.float32)
+    return Transitions(states, actions, rewards, states, np.zeros(count, np.bool_), ends, np.arange(0, count, length))
+
+
+class Likes:
+    """Critics with a fixed opinion: advantage(states, actions)."""
+
+    def __init__(self, advantage):
+        self.advantage, self.v = advantage, Value(1, (4,))
+
+    def advantages(self, observations, actions):
+        return self.advantage(observations[:, 0], actions[:, 0])
+
+
+def judged(reward, advantage, episodes=100):
+    known, unseen = (walks(episodes, 5, reward, seed) for seed in (0, 1))
+    torch.manual_seed(0)
+    return compare(Likes(advantage), known, unseen, math.inf, torch.Generator().manual_seed(0))
+
+
+def large(states, actions):
+    return actions
+
+
+def test_returns_to_go_by_hand():
+    data = walks(2, 3, lambda states, *_: np.array([1, 2, 3, 10, 20, 30.0]), 0)
+    assert returns_to_go(data).tolist() == [6, 5, 3, 60, 50, 30]
+
+
+def test_what_pays_is_told_by_critics_that_like_it():
+    found = judged(lambda states, actions, random: actions + random.normal(size=len(actions)), large)
+    assert found.z > 5
+    assert 0.2 < found.correlation < 0.6  # 1 / sqrt(1 + 1 + 2 (5 - 1) / 2) = 0.41: the later steps' rewards are noise to a step
+    assert found.episodes == 100
+
+
+def test_critics_that_like_what_costs_do_not_pass():
+    assert judged(lambda states, actions, random: -actions, large).z < -5
+
+
+def test_luck_is_no_evidence():
+    found = judged(lambda states, actions, random: random.normal(size=len(actions)), large)
+    assert abs(found.z) < 2
+    assert abs(found.correlation) < 0.1
+
+
+def test_a_good_state_says_nothing_of_the_action():
+    """Advantages and returns that both depend on the state alone are equal but for noise, and no evidence."""
+    found = judged(lambda states, *_: states, lambda states, actions: states + 0.1 * actions)
+    assert abs(found.z) < 3
+
+
+def test_actions_count_as_they_were_clipped():
+    known = walks(50, 5, lambda states, actions, random: np.clip(actions, -0.1, 0.1) * 10, 0)
+    seen = []
+
+    def advantage(states, actions):
+        seen.append(float(actions.abs().max()))
+        return actions
+
+    compare(Likes(advantage), known, known, 0.1, torch.Generator().manual_seed(0))
+    assert max(seen) == pytest.approx(0.1)
+
+
+def test_one_episode_is_no_test():
+    known, unseen = (walks(count, 5, lambda states, actions, random: actions, 0) for count in (10, 1))
+    found = compare(Likes(large), known, unseen, math.inf, torch.Generator().manual_seed(0))
+    assert math.isnan(found.z)
+    assert not found.z > 0
+
+
+def test_figures_that_are_none_become_null():
+    assert in_json(AdvantageTest(0.5, math.nan, 1)) == {"correlation": 0.5, "z": None, "episodes": 1}
+    assert in_json(None) is None
