@@ -30,9 +30,10 @@ ESTIMATES = {
 
 
 def name_of(result: dict[str, Any]) -> str:
-    """The data set, or the floor."""
+    """The data set, or the floor. The first studies did not say which data a seed had made on their machine."""
     name = result["task"].rsplit("-", 1)[0] if "task" in result else f"twin, {Path(result['terrain']).stem}"
-    return f"{name}, seed {result['seed']}"
+    other = f", data {result['data'][:4]}" if "data" in result else ""
+    return f"{name}, seed {result['seed']}{other}"
 
 
 def budget_of(result: dict[str, Any]) -> str:
