@@ -20,9 +20,9 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    advantage_z: float | None = 1.6449
+    advantage_z: float | None = 3.0
     """nothing is changed unless advantages agree with recorded returns by so many standard errors in episodes that their critics have not
-    seen (learners/advantage_test.py); 1.6449 is a one-sided 95 % test, not set does without"""
+    seen (learners/advantage_test.py); not set does without. Strict, because it is asked once and a wrong yes is not noticed afterwards"""
     max_kl: float | None = 0.1
     """a candidate further than this from the starting policy is refused: KL in nats for each dimension of the action, averaged over the
     data's states; none is if not set"""
