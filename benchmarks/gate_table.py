@@ -1,6 +1,6 @@
-"""The tables of docs/gate.md, put between its two marks from what `gates.py` and `twin_gates.py` left in results/gates.
+"""The tables of docs/gate.md, put between its two marks from what `gates.py` and `twin_gates.py` left in results/gates, and D4RL's cells.
 
-python benchmarks/gate_table.py [--results results/gates] [--page docs/gate.md]
+python benchmarks/gate_table.py [--results results/gates] [--cells results/d4rl/offline] [--page docs/gate.md]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from common.files import write_bytes
@@ -17,6 +18,7 @@ from learners.uni_o4 import UniO4Config
 
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING = "–"
+UNASKED = {"uni_o4.gate.advantage_z": None}
 SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
 ESTIMATES = {
     "AM-Q, H 20": ("AM-Q, {}, sampled actions", SHORT),
@@ -84,6 +86,23 @@ def agreement(results: list[dict[str, Any]], column: str) -> str:
     return f"{told / pairs:.0%} ({within / pairs:.0%})" if pairs else NOTHING
 
 
+def climbs(cells: list[dict[str, Any]]) -> str:
+    """What the gate's first question said of each D4RL cell, and what the improvement makes of those that it refuses."""
+    refused = {(cell["task"], cell["seed"]): cell["score"] for cell in cells if cell["overrides"] == UNASKED}
+    rows = [["data, seed", "correlation", "standard errors", "clones", "Uni-O4", "unasked"]]
+    for cell in cells:
+        if (test := cell.get("advantage_test")) and not cell["overrides"]:
+            unasked = refused.get((cell["task"], cell["seed"]))
+            scores = [fmean(cell["clones"]), cell["score"], *([] if unasked is None else [unasked])]
+            figures = [
+                f"{test['correlation']:.3f}",
+                NOTHING if test["z"] is None else f"{test['z']:.1f}",
+                *(f"{score:.1f}" for score in scores),
+            ]
+            rows.append([f"{cell['task'].rpartition('-')[0]}, {cell['seed']}", *figures, *([NOTHING] if unasked is None else [])])
+    return table(rows)
+
+
 def table(rows: list[list[str]]) -> str:
     """Markdown; all columns but the first to the right."""
     head, *body = rows
@@ -91,15 +110,18 @@ def table(rows: list[list[str]]) -> str:
 
 
 def main() -> int:
-    """Write both tables into the page."""
+    """Write the tables into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results/gates"))
+    parser.add_argument("--cells", type=Path, default=Path("results/d4rl/offline"))
     parser.add_argument("--page", type=Path, default=Path("docs/gate.md"))
     wanted = parser.parse_args()
     results = [json.loads(path.read_text())["result"] for path in sorted(wanted.results.glob("*.json"))]
+    cells = [cell for path in sorted(wanted.cells.glob("*.json")) for cell in json.loads(path.read_text())]
+    tables = "\n\n".join([climbs(cells), stops(results), agreements(results)])
     before, _, rest = wanted.page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_bytes(wanted.page, f"{before}{BEGIN}\n{stops(results)}\n\n{agreements(results)}\n{END}{after}".encode())
+    write_bytes(wanted.page, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
     return 0
 
 
