@@ -23,7 +23,7 @@ STARTS = 64
 """Rounded down to a multiple of the elites."""
 _NOBODY = 1e-30  # where all rollouts have ended: their mean is 0 of 0
 KL_STATES = 2048
-RULE = GateConfig(max_kl=None, advantage_z=None)
+RULE = GateConfig(max_kl=None)
 """A one-sided 90 % test, whatever the distance."""
 PATIENCE = 3
 OTHER_SEED = 1_000_000

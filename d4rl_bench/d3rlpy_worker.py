@@ -289,7 +289,7 @@ def train(settings: dict[str, Any], channel: Channel) -> None:
     algorithm.build_with_dataset(dataset)
     total, every, state = settings["steps"], settings["checkpoint_every"], Path(settings["state"])
     begun = restore_state(state, algorithm) if state.exists() else 0
-    checkpoints = Checkpoints(settings["method"], Path(settings["folder"], "policy"), total, every, probe, channel, begun, state)
+    checkpoints = Checkpoints(settings["method"], state.with_name("policy"), total, every, probe, channel, begun, state)
     algorithm.fit(
         dataset, n_steps=total - begun, n_steps_per_epoch=every, logger_adapter=checkpoints, show_progress=False,
         callback=checkpoints.beat,

@@ -22,6 +22,7 @@ from learners.transitions import Transitions
 HALF = 0.5
 _HIDDEN, _BATCH, _LEARNING_RATE = (256, 256), 512, 1e-3  # of the regression on state and time
 _PASSES, _FEWEST, _MOST = 20, 200, 2_000  # over its data, and what that may be in steps
+_FEWEST_EPISODES = 10  # to judge by: a mean over fewer, in standard errors, is far from normal
 _CHUNK = 20_000  # rows that the critics are asked about at once
 
 
@@ -30,7 +31,7 @@ class AdvantageTest:
     """What came of it."""
 
     correlation: float  # of advantages and undiscounted returns to go, both without what state and time foretell
-    z: float  # mean over episodes of their product, in standard errors; not a number with fewer than two episodes
+    z: float  # mean over episodes of their product, in standard errors; not a number with fewer than ten episodes
     episodes: int  # that were judged by
 
 
@@ -53,7 +54,9 @@ def compare(critics: IqlCritics, known: Transitions, unseen: Transitions, action
     """Critics of `known` judged by `unseen`: partial correlation given state and time (residuals of a regression fitted to `known`).
 
     Given the state, because a state from which everybody earns much says nothing of an action; undiscounted, because that is what a policy
-    is judged by, and critics that foresee 1 / (1 - gamma) steps may prefer what is faster and falls sooner.
+    is judged by, and critics that foresee 1 / (1 - gamma) steps may prefer what is faster and falls sooner. In data of several policies an
+    action may also agree with returns because it marks the better policy. The regression knows the critics' own episodes, whose luck both
+    have learnt: on pure luck z is about 1.5 too high (docs/gate.md), so ask for more than two.
     """
     longest = max(int(data.time.max()) for data in (known, unseen)) + 1
     inputs, targets = zip(*(_rows(critics, data, action_limit, longest) for data in (known, unseen)), strict=True)
@@ -63,7 +66,7 @@ def compare(critics: IqlCritics, known: Transitions, unseen: Transitions, action
     product = left[:, 0] * left[:, 1]
     per_episode = np.bincount(unseen.episodes, weights=product)
     count = len(per_episode)
-    error = float(per_episode.std(ddof=1)) / count**0.5 if count > 1 else math.nan
+    error = float(per_episode.std(ddof=1)) / count**0.5 if count >= _FEWEST_EPISODES else math.nan
     spread = float(left[:, 0].std() * left[:, 1].std())
     return AdvantageTest(
         float(product.mean()) / spread if spread > 0 else 0.0, float(per_episode.mean()) / error if error else math.nan, count

@@ -20,9 +20,9 @@ class GateConfig:
     """start states drawn from the data for each query"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
-    advantage_z: float | None = 3.0
+    advantage_z: float | None = None
     """nothing is changed unless advantages agree with recorded returns by so many standard errors in episodes that their critics have not
-    seen (learners/advantage_test.py); not set does without. Strict, because it is asked once and a wrong yes is not noticed afterwards"""
+    seen (learners/advantage_test.py); not set does not ask, which robot logs need (docs/gate.md)"""
     max_kl: float | None = 0.1
     """a candidate further than this from the starting policy is refused: KL in nats for each dimension of the action, averaged over the
     data's states; none is if not set"""
@@ -33,7 +33,7 @@ class GateConfig:
         require(self, NOT_NEGATIVE, "confidence_z", "advantage_z", "max_kl")
 
 
-PAPER = GateConfig(confidence_z=0.0, advantage_z=None, max_kl=None)
+PAPER = GateConfig(confidence_z=0.0, max_kl=None)
 """Section 3.2: the difference alone decides, H = 20."""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,10 +171,13 @@ class UniO4:
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
+        if len(self.transitions.episode_starts) < 2:
+            return AdvantageTest(0.0, math.nan, 0)
         self._seed_weights("advantage test")
         self.begin("advantage test")
         order = torch.randperm(len(self.transitions.episode_starts), generator=self.generator).numpy()
-        known, unseen = (self.transitions.only(rows) for rows in self.transitions.split(HALF, order))
+        learnt_from = np.isin(self.transitions.episodes, order[: round(HALF * len(order))])
+        known, unseen = (self.transitions.only(np.flatnonzero(rows)) for rows in (learnt_from, ~learnt_from))
         config = replace(self.config.iql, steps=max(1, round(HALF * self.config.iql.steps)))
         stretches = NStepData(known, config.n_step, config.gamma, self.config.reward_scale)
         critics = IqlCritics(stretches.all, config)

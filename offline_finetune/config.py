@@ -45,7 +45,7 @@ PRESETS = {
             members=2, improvement_steps=40, gate_period=20, batch_size=64,
             iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32)),
             dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32)),
-            gate=GateConfig(horizon=5, starts=64, advantage_z=None),
+            gate=GateConfig(horizon=5, starts=64),
         ),
         fqe=FqeConfig(steps=50, batch_size=64, members=4, hidden=(32, 32)),
         behavior=replace(CLONING, steps=50, batch_size=64),

@@ -80,8 +80,9 @@ def test_actions_count_as_they_were_clipped():
     assert max(seen) == pytest.approx(0.1)
 
 
-def test_one_episode_is_no_test():
-    known, unseen = (walks(count, 5, lambda states, actions, random: actions, 0) for count in (10, 1))
+@pytest.mark.parametrize("episodes", [1, 2, 9])
+def test_a_few_episodes_are_no_test(episodes):
+    known, unseen = (walks(count, 5, lambda states, actions, random: actions, 0) for count in (10, episodes))
     found = compare(Likes(large), known, unseen, math.inf, torch.Generator().manual_seed(0))
     assert math.isnan(found.z)
     assert not found.z > 0

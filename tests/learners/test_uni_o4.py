@@ -28,7 +28,7 @@ CONFIG = UniO4Config(
     reward_scale=1.0,
     iql=IqlConfig(steps=200, batch_size=128, q_hidden=(32,), v_hidden=(32,), learning_rate=1e-2, polyak=0.1, precision="fp32"),
     dynamics=DynamicsConfig(steps=60, batch_size=64, members=2, elites=2, hidden=(16,), learning_rate=1e-2, precision="fp32"),
-    gate=GateConfig(horizon=2, starts=200, confidence_z=1.2816, advantage_z=None, max_kl=10.0),
+    gate=GateConfig(horizon=2, starts=200, confidence_z=1.2816, max_kl=10.0),
 )
 LEVEL = torch.linspace(-1, 1, 101)[:, None]
 
