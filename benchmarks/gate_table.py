@@ -88,18 +88,14 @@ def agreement(results: list[dict[str, Any]], column: str) -> str:
 
 def climbs(cells: list[dict[str, Any]]) -> str:
     """What the gate's first question said of each D4RL cell, and what the improvement makes of those that it refuses."""
-    refused = {(cell["task"], cell["seed"]): cell["score"] for cell in cells if cell["overrides"] == UNASKED}
+    unasked = {(cell["task"], cell["seed"]): f"{cell['score']:.1f}" for cell in cells if cell["overrides"] == UNASKED}
     rows = [["data, seed", "correlation", "standard errors", "clones", "Uni-O4", "unasked"]]
     for cell in cells:
         if (test := cell.get("advantage_test")) and not cell["overrides"]:
-            unasked = refused.get((cell["task"], cell["seed"]))
-            scores = [fmean(cell["clones"]), cell["score"], *([] if unasked is None else [unasked])]
-            figures = [
-                f"{test['correlation']:.3f}",
-                NOTHING if test["z"] is None else f"{test['z']:.1f}",
-                *(f"{score:.1f}" for score in scores),
-            ]
-            rows.append([f"{cell['task'].rpartition('-')[0]}, {cell['seed']}", *figures, *([NOTHING] if unasked is None else [])])
+            name = f"{cell['task'].rpartition('-')[0]}, {cell['seed']}"
+            errors = NOTHING if test["z"] is None else f"{test['z']:.1f}"
+            scores = [f"{fmean(cell['clones']):.1f}", f"{cell['score']:.1f}", unasked.get((cell["task"], cell["seed"]), NOTHING)]
+            rows.append([name, f"{test['correlation']:.3f}", errors, *scores])
     return table(rows)
 
 

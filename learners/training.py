@@ -56,28 +56,16 @@ def train(
     CheckpointError for a file that does not fit.
     """
     with one_at_a_time(path) if path is not None else nullcontext():
-        _go_on(part, path, steps, update, learnt, generator, progress)
-
-
-def _go_on(
-    part: str,
-    path: Path | None,
-    steps: int,
-    update: Callable[[], dict[str, Tensor]],
-    learnt: Mapping[str, Stateful],
-    generator: torch.Generator,
-    progress: Progress,
-) -> None:
-    done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
-    saved_s = time.monotonic()
-    for step in range(done + 1, steps + 1):
-        figures = update()
-        if step % PROGRESS_STEPS == 0 or step == steps:
-            progress(part, step, steps, {name: float(value) for name, value in figures.items()})
-        if path is not None and (step == steps or time.monotonic() - saved_s > SAVE_PERIOD_S):
-            states = {name: thing.state_dict() for name, thing in learnt.items()}
-            save_checkpoint(path, {"step": step, "generator": generator.get_state(), "learnt": states})
-            saved_s = time.monotonic()
+        done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
+        saved_s = time.monotonic()
+        for step in range(done + 1, steps + 1):
+            figures = update()
+            if step % PROGRESS_STEPS == 0 or step == steps:
+                progress(part, step, steps, {name: float(value) for name, value in figures.items()})
+            if path is not None and (step == steps or time.monotonic() - saved_s > SAVE_PERIOD_S):
+                states = {name: thing.state_dict() for name, thing in learnt.items()}
+                save_checkpoint(path, {"step": step, "generator": generator.get_state(), "learnt": states})
+                saved_s = time.monotonic()
 
 
 def _restored(path: Path, steps: int, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:

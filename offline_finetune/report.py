@@ -156,7 +156,8 @@ def _untold(gate: Mapping[str, Any]) -> bool:
 
 def _tested(gate: Mapping[str, Any]) -> str:
     test = gate["advantage_test"]
-    errors = "cannot be told from so few" if test["z"] is None else f"{test['z']:.1f} standard errors above none"
+    untold = "that cannot be told, of too few episodes or by critics that have diverged"
+    errors = untold if test["z"] is None else f"{test['z']:.1f} standard errors above none"
     said = (
         f"In {test['episodes']} episodes that their critics had not seen, advantages and recorded returns correlate by "
         f"{test['correlation']:.3f} where state and time are the same: {errors}."

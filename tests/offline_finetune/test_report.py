@@ -82,7 +82,7 @@ def test_logs_that_do_not_show_which_actions_are_better(tmp_path):
     assert verdict(untold).startswith("Nothing has changed: the logs do not show which actions are better")
     assert "That is too little to change anything" in write_report(tmp_path, untold).read_text()
     untold["gate"]["advantage_test"] = {"correlation": 0.0, "z": None, "episodes": 1}
-    assert "cannot be told from so few" in write_report(tmp_path, untold).read_text()
+    assert "that cannot be told, of too few episodes" in write_report(tmp_path, untold).read_text()
 
 
 def test_an_interval_of_one_session_is_none():
