@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +15,14 @@ from common.metrics import Metrics
 from common.reporter import Reporter
 from common.result import emit
 from d4rl_bench.command import DATA
-from d4rl_bench.make_data import MakeConfig, make_data
+from d4rl_bench.engines import ONE_THREAD
+from d4rl_bench.make_data import TRAINING, MakeConfig, make_data
+
+COMMON_ARITHMETIC = ONE_THREAD | {
+    "MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+}  # fmt: skip
+"""Environment variables with which MKL, PyTorch, oneDNN and NumPy's OpenBLAS sum in the same order on every x86 processor with AVX2: an
+agent's steps are chaotic, and a last digit that differs makes other data. They are read when the libraries are loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +45,9 @@ class MakeArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("d4rl data make", MakeArguments, arguments)
-    metrics = Metrics(wanted.out / "training" / wanted.environment)
+    if any(os.environ.get(name) != value for name, value in COMMON_ARITHMETIC.items()):
+        os.execve(sys.executable, sys.orig_argv, os.environ | COMMON_ARITHMETIC)
+    metrics = Metrics(wanted.out / TRAINING / wanted.environment)
     with Reporter(metrics) as report:
         record = make_data(wanted.environment, wanted.out, wanted.config, wanted.seed, report, wanted.force)
     metrics.close()

@@ -7,7 +7,7 @@ of the expert.
 
 from __future__ import annotations
 
-import copy
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,15 +19,16 @@ from common.checks import at_least, require
 from common.errors import QuadloopError
 from common.files import refuse_to_overwrite, sha256_of_file, write_json
 from common.revision import git_revision
+from d4rl_bench.agent import Agent, Stage
 from d4rl_bench.d4rl_file import MADE_BY, returns_of_episodes, write_d4rl
-from d4rl_bench.evaluation import Evaluator, mean_action
-from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
+from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout
 from d4rl_bench.task import Task, all_tasks
 from learners.progress import Progress
 from learners.transitions import Transitions
 
 KINDS = ("medium", "medium-replay", "medium-expert")
-EVALUATION_SEED = 10_000  # of the agent's own curve; far from the seeds that measure what is learnt from its data
+TRAINING = "training"
+"""Below the data's folder: what a training leaves, its curve, and itself until it is done."""
 
 
 @dataclass(frozen=True)
@@ -45,31 +46,24 @@ class MakeConfig:
         require(self, at_least(2), "steps")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What the agent was after so many steps, and its mean return over the evaluation episodes."""
-
-    steps: int
-    episode_return: float
-    learner: Learner
-
-
 def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, progress: Progress, force: bool = False) -> dict[str, Any]:
     """Write `<task>.hdf5` for the three locomotion tasks of `environment` ("hopper", ...), and `<environment>.json` with what was done.
 
+    An agent's training that was killed goes on from its last evaluation and gives the same data.
     QuadloopError if the agent never becomes medium after `config.steps` steps.
     """
     tasks = {kind: _task_of(environment, kind) for kind in KINDS}
     for task in tasks.values():
         refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
-    checkpoints, rollouts = _train(tasks["medium"], config, seed, progress)
-    expert = max(checkpoints, key=lambda checkpoint: checkpoint.episode_return)
-    medium = _medium(checkpoints, expert, config)
+    agent = Agent(tasks["medium"], config.training, seed, folder / TRAINING / environment)
+    agent.train(progress)
+    expert = max(agent.stages, key=lambda stage: stage.episode_return)
+    medium = _medium(agent.stages, expert, config)
     acted = {
-        name: _act(tasks["medium"], checkpoint.learner, config, seed + offset, name, progress)
-        for offset, (name, checkpoint) in enumerate((("medium", medium), ("expert", expert)), start=1)
+        name: _act(tasks["medium"], stage.learner, config, seed + offset, name, progress)
+        for offset, (name, stage) in enumerate((("medium", medium), ("expert", expert)), start=1)
     }
-    replay = _as_transitions([rollout for rollout, end in rollouts if end <= medium.steps])
+    replay = _as_transitions(list(agent.did_until(medium)))
     parts = {"medium": acted["medium"], "medium-replay": replay, "medium-expert": _joined([acted["medium"], acted["expert"]])}
     origin: dict[str, str | int | float] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
     for kind, transitions in parts.items():
@@ -78,8 +72,9 @@ def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, pro
     record: dict[str, Any] = dict(origin)
     record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}
     record["data"] = {kind: _described(folder / f"{tasks[kind].name}.hdf5", parts[kind], tasks[kind]) for kind in KINDS}
-    record["curve"] = [[checkpoint.steps, tasks["medium"].score(checkpoint.episode_return)] for checkpoint in checkpoints]
+    record["curve"] = [[stage.steps, tasks["medium"].score(stage.episode_return)] for stage in agent.stages]
     write_json(folder / f"{environment}.json", record | {"config": asdict(config)})
+    shutil.rmtree(agent.folder)
     return record
 
 
@@ -91,30 +86,11 @@ def _task_of(environment: str, kind: str) -> Task:
     return all_tasks()[name]
 
 
-def _train(task: Task, config: MakeConfig, seed: int, progress: Progress) -> tuple[list[Checkpoint], list[tuple[Rollout, int]]]:
-    """The agent's checkpoints, and all that it did, each rollout with the step at which it ended."""
-    learner, scales = learner_from_nothing(task, config.training, seed)
-    trainer, evaluator = OnlineTrainer(task, learner, config.training, seed, scales), Evaluator(task, EVALUATION_SEED)
-    checkpoints: list[Checkpoint] = []
-    rollouts: list[tuple[Rollout, int]] = []
-    while trainer.steps < config.training.steps:
-        rollout, figures = trainer.iterate()
-        rollouts.append((rollout, trainer.steps))
-        if trainer.steps >= (len(checkpoints) + 1) * config.training.evaluate_every:
-            episode_return = float(evaluator.returns(mean_action(learner.policy, learner.scaler)).mean())
-            checkpoints.append(Checkpoint(trainer.steps, episode_return, copy.deepcopy(learner)))
-            figures |= {"score": task.score(episode_return)}
-        progress("agent", min(trainer.steps, config.training.steps), config.training.steps, figures)
-    trainer.close()
-    evaluator.close()
-    return checkpoints, rollouts
-
-
-def _medium(checkpoints: Sequence[Checkpoint], expert: Checkpoint, config: MakeConfig) -> Checkpoint:
+def _medium(stages: Sequence[Stage], expert: Stage, config: MakeConfig) -> Stage:
     """The first that earns its share of the expert's return; a replay of fewer than `steps` would be too small."""
-    for checkpoint in checkpoints:
-        if checkpoint.steps >= config.steps and checkpoint.episode_return >= config.medium_share * expert.episode_return:
-            return checkpoint
+    for stage in stages:
+        if stage.steps >= config.steps and stage.episode_return >= config.medium_share * expert.episode_return:
+            return stage
     raise QuadloopError(f"the agent was not medium after {config.steps:,} steps or later; train it for longer (--training.steps)")
 
 

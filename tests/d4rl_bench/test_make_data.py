@@ -1,11 +1,16 @@
 """Data sets after D4RL's recipe, on a small budget."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from common.errors import QuadloopError
+from d4rl_bench.agent import Agent
 from d4rl_bench.d4rl_file import read_d4rl
 from d4rl_bench.make_data import MakeConfig, make_data
 from d4rl_bench.task import find_task
@@ -60,3 +65,55 @@ def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_p
         make_data("hopper", made[0], SMALL, 0, lambda *_: None)
     with pytest.raises(QuadloopError, match="data can be made for halfcheetah, hopper, walker2d, not for 'ant'"):
         make_data("ant", tmp_path, SMALL, 0, lambda *_: None)
+
+
+def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
+    """As if the process had died some steps after the agent's second evaluation."""
+
+    class Died(Exception):
+        pass
+
+    def die_late(part, done, total, figures):
+        if done == 2560:
+            raise Died
+
+    with pytest.raises(Died):
+        make_data("hopper", tmp_path, SMALL, 0, die_late)
+    done = []
+    record = make_data("hopper", tmp_path, SMALL, 0, lambda part, steps, total, figures: done.append(steps))
+    assert done[0] == 2560  # the first iteration after the evaluation at 2,048
+    assert record["curve"] == made[1]["curve"]
+    for kind in ("medium", "medium-replay", "medium-expert"):
+        task = find_task(f"hopper-{kind}")
+        again, once = (read_d4rl(folder / f"{task.name}.hdf5", task) for folder in (tmp_path, made[0]))
+        assert again.sha256 == once.sha256
+    assert not list((tmp_path / "training" / "hopper").glob("agent-*"))  # nothing is left of the agent once its data are there
+
+
+def test_episodes_are_cut_off_at_every_evaluation_of_the_agent(made):
+    folder, record = made
+    medium = record["policies"]["medium"]["steps"]
+    replay = read_d4rl(folder / "hopper-medium-replay-v2.hdf5", find_task("hopper-medium-replay"))
+    ended = (replay.terminated | replay.truncated).reshape(2, medium // 2)  # of two environments, one after the other
+    assert ended[:, 511::512].all()  # 1,024 steps of two environments
+
+
+def test_a_damaged_agent_is_one_clear_error(tmp_path):
+    agent = Agent(find_task("hopper-medium"), SMALL.training, 0, tmp_path)
+    agent.folder.mkdir(parents=True)
+    (agent.folder / "checkpoint.pt").write_bytes(b"nothing")
+    with pytest.raises(QuadloopError, match="is not a checkpoint"):
+        agent.train(lambda *_: None)
+
+
+def test_other_kinds_of_arithmetic_around_it_do_not_change_the_data(tmp_path):
+    """What the command inherits may have libraries sum in another order, as another processor does."""
+    small = ["--steps", "256", "--medium-share", "0", "--training.steps", "1024", "--training.evaluate-every", "512", "--json"]
+
+    def made_with(name, **environment):
+        command = [sys.executable, "-m", "quadloop", "d4rl", "data", "make", "hopper", "--out", str(tmp_path / name), *small]
+        printed = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True).stdout
+        return {kind: data["sha256"] for kind, data in json.loads(printed)["data"].items()}
+
+    as_here = made_with("here", MKL_CBWR="AUTO")
+    assert made_with("there", ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="2", OPENBLAS_CORETYPE="Nehalem") == as_here

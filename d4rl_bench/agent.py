@@ -1,0 +1,114 @@
+"""The agent whose acting becomes data: PPO from nothing, with what it was at every evaluation and all that it did until then."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.config import config_hash
+from common.files import whole_or_absent
+from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
+from d4rl_bench.scaling import Scaler
+from d4rl_bench.task import Task
+from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
+from learners.progress import Progress
+from learners.training import RECIPE
+
+EVALUATION_SEED = 10_000  # of the agent's own curve; far from the seeds that measure what is learnt from its data
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the agent was after so many steps, and its mean return over the evaluation episodes."""
+
+    steps: int
+    episode_return: float
+    learner: Learner
+
+
+class Agent:
+    """An agent in training. `folder` keeps it, and what it did, after every evaluation: a killed training goes on from there."""
+
+    def __init__(self, task: Task, config: OnlineConfig, seed: int, folder: Path) -> None:
+        key = config_hash({"recipe": RECIPE, "task": task.environment, "seed": seed, "training": asdict(config)})[:16]
+        self.folder = folder / f"agent-{key}"
+        self.stages: list[Stage] = []
+        self._config = config
+        self._learner, scales = learner_from_nothing(task, config, seed)
+        self._trainer = OnlineTrainer(task, self._learner, config, seed, scales)
+        self._evaluator = Evaluator(task, EVALUATION_SEED)
+        self._task = task
+
+    def train(self, progress: Progress) -> None:
+        """All of `config.steps`. New episodes begin after every evaluation, resumed or not: what was under way is cut off there."""
+        trainer, config = self._trainer, self._config
+        if self._checkpoint.exists():
+            self._restore()
+        did: list[Rollout] = []
+        while trainer.steps < config.steps:
+            rollout, figures = trainer.iterate()
+            did.append(rollout)
+            if trainer.steps >= (len(self.stages) + 1) * config.evaluate_every:
+                episode_return = float(self._evaluator.returns(mean_action(self._learner.policy, self._learner.scaler)).mean())
+                self.stages.append(Stage(trainer.steps, episode_return, copy.deepcopy(self._learner)))
+                self._save(did)
+                did = []
+                trainer.begin_episodes()
+                figures |= {"score": self._task.score(episode_return)}
+            progress("agent", min(trainer.steps, config.steps), config.steps, figures)
+        trainer.close()
+        self._evaluator.close()
+
+    def did_until(self, last: Stage) -> Iterator[Rollout]:
+        """All that it did until it was `last`, in order; each rollout ends where episodes were cut off."""
+        for stage in self.stages:
+            if stage.steps <= last.steps:
+                path = self._rollout(stage.steps)
+                with blaming(path), np.load(path, allow_pickle=False) as columns:
+                    yield Rollout(**columns)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def _rollout(self, steps: int) -> Path:
+        return self.folder / f"until_{steps}.npz"
+
+    def _save(self, did: list[Rollout]) -> None:
+        """What it did first: a checkpoint names only what is there."""
+        columns = {field.name: np.concatenate([getattr(rollout, field.name) for rollout in did]) for field in fields(Rollout)}
+        columns["truncated"][-1] = ~columns["terminated"][-1]
+        with whole_or_absent(self._rollout(self._trainer.steps)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **columns)
+        stages = [{"steps": stage.steps, "episode_return": stage.episode_return, **_state_of(stage.learner)} for stage in self.stages]
+        save_checkpoint(self._checkpoint, {"trainer": self._trainer.state_dict(), "stages": stages})
+
+    def _restore(self) -> None:
+        content = load_checkpoint(self._checkpoint)
+        with blaming(self._checkpoint):
+            self.stages = [Stage(int(s["steps"]), float(s["episode_return"]), _learner_of(self._learner, s)) for s in content["stages"]]
+            self._trainer.load_state_dict(content["trainer"])
+
+
+def _state_of(learner: Learner) -> dict[str, Any]:
+    scaler = learner.scaler
+    return {
+        "policy": learner.policy.state_dict(), "value": learner.value.state_dict(), "reward_scale": learner.reward_scale,
+        "mean": torch.from_numpy(scaler.mean), "std": torch.from_numpy(scaler.std),
+    }  # fmt: skip
+
+
+def _learner_of(like: Learner, state: dict[str, Any]) -> Learner:
+    learner = copy.deepcopy(like)
+    learner.policy.load_state_dict(state["policy"])
+    learner.value.load_state_dict(state["value"])
+    learner.scaler = Scaler(state["mean"].numpy(), state["std"].numpy())
+    learner.reward_scale = float(state["reward_scale"])
+    return learner
