@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.arrays import load_arrays
 from common.config import config_hash
 from common.files import whole_or_absent
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
 from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import Task
-from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
+from learners.checkpoint import CheckpointError, blaming, load_checkpoint, save_checkpoint
 from learners.progress import Progress
 from learners.training import RECIPE
 
 EVALUATION_SEED = 10_000  # of the agent's own curve; far from the seeds that measure what is learnt from its data
+MAX_BYTES = 2**30  # of what it did between two evaluations; 20,000 steps are some 10 MB
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ class Agent:
         for stage in self.stages:
             if stage.steps <= last.steps:
                 path = self._rollout(stage.steps)
-                with blaming(path), np.load(path, allow_pickle=False) as columns:
-                    yield Rollout(**columns)
+                columns = load_arrays(path, MAX_BYTES, CheckpointError)
+                with blaming(path):
+                    rollout = Rollout(**columns)
+                yield rollout
 
     @property
     def _checkpoint(self) -> Path:
@@ -83,7 +87,8 @@ class Agent:
 
     def _save(self, did: list[Rollout]) -> None:
         """What it did first: a checkpoint names only what is there."""
-        columns = {field.name: np.concatenate([getattr(rollout, field.name) for rollout in did]) for field in fields(Rollout)}
+        names = [field.name for field in fields(Rollout)]
+        columns: dict[str, Any] = {name: np.concatenate([getattr(rollout, name) for rollout in did]) for name in names}
         columns["truncated"][-1] = ~columns["terminated"][-1]
         with whole_or_absent(self._rollout(self._trainer.steps)) as temporary, temporary.open("wb") as file:
             np.savez(file, **columns)

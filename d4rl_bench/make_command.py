@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("d4rl data make", MakeArguments, arguments)
     if any(os.environ.get(name) != value for name, value in COMMON_ARITHMETIC.items()):
-        os.execve(sys.executable, sys.orig_argv, os.environ | COMMON_ARITHMETIC)
+        os.execve(sys.executable, sys.orig_argv, os.environ | COMMON_ARITHMETIC)  # noqa: S606  this same command
     metrics = Metrics(wanted.out / TRAINING / wanted.environment)
     with Reporter(metrics) as report:
         record = make_data(wanted.environment, wanted.out, wanted.config, wanted.seed, report, wanted.force)

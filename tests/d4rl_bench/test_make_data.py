@@ -70,14 +70,14 @@ def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_p
 def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
     """As if the process had died some steps after the agent's second evaluation."""
 
-    class Died(Exception):
+    class DiedError(Exception):
         pass
 
     def die_late(part, done, total, figures):
         if done == 2560:
-            raise Died
+            raise DiedError
 
-    with pytest.raises(Died):
+    with pytest.raises(DiedError):
         make_data("hopper", tmp_path, SMALL, 0, die_late)
     done = []
     record = make_data("hopper", tmp_path, SMALL, 0, lambda part, steps, total, figures: done.append(steps))
