@@ -17,13 +17,15 @@ from torch import Tensor
 
 from learners.iql import IqlCritics
 from learners.networks import MLP
+from learners.policy import GaussianPolicy
 from learners.transitions import Transitions
 
 HALF = 0.5
 _HIDDEN, _BATCH, _LEARNING_RATE = (256, 256), 512, 1e-3  # of the regression on state and time
 _PASSES, _FEWEST, _MOST = 20, 200, 2_000  # over its data, and what that may be in steps
 _FEWEST_EPISODES = 10  # to judge by: a mean over fewer, in standard errors, is far from normal
-_CHUNK = 20_000  # rows that the critics are asked about at once
+_OTHERS = 8  # actions of the behavior that a recorded one is set beside, as many of each member
+_CHUNK = 5_000  # rows that the critics are asked about at once
 
 
 @dataclass(frozen=True)
@@ -50,37 +52,53 @@ def returns_to_go(data: Transitions) -> NDArray[np.float64]:
     return to_go
 
 
-def compare(critics: IqlCritics, known: Transitions, unseen: Transitions, action_limit: float, generator: torch.Generator) -> AdvantageTest:
-    """Critics of `known` judged by `unseen`: partial correlation given state and time (residuals of a regression fitted to `known`).
+def compare(
+    critics: IqlCritics, behavior: GaussianPolicy, unseen: Transitions, action_limit: float, generator: torch.Generator
+) -> AdvantageTest:
+    """Critics judged by episodes `unseen` by them: partial correlation of advantages and returns given state and time.
 
     Given the state, because a state from which everybody earns much says nothing of an action; undiscounted, because that is what a policy
-    is judged by, and critics that foresee 1 / (1 - gamma) steps may prefer what is faster and falls sooner. In data of several policies an
-    action may also agree with returns because it marks the better policy. The regression knows the critics' own episodes, whose luck both
-    have learnt: on pure luck z is about 1.5 too high (docs/gate.md), so ask for more than two.
+    is judged by, and critics that foresee 1 / (1 - gamma) steps may prefer what is faster and falls sooner. An advantage is set beside
+    those of other actions of `behavior`, what recorded the data or its clones, in the same state. What state and time foretell of the
+    rest is a regression's word, fitted to the other half of the unseen episodes: one that knew the episode, or those of the critics,
+    would have learnt the same luck as what it is taken from. In data of several policies an action may agree with returns because it marks
+    the better policy.
     """
-    longest = max(int(data.time.max()) for data in (known, unseen)) + 1
-    inputs, targets = zip(*(_rows(critics, data, action_limit, longest) for data in (known, unseen)), strict=True)
-    mean, std = targets[0].mean(0), targets[0].std(0).clamp(min=1e-6)
-    scaled = [(values - mean) / std for values in targets]
-    left = (scaled[1] - _regression(inputs[0], scaled[0], generator)(inputs[1])).double().numpy()
-    product = left[:, 0] * left[:, 1]
-    per_episode = np.bincount(unseen.episodes, weights=product)
-    count = len(per_episode)
-    error = float(per_episode.std(ddof=1)) / count**0.5 if count >= _FEWEST_EPISODES else math.nan
-    spread = float(left[:, 0].std() * left[:, 1].std())
+    count = len(unseen.episode_starts)
+    if count < _FEWEST_EPISODES:
+        return AdvantageTest(0.0, math.nan, count)
+    inputs, targets = _rows(critics, behavior, unseen, action_limit, generator)
+    half = torch.randperm(count, generator=generator).numpy()[unseen.episodes] < round(HALF * count)
+    left = torch.empty_like(targets)
+    for judged in (torch.from_numpy(half), torch.from_numpy(~half)):
+        left[judged] = targets[judged] - _regression(inputs[~judged], targets[~judged], generator)(inputs[judged])
+    advantages, returns = left.double().numpy().T
+    per_episode = np.bincount(unseen.episodes, weights=advantages * returns)
+    error, spread = float(per_episode.std(ddof=1)) / count**0.5, float(advantages.std() * returns.std())
     return AdvantageTest(
-        float(product.mean()) / spread if spread > 0 else 0.0, float(per_episode.mean()) / error if error else math.nan, count
+        float((advantages * returns).mean()) / spread if spread else 0.0, float(per_episode.mean()) / error if error else math.nan, count
     )
 
 
-def _rows(critics: IqlCritics, data: Transitions, action_limit: float, longest: int) -> tuple[Tensor, Tensor]:
-    """State and time (N, O + 1), advantage and return to go (N, 2)."""
-    observations, actions = torch.from_numpy(data.observations), torch.from_numpy(data.actions).clamp(-action_limit, action_limit)
-    chunks = zip(observations.split(_CHUNK), actions.split(_CHUNK), strict=True)
-    advantages = torch.cat([critics.advantages(*chunk) for chunk in chunks])
-    time = torch.from_numpy((data.time / longest).astype(np.float32))
+@torch.no_grad()
+def _rows(
+    critics: IqlCritics, behavior: GaussianPolicy, data: Transitions, action_limit: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """State and time (N, O + 1); advantage over others in the same state, and return to go (N, 2), each of mean 0 and deviation 1."""
+    observations, actions = torch.from_numpy(data.observations), torch.from_numpy(data.actions)
+    draws = max(1, _OTHERS // math.prod(behavior.members))
+    advantages = []
+    for states, done in zip(observations.split(_CHUNK), actions.split(_CHUNK), strict=True):
+        noise = torch.randn(draws, *behavior.members, *done.shape, generator=generator)
+        others = torch.stack([behavior.sample(states, each)[0] for each in noise]).reshape(-1, *done.shape)
+        asked = torch.cat([done[None], others]).clamp(-action_limit, action_limit)
+        values = critics.minimum(states.expand(len(asked), -1, -1), asked)
+        advantages.append(values[0] - values[1:].mean(0))
+    time = torch.from_numpy((data.time / (data.time.max() + 1)).astype(np.float32))
     returns = torch.from_numpy(returns_to_go(data).astype(np.float32))
-    return torch.cat([critics.v.normaliser(observations), time[:, None]], -1), torch.stack([advantages, returns], -1)
+    targets = torch.stack([torch.cat(advantages), returns], -1)
+    targets = (targets - targets.mean(0)) / targets.std(0).clamp(min=1e-6)
+    return torch.cat([critics.v.normaliser(observations), time[:, None]], -1), targets
 
 
 def _regression(inputs: Tensor, targets: Tensor, generator: torch.Generator) -> MLP:

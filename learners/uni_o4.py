@@ -185,7 +185,7 @@ class UniO4:
             "advantage test", self._path(folder, "advantage_test", iql=config), config.steps,
             lambda: critics.update(stretches.draw(config.batch_size, self.generator)), critics.learnt, self.generator, progress,
         )  # fmt: skip
-        return compare(critics, known, unseen, self.config.action_limit, self.generator)
+        return compare(critics, self.start, unseen, self.config.action_limit, self.generator)
 
     def starting_ensemble(self) -> GaussianPolicy:
         """A copy of `start` for every member, or of the ensemble that it is."""

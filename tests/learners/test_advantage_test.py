@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from learners.advantage_test import AdvantageTest, compare, in_json, returns_to_go
+from learners.policy import GaussianPolicy
 from learners.transitions import Transitions
 from learners.value import Value
 
@@ -26,14 +27,22 @@ class Likes:
     def __init__(self, advantage):
         self.advantage, self.v = advantage, Value(1, (4,))
 
-    def advantages(self, observations, actions):
-        return self.advantage(observations[:, 0], actions[:, 0])
+    def minimum(self, observations, actions):
+        return self.advantage(observations[..., 0], actions[..., 0])
 
 
-def judged(reward, advantage, episodes=100):
-    known, unseen = (walks(episodes, 5, reward, seed) for seed in (0, 1))
-    torch.manual_seed(0)
-    return compare(Likes(advantage), known, unseen, math.inf, torch.Generator().manual_seed(0))
+def anybody(members=()):
+    """What recorded the walks: normal actions, whatever the state."""
+    policy = GaussianPolicy(1, 1, (4,), members)
+    with torch.no_grad():
+        for weight in policy.actor.parameters():
+            weight.zero_()
+    return policy
+
+
+def judged(reward, advantage, episodes=100, seed=0):
+    torch.manual_seed(seed)
+    return compare(Likes(advantage), anybody(), walks(episodes, 5, reward, seed), math.inf, torch.Generator().manual_seed(seed))
 
 
 def large(states, actions):
@@ -57,33 +66,41 @@ def test_critics_that_like_what_costs_do_not_pass():
 
 
 def test_luck_is_no_evidence():
-    found = judged(lambda states, actions, random: random.normal(size=len(actions)), large)
-    assert abs(found.z) < 2
-    assert abs(found.correlation) < 0.1
+    """z of pure luck is a standard normal: the mean of six is within 1.2, three of its standard deviations."""
+    found = [judged(lambda states, actions, random: random.normal(size=len(actions)), large, seed=seed) for seed in range(6)]
+    assert abs(np.mean([each.z for each in found])) < 1.2
+    assert abs(np.mean([each.correlation for each in found])) < 0.1
 
 
 def test_a_good_state_says_nothing_of_the_action():
-    """Advantages and returns that both depend on the state alone are equal but for noise, and no evidence."""
-    found = judged(lambda states, *_: states, lambda states, actions: states + 0.1 * actions)
+    """However steeply values and returns depend on it; an advantage is what an action has over others in the same state."""
+    found = judged(lambda states, *_: np.sin(9 * states), lambda states, actions: 10 * torch.sin(9 * states) + 0.1 * actions)
     assert abs(found.z) < 3
 
 
+def test_members_of_an_ensemble_act_in_turn():
+    torch.manual_seed(0)
+    data = walks(100, 5, lambda states, actions, random: actions, 0)
+    found = compare(Likes(large), anybody((4,)), data, math.inf, torch.Generator().manual_seed(0))
+    assert found.z > 5
+
+
 def test_actions_count_as_they_were_clipped():
-    known = walks(50, 5, lambda states, actions, random: np.clip(actions, -0.1, 0.1) * 10, 0)
+    unseen = walks(50, 5, lambda states, actions, random: np.clip(actions, -0.1, 0.1) * 10, 0)
     seen = []
 
     def advantage(states, actions):
         seen.append(float(actions.abs().max()))
         return actions
 
-    compare(Likes(advantage), known, known, 0.1, torch.Generator().manual_seed(0))
+    compare(Likes(advantage), anybody(), unseen, 0.1, torch.Generator().manual_seed(0))
     assert max(seen) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("episodes", [1, 2, 9])
 def test_a_few_episodes_are_no_test(episodes):
-    known, unseen = (walks(count, 5, lambda states, actions, random: actions, 0) for count in (10, episodes))
-    found = compare(Likes(large), known, unseen, math.inf, torch.Generator().manual_seed(0))
+    unseen = walks(episodes, 5, lambda states, actions, random: actions, 0)
+    found = compare(Likes(large), anybody(), unseen, math.inf, torch.Generator().manual_seed(0))
     assert math.isnan(found.z)
     assert not found.z > 0
 
