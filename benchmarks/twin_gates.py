@@ -5,6 +5,7 @@ there. As in gates.py each policy on the way is measured, here on the floor by i
 estimated without it.
 
 python benchmarks/twin_gates.py POLICY [--terrain mattress] [--seed 0] [--steps 1500] [--out runs/twin_gates] [--unseen]
+       [--exploration-std 0.3]
 """
 
 from __future__ import annotations
@@ -70,20 +71,21 @@ def true_returns(policies: Sequence[GaussianPolicy], world: World, layout: Obser
     return np.array(found)
 
 
-def study(policy: Path, terrain: str, seed: int, steps: int, out: Path, unseen: bool) -> dict[str, Any]:
+def study(policy: Path, terrain: str, config: UniO4Config, seed: int, steps: int, out: Path, unseen: bool) -> dict[str, Any]:
     """Everything about one floor and seed."""
     artifact = load_artifact(policy)
     dataset, layout = recorded(artifact, terrain, seed, out), artifact.metadata.layout
     start = policy_of_graph(policy.read_bytes())
-    learner = UniO4(dataset.train, start, layout.history, UniO4Config(), seed)
+    learner = UniO4(dataset.train, start, layout.history, config, seed)
     learner.fit(say, out)
-    other = unseen_critics(UniO4(dataset.train, start, layout.history, UniO4Config(), seed + OTHER_SEED), out) if unseen else None
+    other = unseen_critics(UniO4(dataset.train, start, layout.history, config, seed + OTHER_SEED), out) if unseen else None
     policies = walk(learner, steps)
     shape = -1, learner.config.members
     returns = true_returns(policies, find_world(terrain), layout).reshape(shape)
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
-    described = {"terrain": terrain, "seed": seed, "period": learner.config.gate_period, "falls_in_data": dataset.report.falls}
+    described = {"terrain": terrain, "seed": seed, "period": config.gate_period, "exploration_std": config.exploration_std}
+    described |= {"falls_in_data": dataset.report.falls}
     return described | verdicts(found, returns, MARGIN * np.abs(returns), kl) | {"values": means(found, returns.shape)}
 
 
@@ -96,10 +98,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=Path("runs/twin_gates"))
+    parser.add_argument("--exploration-std", type=float, default=UniO4Config().exploration_std)
     wanted = parser.parse_args()
+    config = UniO4Config(exploration_std=wanted.exploration_std)
     torch.set_num_threads(1)
     out = wanted.out / f"{Path(wanted.terrain).stem}_{wanted.seed}"
-    print(json.dumps(study(wanted.policy, wanted.terrain, wanted.seed, wanted.steps, out, wanted.unseen)))
+    print(json.dumps(study(wanted.policy, wanted.terrain, config, wanted.seed, wanted.steps, out, wanted.unseen)))
     return 0
 
 

@@ -37,7 +37,7 @@ class OfflineConfig:
     """the starting ensemble"""
     uni_o4: UniO4Config = field(
         default_factory=lambda: UniO4Config(
-            members=4, batch_size=512, action_limit=1.0, reward_scale=1.0,
+            members=4, batch_size=512, action_limit=1.0, exploration_std=0.3, reward_scale=1.0,
             iql=IqlConfig(steps=10_000, n_step=1, polyak=0.02, precision="fp32"),
             dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200), precision="fp32"),
             gate=GateConfig(advantage_z=3.0, max_kl=0.05),

@@ -56,6 +56,9 @@ class UniO4Config:
     """eps of eq. 7"""
     action_limit: float = 10.0
     """the robot or the environment clips actions to +- this: critics and model see what it would do"""
+    exploration_std: float | None = None
+    """most that the standard deviation of the actions is that the improvement looks at; not set leaves it as recorded. The mean acts in the
+    end, and where data were recorded with large deviations, what is good on average around it need not be good there"""
     reward_scale: float = 10.0
     """rewards are multiplied by this before any learning, so that values are of order one to ten"""
     iql: IqlConfig = field(default_factory=IqlConfig)
@@ -67,7 +70,7 @@ class UniO4Config:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "members", "gate_period", "patience", "batch_size")
-        require(self, POSITIVE, "learning_rate", "clip_ratio", "action_limit", "reward_scale")
+        require(self, POSITIVE, "learning_rate", "clip_ratio", "action_limit", "exploration_std", "reward_scale")
         require(self, NOT_NEGATIVE, "disagreement_weight")
         require_rising(self, "gate_period", "improvement_steps")  # without a query nothing is ever accepted
         require(self.gate, at_least(self.dynamics.elites), "starts")  # each elite imagines its share of them
@@ -84,7 +87,8 @@ PAPER = UniO4Config(
 class UniO4:
     """Holds the parts of the procedure; `fit`, then `improve`.
 
-    `start` is a single policy, which every member starts as, or an ensemble with `config.members` of them.
+    `start`, what recorded the data or its clones, is a single policy, which every member starts as, or an ensemble with `config.members`
+    of them.
     """
 
     def __init__(self, data: Transitions, start: GaussianPolicy, history: int, config: UniO4Config, seed: int) -> None:
@@ -148,7 +152,7 @@ class UniO4:
         If advantages do not pass `test_advantages`, nothing is improved. `folder` keeps it after every query: what an earlier run left
         there is gone on with.
         """
-        config, run = self.config, Improving(self.starting_ensemble(), self.config.learning_rate)
+        config, run = self.config, Improving(self.beginning(), self.config.learning_rate)
         wanted = config.gate.advantage_z
         test = self.test_advantages(progress, folder) if wanted is not None else None
         self.begin("improvement")
@@ -187,9 +191,13 @@ class UniO4:
         )  # fmt: skip
         return compare(critics, self.start, unseen, self.config.action_limit, self.generator)
 
-    def starting_ensemble(self) -> GaussianPolicy:
-        """A copy of `start` for every member, or of the ensemble that it is."""
-        return copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
+    def beginning(self) -> GaussianPolicy:
+        """What is improved, made anew: a copy of `start` for every member, or of the ensemble that it is, exploring no more than it may."""
+        policies = copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
+        if self.config.exploration_std is not None:
+            with torch.no_grad():
+                policies.log_std.clamp_(max=math.log(self.config.exploration_std))
+        return policies
 
     def improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """One gradient step of every member of `target` on eq. 7, with actions of `behavior`; returns named means."""
@@ -213,7 +221,7 @@ class UniO4:
         estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
         observations = self.data.draw_observations((2048,), self.generator)
         with torch.no_grad():
-            kl = distance(target, self.start, observations)
+            kl = distance(target, self.beginning(), observations)
         return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:

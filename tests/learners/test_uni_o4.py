@@ -414,3 +414,10 @@ def test_a_passed_test_changes_nothing_of_the_improvement_and_is_kept(fitted, im
     assert [call[:3] for call in heard.calls] == [("advantage test", 100, 100)]
     assert learner.test_advantages(heard, tmp_path) == tested.advantage_test
     assert len(heard.calls) == 1
+
+
+def test_what_is_improved_explores_no_more_than_it_may(improve, start):
+    """And its distance is counted from there: narrower deviations alone are no step away."""
+    improvement = improve(exploration_std=0.1, improvement_steps=20, gate_period=10, learning_rate=1e-5)
+    assert torch.exp(improvement.policy.log_std).max() < 0.11 < torch.exp(start.log_std).min()
+    assert max(abs(query.decision.kl) for query in improvement.queries) < 0.01
