@@ -32,10 +32,11 @@ ESTIMATES = {
 
 
 def name_of(result: dict[str, Any]) -> str:
-    """The data set, or the floor. The first studies did not say which data a seed had made on their machine."""
+    """The data set, or the floor. The first studies did not say which data a seed had made on their machine, nor narrowed exploration."""
     name = result["task"].rsplit("-", 1)[0] if "task" in result else f"twin, {Path(result['terrain']).stem}"
     other = f", data {result['data'][:4]}" if "data" in result else ""
-    return f"{name}, seed {result['seed']}{other}"
+    narrowed = f", narrowed to {result['exploration_std']}" if result.get("exploration_std") else ""
+    return f"{name}, seed {result['seed']}{other}{narrowed}"
 
 
 def budget_of(result: dict[str, Any]) -> str:

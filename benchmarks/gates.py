@@ -56,6 +56,7 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"task": task.name, "data": transitions.sha256, "seed": seed, "period": config.uni_o4.gate_period}
+    described |= {"exploration_std": config.uni_o4.exploration_std}
     foreseen = verdicts(found, discounted, MARGIN * np.abs(discounted), kl)
     return described | verdicts(found, scores, margins, kl) | {"values": means(found, scores.shape), "discounted": foreseen}
 
