@@ -7,6 +7,7 @@ two policies that follow one another, and where a gate that rests on it (a one-s
 refusals) would have stopped each member.
 
 python benchmarks/gates.py hopper-medium-expert [--seed 0] [--steps 1000] [--data runs/d4rl/data] [--cells runs/d4rl/cells] [--unseen]
+       [--exploration-std 0.3, 0 for as recorded]
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--data", default="runs/d4rl/data")
     parser.add_argument("--cells", type=Path, default=Path("runs/d4rl/cells"))
+    parser.add_argument("--exploration-std", type=float)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     task = find_task(wanted.task)
+    other = {} if wanted.exploration_std is None else {"uni_o4.exploration_std": wanted.exploration_std or None}
     found = study(
-        task, config_of(task, "minutes", {}), wanted.seed, wanted.steps, wanted.data, wanted.cells / task.name / PARTS, wanted.unseen
+        task, config_of(task, "minutes", other), wanted.seed, wanted.steps, wanted.data, wanted.cells / task.name / PARTS, wanted.unseen
     )
     print(json.dumps(found))
     return 0
