@@ -40,10 +40,10 @@ class OfflineConfig:
             members=4, batch_size=512, action_limit=1.0, exploration_std=0.3, reward_scale=1.0,
             iql=IqlConfig(steps=10_000, n_step=1, polyak=0.02, precision="fp32"),
             dynamics=DynamicsConfig(steps=5_000, hidden=(200, 200, 200, 200), precision="fp32"),
-            gate=GateConfig(advantage_z=3.0, max_kl=0.05),
+            gate=GateConfig(advantage_z=3.0),
         )
     )  # fmt: skip
-    """the learner; with half the robot's budget, and a strict question before anything (docs/gate.md)"""
+    """the learner; it looks around the mean as an online phase does, and asks a strict question before anything (docs/gate.md)"""
 
 
 PRESETS = {
@@ -53,7 +53,7 @@ PRESETS = {
             members=2, improvement_steps=40, gate_period=20, batch_size=64, action_limit=1.0, reward_scale=1.0,
             iql=IqlConfig(steps=100, batch_size=64, q_hidden=(32, 32), v_hidden=(32, 32), n_step=1, precision="fp32"),
             dynamics=DynamicsConfig(steps=100, batch_size=64, members=2, elites=2, hidden=(32, 32), precision="fp32"),
-            gate=GateConfig(horizon=5, starts=16, max_kl=0.05),
+            gate=GateConfig(horizon=5, starts=16),
         ),
     ),
     "minutes": OfflineConfig(),
