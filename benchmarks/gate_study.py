@@ -37,7 +37,7 @@ BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15, 0.2, 0.3)
 def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
     """The policies of all members at the start and after every gate period, one ensemble after the other."""
     learner.begin("improvement")
-    run = Improving(learner.beginning(), learner.config.learning_rate)
+    run = Improving(learner.initial_ensemble(), learner.config.learning_rate)
     policies = [run.outcome(index).policy for index in range(learner.config.members)]
     for step in range(1, steps + 1):
         learner.improvement_step(run.target, run.behavior, run.optimizer)
@@ -103,7 +103,7 @@ def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]
     """KL of each policy from the one that its member started as, nats for each dimension of the action."""
     learner.begin("distances")
     states = learner.data.draw_observations((KL_STATES,), learner.generator)
-    starts = [member(learner.beginning(), index) for index in range(learner.config.members)]
+    starts = [member(learner.initial_ensemble(), index) for index in range(learner.config.members)]
     return [float(distance(policy, first, states)) for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)]
 
 

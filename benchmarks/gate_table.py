@@ -18,7 +18,7 @@ from learners.gate import GateConfig
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTHING = "–"
 UNASKED = {"uni_o4.gate.advantage_z": None}
-WIDE_BUDGET = 0.05  # read off hopper's and walker2d's first data, when the benchmark explored as recorded
+BUDGET_AS_RECORDED = 0.05  # read off hopper's and walker2d's first data, when the benchmark explored as recorded
 SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
 ESTIMATES = {
     "AM-Q, H 20": ("AM-Q, {}, sampled actions", SHORT),
@@ -41,7 +41,7 @@ def name_of(result: dict[str, Any]) -> str:
 
 def budget_of(result: dict[str, Any]) -> str:
     """The default's; half of it on the benchmark where exploration was not narrowed."""
-    return str(GateConfig().max_kl if "terrain" in result or result.get("exploration_std") else WIDE_BUDGET)
+    return str(GateConfig().max_kl if "terrain" in result or result.get("exploration_std") else BUDGET_AS_RECORDED)
 
 
 def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:

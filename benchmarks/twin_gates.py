@@ -5,7 +5,7 @@ there. As in gates.py each policy on the way is measured, here on the floor by i
 estimated without it.
 
 python benchmarks/twin_gates.py POLICY [--terrain mattress] [--seed 0] [--steps 1500] [--out runs/twin_gates] [--unseen]
-       [--exploration-std 0.3]
+       [--exploration-std 0.3, 0 for as recorded]
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/twin_gates"))
     parser.add_argument("--exploration-std", type=float, default=UniO4Config().exploration_std)
     wanted = parser.parse_args()
-    config = UniO4Config(exploration_std=wanted.exploration_std)
+    config = UniO4Config(exploration_std=wanted.exploration_std or None)
     torch.set_num_threads(1)
     out = wanted.out / f"{Path(wanted.terrain).stem}_{wanted.seed}"
     print(json.dumps(study(wanted.policy, wanted.terrain, config, wanted.seed, wanted.steps, out, wanted.unseen)))

@@ -36,10 +36,12 @@ class Stage:
 
 
 class Agent:
-    """An agent in training. `folder` keeps it, and what it did, after every evaluation: a killed training goes on from there."""
+    """An agent in training. A folder below `folder` keeps it, and what it did, after every evaluation: a killed training goes on from
+    there, and a finished one when it is to last longer."""
 
     def __init__(self, task: Task, config: OnlineConfig, seed: int, folder: Path) -> None:
-        key = config_hash({"recipe": RECIPE, "task": task.environment, "seed": seed, "training": asdict(config)})[:16]
+        training = {name: value for name, value in asdict(config).items() if name != "steps"}
+        key = config_hash({"recipe": RECIPE, "task": task.environment, "seed": seed, "training": training})[:16]
         self.folder = folder / f"agent-{key}"
         self.stages: list[Stage] = []
         self._config = config
@@ -65,6 +67,7 @@ class Agent:
                 trainer.begin_episodes()
                 figures |= {"score": self._task.score(episode_return)}
             progress("agent", min(trainer.steps, config.steps), config.steps, figures)
+        self.stages = [stage for stage in self.stages if stage.steps < config.steps + config.steps_per_update]  # it may have been longer
         trainer.close()
         self._evaluator.close()
 
@@ -74,9 +77,9 @@ class Agent:
             if stage.steps <= last.steps:
                 path = self._rollout(stage.steps)
                 columns = load_arrays(path, MAX_BYTES, CheckpointError)
-                with blaming(path):
-                    rollout = Rollout(**columns)
-                yield rollout
+                if set(columns) != {field.name for field in fields(Rollout)}:
+                    raise CheckpointError(f"{path} holds {', '.join(sorted(columns))}; delete {self.folder} to begin anew")
+                yield Rollout(**columns)
 
     @property
     def _checkpoint(self) -> Path:
@@ -100,6 +103,9 @@ class Agent:
         with blaming(self._checkpoint):
             self.stages = [Stage(int(s["steps"]), float(s["episode_return"]), _learner_of(self._learner, s)) for s in content["stages"]]
             self._trainer.load_state_dict(content["trainer"])
+        lost = [path.name for path in map(self._rollout, [stage.steps for stage in self.stages]) if not path.exists()]
+        if lost:
+            raise CheckpointError(f"{self.folder} lacks {', '.join(lost)}; delete the folder to begin anew")
 
 
 def _state_of(learner: Learner) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from common.metrics import Metrics
 from common.reporter import Reporter
 from common.result import emit
 from d4rl_bench.command import DATA
-from d4rl_bench.engines import ONE_THREAD
 from d4rl_bench.make_data import TRAINING, MakeConfig, make_data
 
-COMMON_ARITHMETIC = ONE_THREAD | {
+COMMON_ARITHMETIC = {
     "MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
 """Environment variables with which MKL, PyTorch, oneDNN and NumPy's OpenBLAS sum in the same order on every x86 processor with AVX2: an
-agent's steps are chaotic, and a last digit that differs makes other data. They are read when the libraries are loaded."""
+agent's steps are chaotic, and a last digit that differs makes other data. They are read when the libraries are loaded, so the command
+begins itself again with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,11 @@ class MakeArguments:
 
 
 def run(arguments: list[str]) -> int:
-    """The verb."""
+    """The verb. It replaces the process: for the command line alone; in a program call `make_data`."""
     wanted = parse("d4rl data make", MakeArguments, arguments)
     if any(os.environ.get(name) != value for name, value in COMMON_ARITHMETIC.items()):
-        os.execve(sys.executable, sys.orig_argv, os.environ | COMMON_ARITHMETIC)  # noqa: S606  this same command
+        again = [sys.executable, "-m", "quadloop", "d4rl", "data", "make", *arguments]
+        os.execve(sys.executable, again, os.environ | COMMON_ARITHMETIC)  # noqa: S606  this same command
     metrics = Metrics(wanted.out / TRAINING / wanted.environment)
     with Reporter(metrics) as report:
         record = make_data(wanted.environment, wanted.out, wanted.config, wanted.seed, report, wanted.force)

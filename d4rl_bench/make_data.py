@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from common.checks import at_least, require
+from common.checks import at_least, require, require_rising
 from common.errors import QuadloopError
-from common.files import refuse_to_overwrite, sha256_of_file, write_json
+from common.files import one_at_a_time, refuse_to_overwrite, sha256_of_file, write_json
 from common.revision import git_revision
 from d4rl_bench.agent import Agent, Stage
 from d4rl_bench.d4rl_file import MADE_BY, returns_of_episodes, write_d4rl
@@ -44,6 +44,7 @@ class MakeConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(2), "steps")
+        require_rising(self.training, "evaluate_every", "steps")  # who was never evaluated is neither medium nor expert
 
 
 def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, progress: Progress, force: bool = False) -> dict[str, Any]:
@@ -53,29 +54,37 @@ def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, pro
     QuadloopError if the agent never becomes medium after `config.steps` steps.
     """
     tasks = {kind: _task_of(environment, kind) for kind in KINDS}
-    for task in tasks.values():
-        refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
     agent = Agent(tasks["medium"], config.training, seed, folder / TRAINING / environment)
-    agent.train(progress)
-    expert = max(agent.stages, key=lambda stage: stage.episode_return)
-    medium = _medium(agent.stages, expert, config)
-    acted = {
-        name: _act(tasks["medium"], stage.learner, config, seed + offset, name, progress)
-        for offset, (name, stage) in enumerate((("medium", medium), ("expert", expert)), start=1)
-    }
-    replay = _as_transitions(list(agent.did_until(medium)))
-    parts = {"medium": acted["medium"], "medium-replay": replay, "medium-expert": _joined([acted["medium"], acted["expert"]])}
-    origin: dict[str, str | int | float] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
-    for kind, transitions in parts.items():
-        write_d4rl(folder / f"{tasks[kind].name}.hdf5", transitions, origin | {"made_by": MADE_BY, "task": tasks[kind].name}, force=True)
-    policies = {"medium": medium, "expert": expert}
-    record: dict[str, Any] = dict(origin)
-    record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}
-    record["data"] = {kind: _described(folder / f"{tasks[kind].name}.hdf5", parts[kind], tasks[kind]) for kind in KINDS}
-    record["curve"] = [[stage.steps, tasks["medium"].score(stage.episode_return)] for stage in agent.stages]
-    write_json(folder / f"{environment}.json", record | {"config": asdict(config)})
-    shutil.rmtree(agent.folder)
+    with one_at_a_time(agent.folder):
+        for task in tasks.values():
+            refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
+        agent.train(progress)
+        expert = max(agent.stages, key=lambda stage: stage.episode_return)
+        policies = {"medium": _medium(agent.stages, expert, config), "expert": expert}
+        parts = _parts(agent, policies, tasks["medium"], config, seed, progress)
+        record: dict[str, Any] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
+        files = {kind: agent.folder / f"{task.name}.hdf5" for kind, task in tasks.items()}
+        for kind, path in files.items():
+            write_d4rl(path, parts[kind], record | {"made_by": MADE_BY, "task": tasks[kind].name}, force=True)
+        record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}
+        record["data"] = {kind: _described(path, parts[kind], tasks[kind]) for kind, path in files.items()}
+        record["curve"] = [[stage.steps, tasks["medium"].score(stage.episode_return)] for stage in agent.stages]
+        for path in files.values():
+            path.replace(folder / path.name)
+        write_json(folder / f"{environment}.json", record | {"config": asdict(config)})
+        shutil.rmtree(agent.folder)
     return record
+
+
+def _parts(
+    agent: Agent, policies: dict[str, Stage], task: Task, config: MakeConfig, seed: int, progress: Progress
+) -> dict[str, Transitions]:
+    """The data of each kind; medium, then expert, each with its own luck."""
+    medium, expert = (
+        _act(task, stage.learner, config, seed + offset, name, progress) for offset, (name, stage) in enumerate(policies.items(), start=1)
+    )
+    replay = _as_transitions(list(agent.did_until(policies["medium"])))
+    return {"medium": medium, "medium-replay": replay, "medium-expert": _joined([medium, expert])}
 
 
 def _task_of(environment: str, kind: str) -> Task:

@@ -2,7 +2,7 @@
 
 An improvement climbs A(s, a) = Q(s, a) - V(s). Where all recorded actions are about equally good, A is error, and climbing it does harm
 from the first step on; no estimate that rests on the same critics can tell. Recorded returns can: critics are fitted to half of the
-episodes, and in the other half the advantages of what was done are set beside what came of it.
+episodes, and in the other half what was done is set beside what came of it: its advantage over other actions in the same state.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def _rows(
         noise = torch.randn(draws, *behavior.members, *done.shape, generator=generator)
         others = torch.stack([behavior.sample(states, each)[0] for each in noise]).reshape(-1, *done.shape)
         asked = torch.cat([done[None], others]).clamp(-action_limit, action_limit)
-        values = critics.minimum(states.expand(len(asked), -1, -1), asked)
+        # In full precision whatever the critics were learnt in: their differences within a state are small.
+        values = critics.q.minimum(states.expand(len(asked), -1, -1), asked)
         advantages.append(values[0] - values[1:].mean(0))
     time = torch.from_numpy((data.time / (data.time.max() + 1)).astype(np.float32))
     returns = torch.from_numpy(returns_to_go(data).astype(np.float32))

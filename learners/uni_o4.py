@@ -57,8 +57,8 @@ class UniO4Config:
     action_limit: float = 10.0
     """the robot or the environment clips actions to +- this: critics and model see what it would do"""
     exploration_std: float | None = None
-    """most that the standard deviation of the actions is that the improvement looks at; not set leaves it as recorded. The mean acts in the
-    end, and where data were recorded with large deviations, what is good on average around it need not be good there"""
+    """most that the actions' standard deviation is when the improvement begins; not set leaves it as recorded. The mean acts in the end,
+    and where data were recorded with large deviations, what is good on average around it need not be good there"""
     reward_scale: float = 10.0
     """rewards are multiplied by this before any learning, so that values are of order one to ten"""
     iql: IqlConfig = field(default_factory=IqlConfig)
@@ -152,12 +152,13 @@ class UniO4:
         If advantages do not pass `test_advantages`, nothing is improved. `folder` keeps it after every query: what an earlier run left
         there is gone on with.
         """
-        config, run = self.config, Improving(self.beginning(), self.config.learning_rate)
+        config, initial = self.config, self.initial_ensemble()
+        run = Improving(copy.deepcopy(initial), config.learning_rate)
         wanted = config.gate.advantage_z
         test = self.test_advantages(progress, folder) if wanted is not None else None
         self.begin("improvement")
         if wanted is not None and test is not None and not test.z > wanted:  # not a number does not pass
-            return run.outcome(self._best_member(run.behavior), test)
+            return self._outcome(run, test)
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
@@ -165,13 +166,21 @@ class UniO4:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:
-                decisions = self._query(run.target, run.behavior)
+                decisions = self._query(run.target, run.behavior, initial)
                 run.watched.append(watch(run.step, run.target, run.behavior))
                 accepted = run.settle(decisions, config.roll_back)
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 if path is not None:
                     run.save(path, self.generator)
-        return run.outcome(self._best_member(run.behavior), test)
+        return self._outcome(run, test)
+
+    def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
+        """With the best member; one that nothing was accepted for is what it started as, its deviations too."""
+        improvement = run.outcome(self._best_member(run.behavior), test)
+        if improvement.accepted_steps:
+            return improvement
+        start = member(self.start, improvement.chosen_member) if self.start.members else copy.deepcopy(self.start)
+        return replace(improvement, policy=start)
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
@@ -191,8 +200,8 @@ class UniO4:
         )  # fmt: skip
         return compare(critics, self.start, unseen, self.config.action_limit, self.generator)
 
-    def beginning(self) -> GaussianPolicy:
-        """What is improved, made anew: a copy of `start` for every member, or of the ensemble that it is, exploring no more than it may."""
+    def initial_ensemble(self) -> GaussianPolicy:
+        """What is improved at first: a copy of `start` for each member, or of the ensemble that it is; explores no more than it may."""
         policies = copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
         if self.config.exploration_std is not None:
             with torch.no_grad():
@@ -216,12 +225,12 @@ class UniO4:
         optimizer.step()
         return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
 
-    def _query(self, target: GaussianPolicy, behavior: GaussianPolicy) -> list[Decision]:
+    def _query(self, target: GaussianPolicy, behavior: GaussianPolicy, initial: GaussianPolicy) -> list[Decision]:
         config, count = self.config, self.config.members
         estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
         observations = self.data.draw_observations((2048,), self.generator)
         with torch.no_grad():
-            kl = distance(target, self.beginning(), observations)
+            kl = distance(target, initial, observations)
         return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:

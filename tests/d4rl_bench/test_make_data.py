@@ -25,6 +25,10 @@ SMALL = replace(
 )
 
 
+class DiedError(Exception):
+    """A process's end."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -70,9 +74,6 @@ def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_p
 def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
     """As if the process had died some steps after the agent's second evaluation."""
 
-    class DiedError(Exception):
-        pass
-
     def die_late(part, done, total, figures):
         if done == 2560:
             raise DiedError
@@ -90,17 +91,46 @@ def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
     assert not list((tmp_path / "training" / "hopper").glob("agent-*"))  # nothing is left of the agent once its data are there
 
 
-def test_episodes_are_cut_off_at_every_evaluation_of_the_agent(made):
-    folder, record = made
-    medium = record["policies"]["medium"]["steps"]
-    replay = read_d4rl(folder / "hopper-medium-replay-v2.hdf5", find_task("hopper-medium-replay"))
-    ended = (replay.terminated | replay.truncated).reshape(2, medium // 2)  # of two environments, one after the other
-    assert ended[:, 511::512].all()  # 1,024 steps of two environments
+def test_an_agent_that_goes_on_did_the_same_as_one_that_was_not_ended(tmp_path):
+    """And its episodes end at every evaluation, of the two environments alike."""
+    task = find_task("hopper-medium")
+
+    def die(part, done, total, figures):
+        if done == 2560:
+            raise DiedError
+
+    whole, ended, resumed = (Agent(task, SMALL.training, 0, tmp_path / name) for name in ("whole", "ended", "ended"))
+    whole.train(lambda *_: None)
+    with pytest.raises(DiedError):
+        ended.train(die)
+    resumed.train(lambda *_: None)
+    assert [stage.steps for stage in resumed.stages] == [1024, 2048, 3072, 4096]
+    for one, other in zip(whole.did_until(whole.stages[-1]), resumed.did_until(resumed.stages[-1]), strict=True):
+        for name, values in vars(one).items():
+            np.testing.assert_array_equal(values, getattr(other, name))
+        assert len(one.rewards) == 512
+        assert (one.terminated | one.truncated)[-1].all()
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path):
+    longer = replace(SMALL.training, steps=4096)
+    whole, short = Agent(find_task("hopper-medium"), longer, 0, tmp_path / "whole"), replace(longer, steps=2048)
+    whole.train(lambda *_: None)
+    Agent(find_task("hopper-medium"), short, 0, tmp_path / "parts").train(lambda *_: None)
+    again = Agent(find_task("hopper-medium"), longer, 0, tmp_path / "parts")
+    again.train(lambda *_: None)
+    assert [stage.episode_return for stage in again.stages] == [stage.episode_return for stage in whole.stages]
+    back = Agent(find_task("hopper-medium"), short, 0, tmp_path / "parts")
+    back.train(lambda *_: None)
+    assert [stage.steps for stage in back.stages] == [1024, 2048]
 
 
 def test_a_damaged_agent_is_one_clear_error(tmp_path):
-    agent = Agent(find_task("hopper-medium"), SMALL.training, 0, tmp_path)
-    agent.folder.mkdir(parents=True)
+    agent = Agent(find_task("hopper-medium"), replace(SMALL.training, steps=2048), 0, tmp_path)
+    agent.train(lambda *_: None)
+    (agent.folder / "until_1024.npz").unlink()
+    with pytest.raises(QuadloopError, match=r"lacks until_1024.npz; delete the folder"):
+        agent.train(lambda *_: None)
     (agent.folder / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(QuadloopError, match="is not a checkpoint"):
         agent.train(lambda *_: None)
@@ -116,4 +146,6 @@ def test_other_kinds_of_arithmetic_around_it_do_not_change_the_data(tmp_path):
         return {kind: data["sha256"] for kind, data in json.loads(printed)["data"].items()}
 
     as_here = made_with("here", MKL_CBWR="AUTO")
-    assert made_with("there", ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="2", OPENBLAS_CORETYPE="Nehalem") == as_here
+    assert (
+        made_with("there", ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", OPENBLAS_CORETYPE="Nehalem") == as_here
+    )

@@ -25,15 +25,15 @@ class Likes:
     """Critics with a fixed opinion: advantage(states, actions)."""
 
     def __init__(self, advantage):
-        self.advantage, self.v = advantage, Value(1, (4,))
+        self.advantage, self.v, self.q = advantage, Value(1, (4,)), self
 
     def minimum(self, observations, actions):
         return self.advantage(observations[..., 0], actions[..., 0])
 
 
-def anybody(members=()):
+def anybody(members=(), size=1):
     """What recorded the walks: normal actions, whatever the state."""
-    policy = GaussianPolicy(1, 1, (4,), members)
+    policy = GaussianPolicy(size, 1, (4,), members)
     with torch.no_grad():
         for weight in policy.actor.parameters():
             weight.zero_()
@@ -78,10 +78,27 @@ def test_a_good_state_says_nothing_of_the_action():
     assert abs(found.z) < 3
 
 
-def test_members_of_an_ensemble_act_in_turn():
+def test_clones_may_be_an_ensemble():
     torch.manual_seed(0)
     data = walks(100, 5, lambda states, actions, random: actions, 0)
     found = compare(Likes(large), anybody((4,)), data, math.inf, torch.Generator().manual_seed(0))
+    assert found.z > 5
+
+
+def test_what_only_the_episode_itself_could_tell_is_not_taken_out():
+    """Each episode has luck of its own, which its states name, its actions follow and its returns are: a regression that had seen the
+    episode would know the luck and leave nothing to compare."""
+    random, count, length = np.random.default_rng(0), 100, 5
+    luck = np.repeat(random.normal(size=count), length).astype(np.float32)
+    states = np.repeat(random.normal(size=(count, 8)), length, 0).astype(np.float32)
+    ends = np.arange(count * length) % length == length - 1
+    rewards = np.where(ends, luck, 0).astype(np.float32)
+    data = Transitions(states, luck[:, None], rewards, states, np.zeros(len(ends), np.bool_), ends, np.arange(0, len(ends), length))
+    torch.manual_seed(0)
+    critics = Likes(large)
+    critics.v = Value(8, (4,))
+    found = compare(critics, anybody(size=8), data, math.inf, torch.Generator().manual_seed(0))
+    assert found.correlation > 0.9
     assert found.z > 5
 
 

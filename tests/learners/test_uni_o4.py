@@ -416,8 +416,14 @@ def test_a_passed_test_changes_nothing_of_the_improvement_and_is_kept(fitted, im
     assert len(heard.calls) == 1
 
 
-def test_what_is_improved_explores_no_more_than_it_may(improve, start):
+def test_the_improvement_begins_with_no_more_exploration_than_it_may(improve, start):
     """And its distance is counted from there: narrower deviations alone are no step away."""
     improvement = improve(exploration_std=0.1, improvement_steps=20, gate_period=10, learning_rate=1e-5)
     assert torch.exp(improvement.policy.log_std).max() < 0.11 < torch.exp(start.log_std).min()
     assert max(abs(query.decision.kl) for query in improvement.queries) < 0.01
+
+
+def test_where_nothing_is_accepted_the_policy_keeps_its_exploration(improve, start):
+    improvement = improve(exploration_std=0.1, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=0.0))
+    assert improvement.accepted_steps == 0
+    assert same(improvement.policy, start)
