@@ -427,3 +427,11 @@ def test_where_nothing_is_accepted_the_policy_keeps_its_exploration(improve, sta
     improvement = improve(exploration_std=0.1, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=0.0))
     assert improvement.accepted_steps == 0
     assert same(improvement.policy, start)
+
+
+def test_of_improved_members_the_nearest_is_chosen(improve):
+    """Not the one that AM-Q likes best: all have passed the gate."""
+    improvement = improve(members=4, improvement_steps=60, gate_period=20, disagreement_weight=1.0)
+    reached = {query.member: query.decision.kl for query in improvement.queries if query.decision.accepted}
+    assert len(reached) > 1
+    assert reached[improvement.chosen_member] == min(reached.values())
