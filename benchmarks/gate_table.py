@@ -60,6 +60,27 @@ def stops(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def choices(results: list[dict[str, Any]]) -> str:
+    """Whom to choose of the members where the budget ended them: the nearest to its start, or whom AM-Q likes best."""
+    rows = [["data", "members' mean", "nearest", "by AM-Q, H 20"]]
+    gains = []
+    for result in results:
+        stops = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
+        scores, kl = ([result[key][stop][index] for index, stop in stops] for key in ("scores", "kl"))
+        nearest, mean, values = scores[kl.index(min(kl))], fmean(scores), result.get("values")
+        liked = None
+        if values:
+            estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in stops]
+            liked = scores[estimates.index(max(estimates))]
+        rows.append([name_of(result), *(NOTHING if value is None else f"{value:.1f}" for value in (mean, nearest, liked))])
+        gains.append((nearest - mean, None if liked is None else liked - mean))
+    rows.append(["over the members' mean, all", "", f"{fmean(near for near, _ in gains):+.1f}", ""])
+    both = [(near, liked) for near, liked in gains if liked is not None]
+    if both:
+        rows.append(["where both are known", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
+    return table(rows)
+
+
 def agreements(results: list[dict[str, Any]]) -> str:
     """How often each estimate tells the sign of a true change, over all pairs of policies that follow one another."""
     locomotion = [result for result in results if "task" in result]
@@ -114,7 +135,7 @@ def main() -> int:
     wanted = parser.parse_args()
     results = [json.loads(path.read_text())["result"] for path in sorted(wanted.results.glob("*.json"))]
     cells = [cell for path in sorted(wanted.cells.glob("*.json")) for cell in json.loads(path.read_text())]
-    tables = "\n\n".join([climbs(cells), stops(results), agreements(results)])
+    tables = "\n\n".join([climbs(cells), stops(results), choices(results), agreements(results)])
     before, _, rest = wanted.page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     write_bytes(wanted.page, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
