@@ -65,12 +65,12 @@ def choices(results: list[dict[str, Any]]) -> str:
     rows = [["data", "members' mean", "nearest", "by AM-Q, H 20"]]
     gains = []
     for result in results:
-        stops = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
-        scores, kl = ([result[key][stop][index] for index, stop in stops] for key in ("scores", "kl"))
+        last = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
+        scores, kl = ([result[key][stop][index] for index, stop in last] for key in ("scores", "kl"))
         nearest, mean, values = scores[kl.index(min(kl))], fmean(scores), result.get("values")
         liked = None
         if values:
-            estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in stops]
+            estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in last]
             liked = scores[estimates.index(max(estimates))]
         rows.append([name_of(result), *(NOTHING if value is None else f"{value:.1f}" for value in (mean, nearest, liked))])
         gains.append((nearest - mean, None if liked is None else liked - mean))

@@ -206,7 +206,7 @@ class UniO4:
         return compare(critics, self.start, unseen, self.config.action_limit, self.generator)
 
     def initial_ensemble(self) -> GaussianPolicy:
-        """What is improved at first: a copy of `start` for each member, or of the ensemble that it is; explores no more than it may."""
+        """What is improved at first (members,): `start` of each member, or the ensemble that it is, with at most `exploration_std`."""
         policies = copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
         if self.config.exploration_std is not None:
             with torch.no_grad():
