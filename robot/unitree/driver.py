@@ -131,12 +131,16 @@ class Go1Driver:
         place = [address.ip, address.port, address.local_port]
         shared = [link.block.fd, config.module, *place, config.power_level, os.getpid()]
         self._stream = self._process("robot.unitree.command_stream", shared)
-        self._guardian = self._process("robot.unitree.guardian", [*shared, self._stream.pid])
+        stream_fd = os.pidfd_open(self._stream.pid)  # while nobody has waited for it: the guardian, which comes later, may find no such pid
+        try:
+            self._guardian = self._process("robot.unitree.guardian", [*shared, stream_fd], stream_fd)
+        finally:
+            os.close(stream_fd)
 
-    def _process(self, module: str, arguments: list[Any]) -> subprocess.Popen[bytes]:
+    def _process(self, module: str, arguments: list[Any], *files: int) -> subprocess.Popen[bytes]:
         """A process that sees the link and keeps the lock. What the vendor's library prints, at 500 Hz perhaps, is not kept."""
         link, lock = self._connected(), self._lock
-        return start_module(module, arguments, (link.block.fd, lock.fd), complaints=self._complaints)
+        return start_module(module, arguments, (link.block.fd, lock.fd, *files), complaints=self._complaints)
 
     def _await_answer(self) -> None:
         """Returns once both processes live and the robot has answered; the robot's time begins when they are there to hear it."""

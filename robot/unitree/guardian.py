@@ -1,8 +1,8 @@
 """Damps the motors if the command stream itself dies or freezes: the robot would hold the last command for ever.
 
-    python -m robot.unitree.guardian FD MODULE IP PORT LOCAL_PORT POWER_LEVEL PARENT STREAM
+    python -m robot.unitree.guardian FD MODULE IP PORT LOCAL_PORT POWER_LEVEL PARENT STREAM_FD
 
-started by robot/unitree/driver.py beside the stream, whose process id is STREAM. It sleeps, with everything loaded, until the stream
+started by robot/unitree/driver.py beside the stream, which STREAM_FD is a pidfd of. It sleeps, with everything loaded, until the stream
 has shown no sign of life for STALL_AFTER_S or is dead without having damped the motors; then it makes sure that the stream is dead,
 takes its place and lets nothing but damping through.
 """
@@ -53,14 +53,14 @@ def must_take_over(link: Link, stream_fd: int, parent: int) -> bool:
 
 def main(arguments: list[str]) -> int:
     """The process."""
-    fd, module, ip, port, local_port, power_level, parent, stream_pid = arguments
+    fd, module, ip, port, local_port, power_level, parent, pidfd = arguments
     ignore_interrupts()
     try:
-        stream_fd = os.pidfd_open(int(stream_pid))
         link, sdk = Link(int(fd)), load_sdk(module)
     except (DriverError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    stream_fd = int(pidfd)
     prioritise(Priority.GUARDIAN)
     spare_the_garbage_collector()
     if not must_take_over(link, stream_fd, int(parent)):

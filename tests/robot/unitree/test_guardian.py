@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from robot import go1
+from robot.child_process import start_module
 from robot.driver import JointCommand
 from robot.unitree.failsafe import Phase
 from robot.unitree.guardian import must_take_over
@@ -126,3 +127,19 @@ def test_it_shows_that_it_lives(stream):
     before = int(stream.link.guardian_beats[0])
     time.sleep(0.2)
     assert int(stream.link.guardian_beats[0]) > before > 0
+
+
+def test_a_guardian_that_comes_when_the_stream_is_long_gone_has_nothing_to_say(tmp_path):
+    link, gone = Link(), subprocess.Popen(["true"])
+    stream_fd = os.pidfd_open(gone.pid)
+    gone.wait()
+    place = ["127.0.0.1", 1, 0, 5, os.getpid(), stream_fd]
+    with (tmp_path / "complaints").open("w+b") as complaints:
+        guardian = start_module(
+            "robot.unitree.guardian", [link.block.fd, "twin.robot_interface", *place], (link.block.fd, stream_fd), complaints=complaints
+        )
+        assert guardian.wait(20.0) == 0
+        complaints.seek(0)
+        assert complaints.read() == b""
+    os.close(stream_fd)
+    link.block.close()
