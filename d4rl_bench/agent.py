@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.arrays import load_arrays
 from common.config import config_hash
 from common.files import whole_or_absent
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
-from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import Task
 from learners.checkpoint import CheckpointError, blaming, load_checkpoint, save_checkpoint
 from learners.progress import Progress
@@ -95,31 +93,14 @@ class Agent:
         columns["truncated"][-1] = ~columns["terminated"][-1]
         with whole_or_absent(self._rollout(self._trainer.steps)) as temporary, temporary.open("wb") as file:
             np.savez(file, **columns)
-        stages = [{"steps": stage.steps, "episode_return": stage.episode_return, **_state_of(stage.learner)} for stage in self.stages]
+        stages = [{"steps": stage.steps, "return": stage.episode_return, "learner": stage.learner.state_dict()} for stage in self.stages]
         save_checkpoint(self._checkpoint, {"trainer": self._trainer.state_dict(), "stages": stages})
 
     def _restore(self) -> None:
         content = load_checkpoint(self._checkpoint)
         with blaming(self._checkpoint):
-            self.stages = [Stage(int(s["steps"]), float(s["episode_return"]), _learner_of(self._learner, s)) for s in content["stages"]]
+            self.stages = [Stage(int(s["steps"]), float(s["return"]), Learner.of_state(s["learner"])) for s in content["stages"]]
             self._trainer.load_state_dict(content["trainer"])
         lost = [path.name for path in map(self._rollout, [stage.steps for stage in self.stages]) if not path.exists()]
         if lost:
             raise CheckpointError(f"{self.folder} lacks {', '.join(lost)}; delete the folder to begin anew")
-
-
-def _state_of(learner: Learner) -> dict[str, Any]:
-    scaler = learner.scaler
-    return {
-        "policy": learner.policy.state_dict(), "value": learner.value.state_dict(), "reward_scale": learner.reward_scale,
-        "mean": torch.from_numpy(scaler.mean), "std": torch.from_numpy(scaler.std),
-    }  # fmt: skip
-
-
-def _learner_of(like: Learner, state: dict[str, Any]) -> Learner:
-    learner = copy.deepcopy(like)
-    learner.policy.load_state_dict(state["policy"])
-    learner.value.load_state_dict(state["value"])
-    learner.scaler = Scaler(state["mean"].numpy(), state["std"].numpy())
-    learner.reward_scale = float(state["reward_scale"])
-    return learner

@@ -10,12 +10,9 @@ import torch
 from common.errors import QuadloopError
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
-from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import EARLY_STEPS, Task
 from learners.checkpoint import CheckpointError, blaming, load_checkpoint, save_checkpoint
-from learners.policy import GaussianPolicy
 from learners.progress import Progress
-from learners.value import Value
 
 Curve = list[tuple[int, float]]
 """(environment steps, score) pairs."""
@@ -30,15 +27,9 @@ def load_learner(folder: Path) -> Learner:
         raise QuadloopError(f"{folder} holds no offline run of Uni-O4; run quadloop d4rl offline first")
     content = load_checkpoint(path)
     try:
-        sizes, value_sizes = content["policy_sizes"], content["value_sizes"]
-        policy = GaussianPolicy(sizes[0], sizes[-1], sizes[1:-1], activation=content["activation"])
-        value = Value(value_sizes[0], tuple(value_sizes[1:-1]))
-        policy.load_state_dict(content["policy"])
-        value.load_state_dict(content["value"])
-        scaler = Scaler(content["mean"].numpy(), content["std"].numpy())
-        return Learner(policy, value, scaler, float(content["reward_scale"]), float(content["reward_shift"]))
+        return Learner.of_state(content)
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise CheckpointError(f"{path} holds no learner of this version; run quadloop d4rl offline again") from error
+        raise CheckpointError(f"{path} holds no learner of this version; delete {folder} and run quadloop d4rl offline again") from error
 
 
 def finetune(

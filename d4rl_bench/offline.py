@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.config import merged, with_overrides
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.finetuning import LEARNER
+from d4rl_bench.online import Learner
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.task import Task
@@ -114,7 +114,8 @@ def run_uni_o4(
     improvement = learner.improve(progress, watch, folder)
     steps = dict.fromkeys(query.step for query in improvement.queries)
     scores = dict(zip(steps, improvement.watched, strict=True))
-    _save_learner(folder / LEARNER, improvement.policy, learner, scaler, rewards)
+    left = Learner(improvement.policy, learner.critics.v, scaler, config.uni_o4.reward_scale * rewards.scale, rewards.shift)
+    save_checkpoint(folder / LEARNER, left.state_dict())
     queries = [
         asdict(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
         for query in improvement.queries
@@ -136,17 +137,3 @@ def _curve(clones: list[float], queries: list[dict[str, Any]]) -> list[tuple[int
                 current[query["member"]] = query["score"]
         curve.append((step, float(np.mean(current))))
     return curve
-
-
-def _save_learner(path: Path, policy: GaussianPolicy, learner: UniO4, scaler: Scaler, rewards: LearningRewards) -> None:
-    """What an online phase goes on from (`d4rl_bench.finetuning.load_learner`)."""
-    v = learner.critics.v
-    save_checkpoint(
-        path,
-        {
-            "policy": policy.state_dict(), "policy_sizes": list(policy.actor.sizes), "activation": policy.actor.activation,
-            "value": v.state_dict(), "value_sizes": list(v.network.sizes),
-            "mean": torch.from_numpy(scaler.mean), "std": torch.from_numpy(scaler.std),
-            "reward_scale": learner.config.reward_scale * rewards.scale, "reward_shift": rewards.shift,
-        },
-    )  # fmt: skip

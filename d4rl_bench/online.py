@@ -66,6 +66,26 @@ class Learner:
     reward_scale: float = 1.0
     reward_shift: float = 0.0  # the value is of scale * (reward + shift)
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: all of it, its sizes too."""
+        return {
+            "policy": self.policy.state_dict(), "policy_sizes": list(self.policy.actor.sizes), "activation": self.policy.actor.activation,
+            "value": self.value.state_dict(), "value_sizes": list(self.value.network.sizes),
+            "mean": torch.from_numpy(self.scaler.mean), "std": torch.from_numpy(self.scaler.std),
+            "reward_scale": self.reward_scale, "reward_shift": self.reward_shift,
+        }  # fmt: skip
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> Learner:
+        """From what `state_dict` gave; of anything else it is an error of many kinds."""
+        (inputs, *hidden, outputs), (value_inputs, *value_hidden, _) = state["policy_sizes"], state["value_sizes"]
+        policy = GaussianPolicy(inputs, outputs, hidden, activation=state["activation"])
+        value = Value(value_inputs, tuple(value_hidden))
+        policy.load_state_dict(state["policy"])
+        value.load_state_dict(state["value"])
+        scaler = Scaler(state["mean"].numpy(), state["std"].numpy())
+        return cls(policy, value, scaler, float(state["reward_scale"]), float(state["reward_shift"]))
+
 
 class Scales:
     """Running scales for a learner that starts from nothing: they change between updates, never within one."""

@@ -195,6 +195,8 @@ def plot_curves(results: Sequence[Path], out_png: Path) -> str | None:
     panels: dict[tuple[str, Row], dict[Column, list[Curve]]] = defaultdict(dict)
     for group, members in groups.items():
         panels[group.phase, group.row][group.column] = [result.curve for result in members]
+    for panel in [panel for panel, lines in panels.items() if all(len(curve) == 1 for curves in lines.values() for curve in curves)]:
+        del panels[panel]  # nothing was learnt: the gate refused, and a single point has no axis
     if not panels:
         return "no picture: no result has a curve"
     columns = min(PANELS_PER_ROW, len(panels))

@@ -136,6 +136,7 @@ def test_a_damaged_agent_is_one_clear_error(tmp_path):
         agent.train(lambda *_: None)
 
 
+@pytest.mark.timeout(300)  # two whole commands, each of which begins twice
 def test_other_kinds_of_arithmetic_around_it_do_not_change_the_data(tmp_path):
     """What the command inherits may have libraries sum in another order, as another processor does."""
     small = ["--steps", "256", "--medium-share", "0", "--training.steps", "1024", "--training.evaluate-every", "512", "--json"]

@@ -8,7 +8,7 @@ import torch
 
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.finetuning import LEARNER, finetune, load_learner
-from d4rl_bench.online import SCRATCH, OnlineConfig, OnlineTrainer, learner_from_nothing
+from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
 from d4rl_bench.task import find_task
 from learners.checkpoint import load_checkpoint, save_checkpoint
@@ -107,14 +107,8 @@ def test_a_scaler_keeps_float32():
 def test_a_policy_from_noisy_data_explores_no_more_than_it_may(tmp_path, exploration_std, expected):
     start = tmp_path / "start"
     policy, value = GaussianPolicy(HOPPER.observation_size, HOPPER.action_size, (8,), initial_std=0.9), Value(HOPPER.observation_size, (8,))
-    save_checkpoint(
-        start / LEARNER,
-        {
-            "policy": policy.state_dict(), "policy_sizes": list(policy.actor.sizes), "activation": policy.actor.activation,
-            "value": value.state_dict(), "value_sizes": list(value.network.sizes), "reward_scale": 1.0, "reward_shift": 0.0,
-            "mean": torch.zeros(HOPPER.observation_size), "std": torch.ones(HOPPER.observation_size),
-        },
-    )  # fmt: skip
+    scaler = Scaler(np.zeros(HOPPER.observation_size, np.float32), np.ones(HOPPER.observation_size, np.float32))
+    save_checkpoint(start / LEARNER, Learner(policy, value, scaler).state_dict())
     evaluator, config = Evaluator(HOPPER, seed=0), replace(QUICK, steps=1, exploration_std=exploration_std)
     finetune(HOPPER, start, config, 0, tmp_path / "run", evaluator, lambda *_: None)
     evaluator.close()

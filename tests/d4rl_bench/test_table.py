@@ -270,8 +270,8 @@ def test_curves_are_drawn(tmp_path, gathered):
 
 
 def test_without_a_curve_or_without_matplotlib_there_is_no_picture(tmp_path, gathered, monkeypatch):
-    folder = gathered(result(curve=[]))
-    assert "no result has a curve" in plot_curves([folder], tmp_path / "curves.png")
+    for curve in ([], [[0, 30.0]]):
+        assert "no result has a curve" in plot_curves([gathered(result(curve=curve))], tmp_path / "curves.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "quadloop[viz]" in plot_curves([gathered(result())], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
