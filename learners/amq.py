@@ -12,6 +12,9 @@ from torch import Tensor
 
 from learners.dynamics import DynamicsEnsemble
 from learners.policy import GaussianPolicy
+from learners.precision import autocast
+
+ASKED = 20  # times that Q is asked of a rollout at least: it changes little within a twentieth (benchmarks/queries.py)
 
 
 class Critic(Protocol):
@@ -59,7 +62,8 @@ def imagine(
     states = starts.reshape(elites, 1, rows, -1).expand(elites, count, rows, starts.shape[-1])
     alive = torch.ones(elites, count, rows)
     for t in range(horizon):
-        actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
+        with autocast(model.config.precision):
+            actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
         following, rewards, terminates = _advance(model, states, actions, noise.frames[t])
         yield Imagined(states, actions, alive, rewards, following)
         states, alive = following, alive * (1 - terminates)
@@ -71,10 +75,21 @@ def amq(
 ) -> Tensor:
     """Definition 1 for every member of an ensemble of P policies and every start state: starts (B, O) -> (P, B).
 
-    A rollout (`imagine`) earns Q times the probability that it has not terminated yet.
+    A rollout (`imagine`) earns Q times the probability that it has not terminated yet. Of a long rollout Q, most of the cost, is asked
+    only every k-th step, ASKED times at least, and an answer counts k times; other starts are asked in other steps, so that in a mean over
+    starts all steps have their share.
     """
-    steps = imagine(policies, model, starts, noise, action_limit)
-    return per_start(sum((step.alive * critic.minimum(step.states, step.actions) for step in steps), torch.zeros(())))
+    (horizon, elites, rows, action_size), (count,) = noise.actions.shape, policies.members
+    every = max(1, horizon // ASKED)
+    states, actions = (torch.zeros(elites, count, rows, size) for size in (starts.shape[-1], action_size))
+    alive, total = torch.zeros(elites, count, rows), torch.zeros(elites, count, rows)
+    for t, step in enumerate(imagine(policies, model, starts, noise, action_limit)):
+        turn = slice(t % every * rows // every, (t % every + 1) * rows // every)  # the starts that are asked in this step
+        states[:, :, turn], actions[:, :, turn], alive[:, :, turn] = (each[:, :, turn] for each in (step.states, step.actions, step.alive))
+        if t % every == every - 1 or t == horizon - 1:
+            total += every * alive * critic.minimum(states, actions)
+            alive.zero_()  # of the last few steps not every start has a turn
+    return per_start(total)
 
 
 def per_start(values: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from learners.policy import GaussianPolicy, stack
 class Line:
     """s' = s + a + noise, and 100 further in each next elite; terminates where `terminates` says of s'."""
 
+    config = DynamicsConfig(precision="fp32")
+
     def __init__(self, terminates=torch.zeros_like):
         self.terminates = terminates
 
@@ -22,6 +24,13 @@ class Line:
         elites = torch.arange(len(observations))[:, None, None]
         following = observations + actions + noise + 100.0 * elites
         return following, torch.zeros(following.shape[:-1]), self.terminates(following[..., 0])
+
+
+class Still(Line):
+    """s' = s."""
+
+    def predict(self, observations, actions, noise):
+        return observations, torch.zeros(observations.shape[:-1]), torch.zeros(observations.shape[:-1])
 
 
 class StatePlusTenActions:
@@ -98,6 +107,26 @@ def test_every_start_is_rolled_out_in_its_own_elite_for_every_policy_alike():
     # action 1: s + 10, then s + 1 + 10: 2 s + 21; action 0: 2 s. Elite 1: 100 more
     estimates = estimate([always(1.0), always(0.0)], column(1.0, 2.0, 3.0, 4.0), horizon=2, elites=2)
     assert estimates.tolist() == [[23.0, 25.0, 127.0, 129.0], [2.0, 4.0, 106.0, 108.0]]
+
+
+def test_of_a_long_rollout_q_is_asked_now_and_then_for_all_steps_between():
+    # 40 steps, so every second: action 1 from 0 earns t + 10 in step t, 1180 in all. The first start is asked in steps 0, 2, .. 38,
+    # the second in the others: 2 (0 + 2 + .. + 38 + 20 * 10) = 1160; 2 (1 + 3 + .. + 39 + 20 * 10) = 1200
+    assert estimate([always(1.0)], column(0.0, 0.0), horizon=40).tolist() == [[1160.0, 1200.0]]
+    # one step more is the first start's alone: 2 (40 + 10)
+    assert estimate([always(1.0)], column(0.0, 0.0), horizon=41).tolist() == [[1260.0, 1200.0]]
+
+
+def test_every_step_has_its_share_whether_starts_are_many_or_few():
+    # 100 steps, so every fifth, and an action that earns nothing but 1 for each step, of 3 and of 7 starts
+    assert estimate([always(0.1)], torch.zeros(7, 1), Still(), horizon=100).sum().item() == pytest.approx(7 * 100, rel=1e-5)
+    assert estimate([always(0.1)], torch.zeros(3, 1), Still(), horizon=100).sum().item() == pytest.approx(3 * 100, rel=1e-5)
+
+
+def test_what_terminates_between_two_questions_earns_nothing_after():
+    # over in step 2 of 40: the first start is asked in steps 0 and 2, by when it is over, the second in step 1
+    over_from_two = Line(lambda state: (state >= 2).float())
+    assert estimate([always(1.0)], column(0.0, 0.0), over_from_two, horizon=40).tolist() == [[20.0, 22.0]]
 
 
 def test_noise_belongs_to_its_start_and_its_elite():
