@@ -115,6 +115,11 @@ class Result:
         """The lowest score within EARLY_STEPS; None if none was measured."""
         return min((score for step, score in self.curve if step <= EARLY_STEPS), default=None)
 
+    def mean_early(self) -> float | None:
+        """The mean of all scores after the start and within EARLY_STEPS; None if none was measured."""
+        early = [score for step, score in self.curve if 0 < step <= EARLY_STEPS]
+        return sum(early) / len(early) if early else None
+
 
 Groups = Mapping[Group, Sequence[Result]]
 
@@ -203,18 +208,18 @@ def plot_curves(results: Sequence[Path], out_png: Path) -> str | None:
     return draw(out_png, -(-len(panels) // columns), columns, lambda axes: _paint(axes, panels))
 
 
-def thinned(curve: Sequence[Any]) -> list[Any]:
-    """About CURVE_POINTS points of a curve, evenly spread, among them the first, the last and the lowest within EARLY_STEPS."""
+def thinned(curve: Sequence[Any], early_steps: int) -> list[Any]:
+    """About CURVE_POINTS points of a curve, evenly spread, the first and the last among them, and all within `early_steps`."""
     if len(curve) <= CURVE_POINTS:
         return list(curve)
     kept = {round(place * (len(curve) - 1) / (CURVE_POINTS - 1)) for place in range(CURVE_POINTS)}
-    early = [index for index, (step, _) in enumerate(curve) if step <= EARLY_STEPS]
-    kept.update(sorted(early, key=lambda index: curve[index][1])[:1])
+    kept.update(index for index, (step, _) in enumerate(curve) if step <= early_steps)
     return [curve[index] for index in sorted(kept)]
 
 
 def _with_thin_curve(result: Result) -> dict[str, Any]:
-    return result.content | {"curve": thinned(result.content["curve"])}
+    early_steps = EARLY_STEPS if result.group.phase == "online" else 0
+    return result.content | {"curve": thinned(result.content["curve"], early_steps)}
 
 
 def _json_files(folder: Path) -> list[Path]:
@@ -318,10 +323,11 @@ def _online_table(groups: Groups) -> str:
         own = {group.column: results for group, results in groups.items() if group.row == row}
         ends = _best_in_bold([_end(results) for results in own.values()])
         for (column, results), end in zip(own.items(), ends, strict=True):
-            before, lowest = (_mean(results, figure) for figure in (Result.before, Result.lowest_early))
+            before, mean, lowest = (_mean(results, figure) for figure in (Result.before, Result.mean_early, Result.lowest_early))
             steps = max((result.curve[-1][0] for result in results if result.curve), default=None)
-            lines.append([str(row), str(column), before, lowest, end, NOTHING if steps is None else f"{steps:,.0f}"])
-    return _markdown(["task", "from", "before", f"lowest in the first {EARLY_STEPS:,} steps", "at the end", "steps"], lines, names=2)
+            lines.append([str(row), str(column), before, mean, lowest, end, NOTHING if steps is None else f"{steps:,.0f}"])
+    header = ["task", "from", "before", f"mean of the first {EARLY_STEPS:,} steps", "lowest of them", "at the end", "steps"]
+    return _markdown(header, lines, names=2)
 
 
 def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
