@@ -1,7 +1,8 @@
 """What a step of each part of the offline stage takes, at the paper's sizes, beside the same as it is usually written. Prints JSON.
 
 The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. A query is all that the gate
-asks about an ensemble, with the paper's H; "our query" has the default gate's H, beside the plain form with the paper's.
+asks about an ensemble, with the paper's H. Beside the plain form of it are also one of as few starts as tell differences no worse than it
+does (queries.py), and "our query", which has the default gate's H.
 
 python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2]
 """
@@ -45,7 +46,7 @@ class Sizes:
 
 SIZES = {"hopper": Sizes(11, 3, 1, (256, 256, 256), (200,) * 4, 1000), "robot": Sizes(290, 12, 5, (512, 256, 128), (400,) * 4, 20)}
 ROWS = 20_000
-STARTS = 510  # the release's 512, as a multiple of the five elites
+STARTS, FEW_STARTS = 510, 120  # the release's 512, as a multiple of the five elites; and see queries.py
 
 
 def made(sizes: Sizes) -> Transitions:
@@ -79,10 +80,10 @@ def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
     clones, target, behavior = (stack([member(start, index) for index in range(config.members)]) for _ in range(3))
     cloner, improver = (torch.optim.Adam(policies.parameters(), lr=1e-4, fused=True) for policies in (clones, target))
     asked = stack([member(start, index % config.members) for index in range(2 * config.members)])
-    starts = data.draw_observations((STARTS,), generator)
 
-    def query(horizon: int) -> object:
-        noise = draw_noise(horizon, config.dynamics.elites, STARTS, sizes.action, learner.model.frame_size, generator)
+    def query(horizon: int, count: int) -> object:
+        starts = data.draw_observations((count,), generator)
+        noise = draw_noise(horizon, config.dynamics.elites, count, sizes.action, learner.model.frame_size, generator)
         return amq(asked, learner.critics, learner.model, starts, noise)
 
     return {
@@ -90,8 +91,9 @@ def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
         "qv": lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)),
         "dynamics": lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)),
         "improve": lambda: learner.improvement_step(target, behavior, improver),
-        "query": lambda: query(sizes.horizon),
-        "our query": lambda: query(GateConfig().horizon),
+        "query": lambda: query(sizes.horizon, STARTS),
+        "query of few starts": lambda: query(sizes.horizon, FEW_STARTS),
+        "our query": lambda: query(GateConfig().horizon, STARTS),
     }
 
 

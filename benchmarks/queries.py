@@ -1,30 +1,27 @@
-"""Does a query that is cheap decide as one in full, and what does it cost? Prints JSON.
+"""Does a query that is cheap decide as one in full? Prints JSON. What it costs: offline.py.
 
 Uni-O4 on a task of D4RL without a gate (gate_study.py: walk), asked at the paper's horizon whether each member's policy is better than the
 one PERIOD steps before it, by AM-Q's difference alone, as the paper's gate is. It is asked
 
 - in full: paired, 510 starts, Q of every state,
-- as released: every policy with starts and luck of its own, 510 of them, otherwise in full,
+- unpaired: every policy with starts and luck of its own, as released, 510 of them, otherwise in full,
 - as we do (learners/amq.py), with 510 starts and with fewer, several times with other luck,
 
 all in the precision that suits the processor.
 
 What they estimate is taken from `repeats` times 510 starts of other luck, as we do but in float32. Each is scored by the signs of these
-differences that it tells: of all pairs, and of those that lie two standard errors from zero. Then a query about all members is timed,
-candidates and incumbents, beside plain_offline.py's about the candidates alone, in turns.
+differences that it tells: of all pairs, and of those that lie two standard errors from zero.
 
-python benchmarks/queries.py hopper-medium-replay [--horizon 1000] [--steps 1000] [--repeats 3] [--rounds 3] [--threads 2]
-       [--data runs/d4rl/data] [--cells runs/d4rl/cells]
+python benchmarks/queries.py hopper-medium-replay [--horizon 1000] [--steps 1000] [--repeats 3] [--threads 1] [--data runs/d4rl/data]
+       [--cells runs/d4rl/cells]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +31,6 @@ import numpy as np
 import torch
 from gate_study import walk
 from numpy.typing import NDArray
-from plain_offline import Plain
 from shared import say
 from torch import Tensor
 
@@ -128,31 +124,8 @@ def signs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: in
     shares["in full"] = [truth.shares(steps_of(in_full(learner, everyone, *luck(learner, STARTS, horizon)), members).mean(-1))]
     say("in full", 1, 1, {})
     alone = torch.stack([in_full(learner, stack([policy]), *luck(learner, STARTS, horizon)).mean() for policy in asked])
-    shares["as released"] = [truth.shares(steps_of(alone[:, None], members)[..., 0])]
+    shares["unpaired"] = [truth.shares(steps_of(alone[:, None], members)[..., 0])]
     return {"pairs": truth.clear.size, "clear_pairs": int(truth.clear.sum()), "signs": shares}
-
-
-def seconds_of(query: Callable[[], object]) -> float:
-    """Of one call."""
-    began_s = time.perf_counter()
-    query()
-    return time.perf_counter() - began_s
-
-
-def costs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a query about all members, medians of `rounds`, and how many times the plain form takes."""
-    config, both, taken = learner.config, stack(asked[: 2 * members]), []
-    sizes, states = both.actor.sizes, luck(learner, STARTS, 1)[0]
-    plain = Plain(sizes[0], sizes[-1], 1, sizes[1:-1], config.dynamics.hidden, config.dynamics.members)
-    for _ in range(rounds):
-        now = {"plain": seconds_of(lambda: [plain.amq(states, horizon, config.dynamics.elites) for _ in range(members)])}
-        for starts in (STARTS, *FEWER):
-            drawn = luck(learner, starts, horizon)
-            now[f"ours, {starts} starts"] = seconds_of(lambda drawn=drawn: as_we_do(learner, both, *drawn))  # type: ignore[misc]
-        taken.append(now)
-    median = {name: round(statistics.median(each[name] for each in taken), 2) for name in taken[0]}
-    faster = {name: round(statistics.median(each["plain"] / each[name] for each in taken), 1) for name in taken[0] if name != "plain"}
-    return {"seconds": median, "times_faster": faster}
 
 
 def study(wanted: argparse.Namespace) -> dict[str, Any]:
@@ -169,8 +142,7 @@ def study(wanted: argparse.Namespace) -> dict[str, Any]:
     learner.begin("queries")
     described = {"task": task.name, "data": transitions.sha256, "horizon": wanted.horizon, "bf16_in_hardware": multiplies_bf16()}
     described |= {"threads": wanted.threads, "members": members, "elites": config.uni_o4.dynamics.elites}
-    told = signs(learner, asked, members, wanted.horizon, wanted.repeats)
-    return described | told | (costs(learner, asked, members, wanted.horizon, wanted.rounds) if wanted.rounds else {})
+    return described | signs(learner, asked, members, wanted.horizon, wanted.repeats)
 
 
 def main() -> int:
@@ -180,8 +152,7 @@ def main() -> int:
     parser.add_argument("--horizon", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", default="runs/d4rl/data")
     parser.add_argument("--cells", type=Path, default=Path("runs/d4rl/cells"))
     wanted = parser.parse_args()
