@@ -175,13 +175,8 @@ class UniO4:
         return self._outcome(run, test)
 
     def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
-        """With the member that was chosen; one that nothing was accepted for is what it started as, its deviations too.
-
-        Of those that were improved it is the one that went least far: all have passed the gate, and what AM-Q says of one more than of
-        another by then is mostly what that one exploits (docs/gate.md). Where none was, AM-Q chooses.
-        """
-        reached = {query.member: query.decision.kl for query in run.queries if query.decision.accepted}
-        improvement = run.outcome(min(reached, key=reached.__getitem__) if reached else self._best_member(run.behavior), test)
+        """With the member that AM-Q likes best; one that nothing was accepted for is what it started as, its deviations too."""
+        improvement = run.outcome(self._best_member(run.behavior), test)
         if improvement.accepted_steps:
             return improvement
         start = member(self.start, improvement.chosen_member) if self.start.members else copy.deepcopy(self.start)
