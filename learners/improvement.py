@@ -32,8 +32,8 @@ class Improvement:
     """The outcome: the best accepted policy, and how it came about."""
 
     policy: GaussianPolicy
-    chosen_member: int
-    accepted_steps: int  # improvement steps behind the chosen policy; 0 if nothing was ever accepted
+    chosen_member: int | None  # none is the average of all that were improved
+    accepted_steps: int  # improvement steps behind the chosen policy, at most; 0 if nothing was ever accepted
     queries: list[Query]
     watched: list[list[float]]  # what the watch returned, step after step
     advantage_test: AdvantageTest | None = None  # without which nothing is improved; None if it was not asked for
@@ -79,6 +79,10 @@ class Improving:
     def outcome(self, chosen: int, advantage_test: AdvantageTest | None = None) -> Improvement:
         """With the behavior policy of the member that was chosen."""
         return Improvement(member(self.behavior, chosen), chosen, self.accepted[chosen], self.queries, self.watched, advantage_test)
+
+    def outcome_of_all(self, policy: GaussianPolicy, advantage_test: AdvantageTest | None) -> Improvement:
+        """With a policy that stands for all members."""
+        return Improvement(policy, None, max(self.accepted), self.queries, self.watched, advantage_test)
 
     def save(self, path: Path, generator: torch.Generator) -> None:
         """Keep all, and the generator."""

@@ -105,3 +105,16 @@ def member(ensemble: GaussianPolicy, index: int) -> GaussianPolicy:
         for target, source in zip(single.parameters(), ensemble.parameters(), strict=True):
             target.copy_(source[index].reshape(target.shape))
     return single
+
+
+def average(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
+    """A single policy whose weights are the mean of those of the chosen members.
+
+    Of members that began as one policy and have not gone far it acts about as their mean action (Wortsman et al. 2022, "Model soups");
+    of others it is nothing.
+    """
+    single = member(ensemble, chosen[0])
+    with torch.no_grad():
+        for target, source in zip(single.parameters(), ensemble.parameters(), strict=True):
+            target.copy_(source[list(chosen)].mean(0).reshape(target.shape))
+    return single

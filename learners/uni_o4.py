@@ -25,7 +25,7 @@ from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving, Watch, nobody, weights_hash
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, distance, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, average, distance, gaussian_log_prob, member, stack
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import part_path, train
@@ -76,6 +76,7 @@ class UniO4Config:
         require(self.gate, at_least(self.dynamics.elites), "starts")  # each elite imagines its share of them
 
 
+KL_STATES = 2048  # that a distance is averaged over
 ELITE_SHARE = 0.05  # of the data, in random episodes, that the models are compared on and never trained on
 
 PAPER = UniO4Config(
@@ -175,12 +176,27 @@ class UniO4:
         return self._outcome(run, test)
 
     def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
-        """With the member that AM-Q likes best; one that nothing was accepted for is what it started as, its deviations too."""
-        improvement = run.outcome(self._best_member(run.behavior), test)
+        """With the average of the members, or else the one that AM-Q likes best; if nothing was accepted for it, what it started as."""
+        merged = self._merged(run)
+        if merged is not None:
+            return run.outcome_of_all(merged, test)
+        chosen = self._best_member(run.behavior)
+        improvement = run.outcome(chosen, test)
         if improvement.accepted_steps:
             return improvement
-        start = member(self.start, improvement.chosen_member) if self.start.members else copy.deepcopy(self.start)
-        return replace(improvement, policy=start)
+        return replace(improvement, policy=member(self.start, chosen) if self.start.members else copy.deepcopy(self.start))
+
+    @torch.no_grad()
+    def _merged(self, run: Improving) -> GaussianPolicy | None:
+        """The average of the improved members if they began as one policy and the gate lets it pass. No estimate tells who is the best of
+        them; their average depends on the luck of none (docs/gate.md)."""
+        improved = [index for index, steps in enumerate(run.accepted) if steps]
+        if self.start.members or len(improved) < 2:
+            return None
+        merged, initial = average(run.behavior, improved), member(self.initial_ensemble(), 0)
+        candidate, incumbent = self.estimate([merged, initial])
+        kl = float(distance(merged, initial, self.data.draw_observations((KL_STATES,), self.generator)))
+        return merged if decide(candidate, incumbent, kl, self.config.gate).accepted else None
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
@@ -228,7 +244,7 @@ class UniO4:
     def _query(self, target: GaussianPolicy, behavior: GaussianPolicy, initial: GaussianPolicy) -> list[Decision]:
         config, count = self.config, self.config.members
         estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
-        observations = self.data.draw_observations((2048,), self.generator)
+        observations = self.data.draw_observations((KL_STATES,), self.generator)
         with torch.no_grad():
             kl = distance(target, initial, observations)
         return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]

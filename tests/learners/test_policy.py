@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learners.policy import GaussianPolicy, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, average, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack
 
 LN2 = math.log(2)
 
@@ -156,3 +156,16 @@ def test_distance_is_averaged_over_states_and_counted_for_each_dimension():
     states = torch.tensor([[1.0], [2.0]])
     assert distance(one, other, states).item() == pytest.approx((0.5 + 2.0) / 2 / 2)
     assert distance(stack([one, other]), other, states).tolist() == pytest.approx([0.625, 0.0])
+
+
+def test_the_average_of_some_members_has_the_mean_of_their_weights_and_shares_none():
+    ensemble = stack([GaussianPolicy(3, 2, (4,), initial_std=std) for std in (0.1, 0.4, 0.9)])
+    single = average(ensemble, [0, 1])
+    assert single.members == ()
+    first, second = member(ensemble, 0), member(ensemble, 1)
+    for parameter, one, other in zip(single.parameters(), first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(parameter, (one + other) / 2)
+    assert torch.exp(single.log_std).tolist() == pytest.approx([0.2, 0.2])  # the geometric mean of 0.1 and 0.4
+    with torch.no_grad():
+        single.log_std.fill_(0.0)
+    assert ensemble.log_std.max() < 0

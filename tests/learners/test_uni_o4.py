@@ -323,8 +323,33 @@ def test_the_best_of_the_members_is_chosen(fitted, improved, start):
     assert learner._best_member(stack([better, start, start])) == 0
 
 
-def test_an_ensemble_returns_the_member_that_it_names(improve):
+def test_members_that_began_as_one_policy_come_back_as_their_average(fitted, improve, start):
+    learner, _, _ = fitted
     improvement = improve(members=3, improvement_steps=20)
+    assert improvement.chosen_member is None
+    assert improvement.policy.members == ()
+    assert improvement.accepted_steps == max(query.step for query in improvement.queries if query.decision.accepted)
+    assert {query.member for query in improvement.queries} == {0, 1, 2}
+    assert true_reward(improvement.policy) > true_reward(start)
+    old, new = learner.estimate([start, improvement.policy]).mean(-1)
+    assert new > old
+
+
+def test_an_average_that_the_gate_refuses_does_not_come_back(fitted, improved):
+    learner, _, _ = fitted
+    learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
+    run = Improving(stack([improved[0].policy] * 2), 1e-4)
+    run.accepted = [10, 10]
+    improvement = learner._outcome(run, None)
+    assert improvement.chosen_member in {0, 1}
+    assert same(improvement.policy, improved[0].policy)
+
+
+def test_an_ensemble_returns_the_member_that_it_names(fitted, improve, start):
+    learner, _, _ = fitted
+    learner.start = stack([start, start, start])  # as clones are: not known to be one policy
+    improvement = improve(members=3, improvement_steps=20)
+    learner.start = start
     steps = [query.step for query in improvement.queries if query.member == improvement.chosen_member and query.decision.accepted]
     assert improvement.accepted_steps == max(steps, default=0)
     assert {query.member for query in improvement.queries} == {0, 1, 2}
