@@ -1,8 +1,8 @@
 """What a step of each part of the offline stage takes, at the paper's sizes, beside the same as it is usually written. Prints JSON.
 
 The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. A query is all that the gate
-asks about an ensemble, with the paper's H. Beside the plain form of it are also one of as few starts as tell differences no worse than it
-does (queries.py), and "our query", which has the default gate's H.
+asks about an ensemble, with the paper's H. Beside the plain form of it are also ours of so few starts as tell differences about as often as
+the plain form's unpaired ones (queries.py), and "our query", which has the default gate's H.
 
 python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2]
 """

@@ -83,9 +83,11 @@ def at_precision(learner: UniO4, precision: Precision) -> Iterator[None]:
     """Of the matrix products of critics, models and, while they imagine, policies; float32 again afterwards."""
     for part in (learner.critics, learner.model):
         part.config = replace(part.config, precision=precision)
-    yield
-    for part in (learner.critics, learner.model):
-        part.config = replace(part.config, precision="fp32")
+    try:
+        yield
+    finally:
+        for part in (learner.critics, learner.model):
+            part.config = replace(part.config, precision="fp32")
 
 
 @torch.no_grad()

@@ -112,8 +112,8 @@ class Result:
         return self.curve[0][1] if self.curve and self.curve[0][0] == 0 else None
 
     def lowest_early(self) -> float | None:
-        """The lowest score within EARLY_STEPS; None if none was measured."""
-        return min((score for step, score in self.curve if step <= EARLY_STEPS), default=None)
+        """The lowest score after the start and within EARLY_STEPS; None if none was measured."""
+        return min((score for step, score in self.curve if 0 < step <= EARLY_STEPS), default=None)
 
     def mean_early(self) -> float | None:
         """The mean of all scores after the start and within EARLY_STEPS; None if none was measured."""

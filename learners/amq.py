@@ -80,7 +80,7 @@ def amq(
     starts all steps have their share.
     """
     (horizon, elites, rows, action_size), (count,) = noise.actions.shape, policies.members
-    every = max(1, horizon // ASKED)
+    every = max(1, min(horizon // ASKED, rows))
     states, actions = (torch.zeros(elites, count, rows, size) for size in (starts.shape[-1], action_size))
     alive, total = torch.zeros(elites, count, rows), torch.zeros(elites, count, rows)
     for t, step in enumerate(imagine(policies, model, starts, noise, action_limit)):

@@ -29,7 +29,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Improvement:
-    """The outcome: the best accepted policy, and how it came about."""
+    """The outcome: a policy that the gate has accepted, or the start if there is none, and how it came about."""
 
     policy: GaussianPolicy
     chosen_member: int | None  # none is the average of all that were improved
@@ -37,6 +37,7 @@ class Improvement:
     queries: list[Query]
     watched: list[list[float]]  # what the watch returned, step after step
     advantage_test: AdvantageTest | None = None  # without which nothing is improved; None if it was not asked for
+    average: Decision | None = None  # what the gate said of the improved members' average; None if there was none
 
 
 Watch = Callable[[int, GaussianPolicy, GaussianPolicy], list[float]]
@@ -76,13 +77,10 @@ class Improving:
         self.idle = 0 if accepted else self.idle + 1
         return accepted
 
-    def outcome(self, chosen: int, advantage_test: AdvantageTest | None = None) -> Improvement:
+    def outcome(self, chosen: int, advantage_test: AdvantageTest | None = None, average: Decision | None = None) -> Improvement:
         """With the behavior policy of the member that was chosen."""
-        return Improvement(member(self.behavior, chosen), chosen, self.accepted[chosen], self.queries, self.watched, advantage_test)
-
-    def outcome_of_all(self, policy: GaussianPolicy, advantage_test: AdvantageTest | None) -> Improvement:
-        """With a policy that stands for all members."""
-        return Improvement(policy, None, max(self.accepted), self.queries, self.watched, advantage_test)
+        policy, steps = member(self.behavior, chosen), self.accepted[chosen]
+        return Improvement(policy, chosen, steps, self.queries, self.watched, advantage_test, average)
 
     def save(self, path: Path, generator: torch.Generator) -> None:
         """Keep all, and the generator."""

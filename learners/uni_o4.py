@@ -176,27 +176,28 @@ class UniO4:
         return self._outcome(run, test)
 
     def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
-        """With the average of the members, or else the one that AM-Q likes best; if nothing was accepted for it, what it started as."""
-        merged = self._merged(run)
-        if merged is not None:
-            return run.outcome_of_all(merged, test)
-        chosen = self._best_member(run.behavior)
-        improvement = run.outcome(chosen, test)
-        if improvement.accepted_steps:
-            return improvement
-        return replace(improvement, policy=member(self.start, chosen) if self.start.members else copy.deepcopy(self.start))
+        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with a member's start."""
+        improved = [index for index, steps in enumerate(run.accepted) if steps]
+        merged, decision = None, None
+        if not self.start.members and len(improved) > 1:
+            merged = average(run.behavior, improved)
+            decision = self._judged(merged)
+        if merged is not None and decision is not None and decision.accepted:
+            return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
+        chosen = self._best_member(run.behavior, improved or list(range(self.config.members)))
+        outcome = run.outcome(chosen, test, decision)
+        if improved:
+            return outcome
+        return replace(outcome, policy=member(self.start, chosen) if self.start.members else copy.deepcopy(self.start))
 
     @torch.no_grad()
-    def _merged(self, run: Improving) -> GaussianPolicy | None:
-        """The average of the improved members if they began as one policy and the gate lets it pass. No estimate tells who is the best of
-        them; their average depends on the luck of none (docs/gate.md)."""
-        improved = [index for index, steps in enumerate(run.accepted) if steps]
-        if self.start.members or len(improved) < 2:
-            return None
-        merged, initial = average(run.behavior, improved), member(self.initial_ensemble(), 0)
+    def _judged(self, merged: GaussianPolicy) -> Decision:
+        """What the gate says of an average of members, beside what they began as. No estimate tells who is the best of them; their average
+        depends on the luck of none (docs/gate.md)."""
+        initial = member(self.initial_ensemble(), 0)
         candidate, incumbent = self.estimate([merged, initial])
         kl = float(distance(merged, initial, self.data.draw_observations((KL_STATES,), self.generator)))
-        return merged if decide(candidate, incumbent, kl, self.config.gate).accepted else None
+        return decide(candidate, incumbent, kl, self.config.gate)
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
@@ -259,7 +260,7 @@ class UniO4:
         noise = draw_noise(gate.horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
         return amq(stack(policies), self.critics, self.model, starts, noise, self.config.action_limit)
 
-    def _best_member(self, behavior: GaussianPolicy) -> int:
-        if self.config.members == 1:
-            return 0
-        return int(self.estimate([member(behavior, index) for index in range(self.config.members)]).mean(-1).argmax())
+    def _best_member(self, behavior: GaussianPolicy, among: list[int]) -> int:
+        if len(among) == 1:
+            return among[0]
+        return among[int(self.estimate([member(behavior, index) for index in among]).mean(-1).argmax())]

@@ -79,6 +79,7 @@ def _gate_history(improvement: Improvement) -> dict[str, Any]:
         "accepted": accepted,
         "rejected": len(decisions) - accepted,
         "chosen_member": improvement.chosen_member,
+        "average": asdict(improvement.average) if improvement.average else None,
         "accepted_steps": improvement.accepted_steps,
         "advantage_test": in_json(improvement.advantage_test),
         "decisions": decisions,

@@ -141,9 +141,10 @@ def _twin(twin: Mapping[str, Any]) -> list[str]:
 
 def _gate(evidence: Evidence) -> list[str]:
     gate = evidence["gate"]
+    averaged = "the average of what became of the members, at most " if gate["average"] and gate["average"]["accepted"] else ""
     text = (
         f"Of {gate['accepted'] + gate['rejected']} candidates the gate accepted {gate['accepted']}. "
-        f"The new policy is {gate['accepted_steps']} improvement steps and a KL of "
+        f"The new policy is {averaged}{gate['accepted_steps']} improvement steps and a KL of "
         f"{evidence['kl_from_parent']:.3f} nats a joint from the old one."
     )
     return [heading("How it came about"), *([paragraph(_tested(gate))] if gate["advantage_test"] else []), paragraph(text)]

@@ -131,7 +131,10 @@ class Go1Driver:
         place = [address.ip, address.port, address.local_port]
         shared = [link.block.fd, config.module, *place, config.power_level, os.getpid()]
         self._stream = self._process("robot.unitree.command_stream", shared)
-        stream_fd = os.pidfd_open(self._stream.pid)  # while nobody has waited for it: the guardian, which comes later, may find no such pid
+        try:
+            stream_fd = os.pidfd_open(self._stream.pid)  # now, while its pid is sure to be its own
+        except OSError as error:
+            raise DriverError(f"the stream cannot be watched over ({error.strerror}); nothing was sent") from error
         try:
             self._guardian = self._process("robot.unitree.guardian", [*shared, stream_fd], stream_fd)
         finally:

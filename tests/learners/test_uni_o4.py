@@ -319,14 +319,15 @@ def test_the_best_of_the_members_is_chosen(fitted, improved, start):
     learner, _, _ = fitted
     better = improved[0].policy
     learner.config = replace(CONFIG, members=3)
-    assert learner._best_member(stack([start, better, start])) == 1
-    assert learner._best_member(stack([better, start, start])) == 0
+    assert learner._best_member(stack([start, better, start]), [0, 1, 2]) == 1
+    assert learner._best_member(stack([better, start, start]), [0, 1, 2]) == 0
+    assert learner._best_member(stack([better, start, start]), [1]) == 1
 
 
 def test_members_that_began_as_one_policy_come_back_as_their_average(fitted, improve, start):
     learner, _, _ = fitted
     improvement = improve(members=3, improvement_steps=20)
-    assert improvement.chosen_member is None
+    assert improvement.chosen_member is None and improvement.average.accepted
     assert improvement.policy.members == ()
     assert improvement.accepted_steps == max(query.step for query in improvement.queries if query.decision.accepted)
     assert {query.member for query in improvement.queries} == {0, 1, 2}
@@ -341,7 +342,7 @@ def test_an_average_that_the_gate_refuses_does_not_come_back(fitted, improved):
     run = Improving(stack([improved[0].policy] * 2), 1e-4)
     run.accepted = [10, 10]
     improvement = learner._outcome(run, None)
-    assert improvement.chosen_member in {0, 1}
+    assert improvement.chosen_member in {0, 1} and not improvement.average.accepted
     assert same(improvement.policy, improved[0].policy)
 
 

@@ -30,7 +30,7 @@ def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
         "policy": "policy.onnx", "policy_sha256": NEW, "parent_sha256": OLD, "kl_from_parent": 0.125, "seconds": 61.0,
         "estimates": {"amq": estimate(*amq), "fqe": estimate(*fqe)},
         "gate": {
-            "accepted": 1, "rejected": 1, "chosen_member": 0, "accepted_steps": accepted_steps,
+            "accepted": 1, "rejected": 1, "chosen_member": 0, "accepted_steps": accepted_steps, "average": None,
             "advantage_test": {"correlation": 0.0634, "z": 8.04, "episodes": 209},
             "decisions": [decision(100, True), decision(200, False)],
         },
