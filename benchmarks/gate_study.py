@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared import say
 from torch import Tensor
 
-from learners.amq import Noise, draw_noise, imagine, per_start
+from learners.amq import Noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improving
 from learners.iql import IqlCritics
@@ -60,10 +60,7 @@ def estimates(learner: UniO4, other: IqlCritics | None, policies: Sequence[Gauss
     """Name -> (P, STARTS), all on the same start states and noise. `other` are critics that the improvement never saw."""
     learner.begin("estimates")
     ensemble, model = stack(policies), learner.model
-    elites = len(model.elites)
-    starts = learner.data.draw_observations((STARTS // elites * elites,), learner.generator)
-    action_size = learner.data.all.actions.shape[-1]
-    noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
+    starts, noise = learner.draw_luck(STARTS, max(horizons))
     critics = {"AM-Q": learner.critics} | ({"AM-Q of other critics": other} if other else {})
     found: dict[str, Tensor] = {}
     for acts, luck in (("sampled", noise), ("mean", Noise(torch.zeros_like(noise.actions), noise.frames))):
@@ -84,14 +81,11 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
     costs nothing; every policy meets start states and noise of its own.
     """
     learner.begin("released")
-    model, action_size = learner.model, learner.data.all.actions.shape[-1]
-    elites = len(model.elites)
     found: dict[str, list[Tensor]] = {f"AM-Q as released, H {horizon}": [] for horizon in horizons}
     for policy in policies:
-        starts = learner.data.draw_observations((STARTS // elites * elites,), learner.generator)
-        noise = draw_noise(max(horizons), elites, len(starts), action_size, model.frame_size, learner.generator)
+        starts, noise = learner.draw_luck(STARTS, max(horizons))
         total = torch.zeros(1)
-        for t, step in enumerate(imagine(stack([policy]), model, starts, noise, action_limit=1.0), start=1):
+        for t, step in enumerate(imagine(stack([policy]), learner.model, starts, noise, action_limit=1.0), start=1):
             total = total + (step.alive * learner.critics.minimum(step.states, step.actions)).sum() / step.alive.sum().clamp(min=_NOBODY)
             if t in horizons:
                 found[f"AM-Q as released, H {t}"].append(total)

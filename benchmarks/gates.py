@@ -25,13 +25,11 @@ from shared import say
 
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.job import EVALUATION_SEED
-from d4rl_bench.offline import PARTS, OfflineConfig, config_of
+from d4rl_bench.offline import PARTS, OfflineConfig, config_of, fitted_learner
 from d4rl_bench.online import SEED_STRIDE
 from d4rl_bench.rewards import learning_rewards
-from d4rl_bench.scaling import scaled, scaler_of
 from d4rl_bench.source import load
 from d4rl_bench.task import Task, find_task
-from learners.cloning import clone_behavior
 from learners.uni_o4 import UniO4
 
 HORIZONS = (20, 100, 300)
@@ -40,12 +38,8 @@ HORIZONS = (20, 100, 300)
 def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, parts: Path, unseen: bool) -> dict[str, Any]:
     """Everything about one task and seed."""
     transitions = load(task, data).transitions
-    scaler = scaler_of(transitions.observations)
-    seen = scaled(learning_rewards(task, transitions).applied_to(transitions), scaler)
-    start = clone_behavior(seen, config.uni_o4.members, config.uni_o4.action_limit, config.cloning, seed, say, parts)
-    learner = UniO4(seen, start, 1, config.uni_o4, seed)
-    learner.fit(say, parts)
-    other = unseen_critics(UniO4(seen, start, 1, config.uni_o4, seed + OTHER_SEED), parts) if unseen else None
+    learner, scaler = fitted_learner(transitions, learning_rewards(task, transitions), config, seed, parts, say)
+    other = unseen_critics(UniO4(learner.transitions, learner.start, 1, config.uni_o4, seed + OTHER_SEED), parts) if unseen else None
     policies = walk(learner, steps)
     shape = -1, config.uni_o4.members
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from plain_offline import Plain
 
-from learners.amq import amq, draw_noise
+from learners.amq import amq
 from learners.batches import TensorData
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import cloning_step
@@ -82,9 +82,7 @@ def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
     asked = stack([member(start, index % config.members) for index in range(2 * config.members)])
 
     def query(horizon: int, count: int) -> object:
-        starts = data.draw_observations((count,), generator)
-        noise = draw_noise(horizon, config.dynamics.elites, count, sizes.action, learner.model.frame_size, generator)
-        return amq(asked, learner.critics, learner.model, starts, noise)
+        return amq(asked, learner.critics, learner.model, *learner.draw_luck(count, horizon))
 
     return {
         "bc": lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator),

@@ -21,13 +21,11 @@ import torch
 from gate_study import walk
 from shared import say
 
-from d4rl_bench.offline import config_of
+from d4rl_bench.offline import config_of, fitted_learner
 from d4rl_bench.rewards import learning_rewards
-from d4rl_bench.scaling import scaled, scaler_of
 from d4rl_bench.source import load
 from d4rl_bench.task import find_task
 from learners.batches import NStepData
-from learners.cloning import clone_behavior
 from learners.gate import decide
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlCritics
@@ -74,17 +72,14 @@ def study(name: str, steps: int, improvement: int, where: str) -> dict[str, Any]
     """Everything about one task."""
     task = find_task(name)
     transitions = load(task, where).transitions
-    data = scaled(learning_rewards(task, transitions).applied_to(transitions), scaler_of(transitions.observations))
+    learner, _ = fitted_learner(transitions, learning_rewards(task, transitions), config_of(task, "minutes", {}), 0, None, say)
+    data = learner.transitions
     reference, curve = fitted(data, steps, "fp32", 0)
     curves, likeness = {"fp32, seed 0": curve}, {}
     others: list[tuple[Precision, int]] = [("bf16", 0), ("fp32", 1)]
     for precision, seed in others:
         critics, curves[f"{precision}, seed {seed}"] = fitted(data, steps, precision, seed)
         likeness[f"{precision}, seed {seed}"] = alike(reference, critics, data)
-    config = config_of(task, "minutes", {})
-    start = clone_behavior(data, config.uni_o4.members, config.uni_o4.action_limit, config.cloning, 0, say)
-    learner = UniO4(data, start, 1, config.uni_o4, 0)
-    learner.fit(say)
     policies = walk(learner, improvement)
     exact, rough = decided(learner, policies, "fp32"), decided(learner, policies, "bf16")
     differences = np.array([[one, other] for (one, _), (other, _) in zip(exact, rough, strict=True)])

@@ -34,13 +34,11 @@ from numpy.typing import NDArray
 from shared import say
 from torch import Tensor
 
-from d4rl_bench.offline import PARTS, config_of
+from d4rl_bench.offline import PARTS, config_of, fitted_learner
 from d4rl_bench.rewards import learning_rewards
-from d4rl_bench.scaling import scaled, scaler_of
 from d4rl_bench.source import load
 from d4rl_bench.task import find_task
-from learners.amq import Noise, amq, draw_noise, imagine, per_start
-from learners.cloning import clone_behavior
+from learners.amq import Noise, amq, imagine, per_start
 from learners.policy import GaussianPolicy, stack
 from learners.precision import Precision, multiplies_bf16
 from learners.uni_o4 import UniO4
@@ -68,14 +66,6 @@ class Truth:
         """How much of it has the signs of the differences `told`."""
         same = np.sign(told.double().numpy()) == np.sign(self.difference)
         return {"told": round(float(same.mean()), 3), "told_of_clear": round(float(same[self.clear].mean()), 3)}
-
-
-def luck(learner: UniO4, starts: int, horizon: int) -> tuple[Tensor, Noise]:
-    """Start states and noise, the next of the learner's generator."""
-    elites = len(learner.model.elites)
-    states = learner.data.draw_observations((starts // elites * elites,), learner.generator)
-    size = learner.data.all.actions.shape[-1]
-    return states, draw_noise(horizon, elites, len(states), size, learner.model.frame_size, learner.generator)
 
 
 @contextmanager
@@ -114,7 +104,7 @@ def signs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: in
     """What each form tells."""
 
     def asked_once(starts: int, precision: Precision) -> Tensor:
-        return steps_of(as_we_do(learner, everyone, *luck(learner, starts, horizon), precision), members)
+        return steps_of(as_we_do(learner, everyone, *learner.draw_luck(starts, horizon), precision), members)
 
     everyone, shares = stack(asked), {}
     all_luck = torch.cat([asked_once(STARTS, "fp32") for _ in range(repeats)], -1).double()
@@ -123,9 +113,9 @@ def signs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: in
     for starts in (STARTS, *FEWER):
         shares[f"ours, {starts} starts"] = [truth.shares(asked_once(starts, "auto").mean(-1)) for _ in range(repeats)]
         say(f"ours, {starts} starts", repeats, repeats, {})
-    shares["in full"] = [truth.shares(steps_of(in_full(learner, everyone, *luck(learner, STARTS, horizon)), members).mean(-1))]
+    shares["in full"] = [truth.shares(steps_of(in_full(learner, everyone, *learner.draw_luck(STARTS, horizon)), members).mean(-1))]
     say("in full", 1, 1, {})
-    alone = torch.stack([in_full(learner, stack([policy]), *luck(learner, STARTS, horizon)).mean() for policy in asked])
+    alone = torch.stack([in_full(learner, stack([policy]), *learner.draw_luck(STARTS, horizon)).mean() for policy in asked])
     shares["unpaired"] = [truth.shares(steps_of(alone[:, None], members)[..., 0])]
     return {"pairs": truth.clear.size, "clear_pairs": int(truth.clear.sum()), "signs": shares}
 
@@ -134,12 +124,9 @@ def study(wanted: argparse.Namespace) -> dict[str, Any]:
     """Everything about one task."""
     task = find_task(wanted.task)
     transitions = load(task, wanted.data).transitions
-    data = scaled(learning_rewards(task, transitions).applied_to(transitions), scaler_of(transitions.observations))
     config, parts = config_of(task, "minutes", PAPER_SIZES | {"uni_o4.gate_period": PERIOD}), wanted.cells / task.name / PARTS
     members = config.uni_o4.members
-    start = clone_behavior(data, members, config.uni_o4.action_limit, config.cloning, 0, say, parts)
-    learner = UniO4(data, start, 1, config.uni_o4, 0)
-    learner.fit(say, parts)
+    learner, _ = fitted_learner(transitions, learning_rewards(task, transitions), config, 0, parts, say)
     asked = walk(learner, wanted.steps)
     learner.begin("queries")
     described = {"task": task.name, "data": transitions.sha256, "horizon": wanted.horizon, "bf16_in_hardware": multiplies_bf16()}

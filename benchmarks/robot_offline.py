@@ -22,6 +22,7 @@ from shared import MeanAction, say
 
 from common.config import with_overrides
 from learners.extraction import CLONING, ExtractionConfig, extract
+from learners.improvement import Improvement
 from learners.onnx_graph import policy_of_graph
 from learners.policy import GaussianPolicy
 from learners.uni_o4 import UniO4
@@ -46,12 +47,19 @@ def learnt(learner: UniO4, methods: list[str], out: Path) -> tuple[dict[str, Gau
         if method == "uni-o4":
             improvement = learner.improve(say, folder=out)
             found[method] = improvement.policy
-            decisions = [query.decision for query in improvement.queries]
-            gate = {"accepted_steps": improvement.accepted_steps, "accepted": sum(each.accepted for each in decisions)}
-            gate |= {"queries": len(decisions), "kl": max((each.kl for each in decisions if each.accepted), default=0.0)}
+            gate = {"accepted_steps": improvement.accepted_steps, "queries": len(improvement.queries)}
+            gate |= {"accepted": sum(query.decision.accepted for query in improvement.queries), "kl": _kl(improvement)}
         else:
             found[method] = extract(learner, CLONING if method == "bc" else ExtractionConfig(), say, out)
     return found, gate
+
+
+def _kl(improvement: Improvement) -> float:
+    """Of what came of it, from its start, nats for each dimension of the action."""
+    if improvement.chosen_member is None and improvement.average is not None:
+        return improvement.average.kl
+    accepted = [query.decision.kl for query in improvement.queries if query.decision.accepted and query.member == improvement.chosen_member]
+    return accepted[-1] if accepted else 0.0
 
 
 def walked(policy: GaussianPolicy, layout: ObservationLayout, wanted: argparse.Namespace) -> dict[str, Any]:

@@ -94,19 +94,26 @@ class OfflineResult:
     evidence: dict[str, Any]
 
 
-def run_uni_o4(
-    data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
-) -> OfflineResult:
-    """From raw `data`, with the rewards that are learnt from. What is learnt on the way is kept in PARTS beside `folder`: the cells of
-    one task that differ in their gate or in their ensemble share their critics."""
-    parts = folder.parent / PARTS
+def fitted_learner(
+    data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, parts: Path | None, progress: Progress
+) -> tuple[UniO4, Scaler]:
+    """Uni-O4 on raw `data`, from clones of it, with its critics and models; `parts` keeps what is learnt. And how it sees observations."""
     scaler = scaler_of(data.observations)
     seen = scaled(rewards.applied_to(data), scaler)
     start = clone_behavior(seen, config.uni_o4.members, config.uni_o4.action_limit, config.cloning, seed, progress, parts)
     learner = UniO4(seen, start, history=1, config=config.uni_o4, seed=seed)
     learner.fit(progress, parts)
+    return learner, scaler
+
+
+def run_uni_o4(
+    data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
+) -> OfflineResult:
+    """From raw `data`, with the rewards that are learnt from. What is learnt on the way is kept in PARTS beside `folder`: the cells of
+    one task that differ in their gate or in their ensemble share their critics."""
+    learner, scaler = fitted_learner(data, rewards, config, seed, folder.parent / PARTS, progress)
     members = range(config.uni_o4.members)
-    clones = [evaluator.score(mean_action(member(start, index), scaler)) for index in members]
+    clones = [evaluator.score(mean_action(member(learner.start, index), scaler)) for index in members]
 
     def watch(_step: int, target: GaussianPolicy, _behavior: GaussianPolicy) -> list[float]:
         return [evaluator.score(mean_action(member(target, index), scaler)) for index in members]

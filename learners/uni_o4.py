@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
 from learners.advantage_test import HALF, AdvantageTest, compare
-from learners.amq import amq, draw_noise
+from learners.amq import Noise, amq, draw_noise
 from learners.batches import NStepData, TensorData
 from learners.disagreement import disagreement
 from learners.dynamics import PAPER as PAPER_DYNAMICS
@@ -176,7 +176,11 @@ class UniO4:
         return self._outcome(run, test)
 
     def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
-        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with a member's start."""
+        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with a member's start.
+
+        Where members began as one policy they can be averaged. No estimate tells who is the best of them, and their average depends on
+        the luck of none (docs/gate.md).
+        """
         improved = [index for index, steps in enumerate(run.accepted) if steps]
         merged, decision = None, None
         if not self.start.members and len(improved) > 1:
@@ -192,8 +196,7 @@ class UniO4:
 
     @torch.no_grad()
     def _judged(self, merged: GaussianPolicy) -> Decision:
-        """What the gate says of an average of members, beside what they began as. No estimate tells who is the best of them; their average
-        depends on the luck of none (docs/gate.md)."""
+        """What the gate says of an average of members, beside what they began as."""
         initial = member(self.initial_ensemble(), 0)
         candidate, incumbent = self.estimate([merged, initial])
         kl = float(distance(merged, initial, self.data.draw_observations((KL_STATES,), self.generator)))
@@ -252,13 +255,18 @@ class UniO4:
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:
         """AM-Q of several policies on the same start states (from the data if not given) and noise: (P, B), B a multiple of the elites."""
-        elites, gate = len(self.model.elites), self.config.gate
-        if starts is None:
-            starts = self.data.draw_observations((gate.starts,), self.generator)
-        starts = starts[: len(starts) // elites * elites]
-        action_size = self.data.all.actions.shape[-1]
-        noise = draw_noise(gate.horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
+        gate = self.config.gate
+        starts, noise = self.draw_luck(gate.starts if starts is None else starts, gate.horizon)
         return amq(stack(policies), self.critics, self.model, starts, noise, self.config.action_limit)
+
+    def draw_luck(self, starts: Tensor | int, horizon: int) -> tuple[Tensor, Noise]:
+        """Start states (B, O), given or so many from the data, and noise, of rollouts over `horizon` steps that are to be compared. B is
+        the largest multiple of the elites that there are starts for."""
+        if isinstance(starts, int):
+            starts = self.data.draw_observations((starts,), self.generator)
+        elites, action_size = len(self.model.elites), self.data.all.actions.shape[-1]
+        starts = starts[: len(starts) // elites * elites]
+        return starts, draw_noise(horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
 
     def _best_member(self, behavior: GaussianPolicy, among: list[int]) -> int:
         if len(among) == 1:
