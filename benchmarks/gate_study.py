@@ -14,7 +14,7 @@ from torch import Tensor
 
 from learners.amq import Noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
-from learners.improvement import Improving
+from learners.improvement import Improvement, Improving
 from learners.iql import IqlCritics
 from learners.policy import GaussianPolicy, distance, member, stack
 from learners.uni_o4 import UniO4
@@ -47,6 +47,12 @@ def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
             policies += [run.outcome(index).policy for index in range(learner.config.members)]
             say("improvement", step, steps, {})
     return policies
+
+
+def by_default(improvement: Improvement, score: float) -> dict[str, Any]:
+    """What came of the improvement with the default gate, whose policy has this true score; without a member it is their average."""
+    steps = improvement.accepted_steps
+    return {"default": {"score": round(score, 2), "member": improvement.chosen_member, "accepted_steps": steps}}
 
 
 def unseen_critics(learner: UniO4, folder: Path) -> IqlCritics:

@@ -4,7 +4,7 @@ Uni-O4 on a task of D4RL without a gate: every `gate_period` steps each member's
 policy on the way is measured in the environment, by its score and by its discounted return, which is what critics foresee, and
 estimated in the learned model on common start states and noise. For every estimate: how often it tells the sign of a true change between
 two policies that follow one another, and where a gate that rests on it (a one-sided 90 % test against the best so far, ending after three
-refusals) would have stopped each member.
+refusals) would have stopped each member. Beside them what the default gate makes of the same.
 
 python benchmarks/gates.py hopper-medium-expert [--seed 0] [--steps 1000] [--data runs/d4rl/data] [--cells runs/d4rl/cells] [--unseen]
        [--exploration-std 0.3, 0 for as recorded]
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, means, released, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
 from shared import say
 
 from d4rl_bench.evaluation import Evaluator, mean_action
@@ -44,6 +44,8 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     shape = -1, config.uni_o4.members
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
     rewards = [evaluator.rewards(mean_action(policy, scaler)).mean(axis=1) for policy in policies]
+    gated = learner.improve(say, folder=parts)
+    score = evaluator.score(mean_action(gated.policy, scaler))
     evaluator.close()
     returns = np.array([each.sum() for each in rewards]).reshape(shape)
     discounted = np.array([each @ config.uni_o4.iql.gamma ** np.arange(len(each)) for each in rewards]).reshape(shape)
@@ -51,7 +53,7 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"task": task.name, "data": transitions.sha256, "seed": seed, "period": config.uni_o4.gate_period}
-    described |= {"exploration_std": config.uni_o4.exploration_std}
+    described |= {"exploration_std": config.uni_o4.exploration_std} | by_default(gated, score)
     foreseen = verdicts(found, discounted, MARGIN * np.abs(discounted), kl)
     return described | verdicts(found, scores, margins, kl) | {"values": means(found, scores.shape), "discounted": foreseen}
 

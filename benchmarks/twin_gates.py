@@ -2,7 +2,7 @@
 
 Uni-O4 without a gate on logs of the twin: a policy walks a floor that it was not trained for, and is improved from what it recorded
 there. As in gates.py each policy on the way is measured, here on the floor by its mean return over trials of several speeds, and
-estimated without it.
+estimated without it; beside them what the default gate makes of the same.
 
 python benchmarks/twin_gates.py POLICY [--terrain mattress] [--seed 0] [--steps 1500] [--out runs/twin_gates] [--unseen]
        [--exploration-std 0.3, 0 for as recorded]
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, distances, estimates, means, released, unseen_critics, verdicts, walk
+from gate_study import MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
 from numpy.typing import NDArray
 from shared import MeanAction, say
 
@@ -81,11 +81,13 @@ def study(policy: Path, terrain: str, config: UniO4Config, seed: int, steps: int
     other = unseen_critics(UniO4(dataset.train, start, layout.history, config, seed + OTHER_SEED), out) if unseen else None
     policies = walk(learner, steps)
     shape = -1, learner.config.members
-    returns = true_returns(policies, find_world(terrain), layout).reshape(shape)
+    gated = learner.improve(say, folder=out)
+    *of_members, of_gated = true_returns([*policies, gated.policy], find_world(terrain), layout)
+    returns = np.array(of_members).reshape(shape)
     found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"terrain": terrain, "seed": seed, "period": config.gate_period, "exploration_std": config.exploration_std}
-    described |= {"falls_in_data": dataset.report.falls}
+    described |= {"falls_in_data": dataset.report.falls} | by_default(gated, of_gated)
     return described | verdicts(found, returns, MARGIN * np.abs(returns), kl) | {"values": means(found, returns.shape)}
 
 
