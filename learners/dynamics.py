@@ -106,14 +106,22 @@ class DynamicsEnsemble(nn.Module):
         self.elites.copy_(losses.argsort()[: len(self.elites)])
         return losses
 
+    def elite_networks(self) -> MLP:
+        """Those of the elites, ready to be asked many times."""
+        return self.network.ready(self.config.precision, self.elites)
+
     @torch.no_grad()
-    def predict(self, observations: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(
+        self, observations: Tensor, actions: Tensor, noise: Tensor, elite_networks: MLP | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One step by the elites, each on its own rows: (E, B, O), (E, B, A), noise (E, B, F) standard normal.
 
-        Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B).
+        Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B). Whoever takes many
+        steps gives what `elite_networks` returned.
         """
+        networks = self.elite_networks() if elite_networks is None else elite_networks
         with autocast(self.config.precision):
-            mean, log_std, logit = self._split(self.network(self.inputs(torch.cat([observations, actions], -1)), self.elites))
+            mean, log_std, logit = self._split(networks(self.inputs(torch.cat([observations, actions], -1))))
         frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
         change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean
         frame = (observations[..., -self.frame_size :] + change[..., :-1]).clamp(self.frame_low, self.frame_high)

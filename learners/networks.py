@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -9,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from learners.precision import Precision, product_format
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": functional.elu, "relu": functional.relu, "silu": functional.silu}
 
@@ -42,12 +45,10 @@ class MLP(nn.Module):
             self.weights.append(nn.Parameter(torch.empty(*members, inputs, outputs).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(*members, *([1] if members else []), outputs).uniform_(-bound, bound)))
 
-    def forward(self, inputs: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """(B, in) or (*members, B, in) -> (*members, B, out); `chosen` (C,) of an ensemble's members give (C, B, out)."""
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in) or (*members, B, in) -> (*members, B, out)."""
         activation = ACTIVATIONS[self.activation]
         layers = list(zip(self.weights, self.biases, strict=True))
-        if chosen is not None:
-            layers = [(weight[chosen], bias[chosen]) for weight, bias in layers]
         hidden = inputs
         for weight, bias in layers[:-1]:
             hidden = _affine(hidden, weight, bias)
@@ -55,6 +56,15 @@ class MLP(nn.Module):
                 hidden = functional.layer_norm(hidden, hidden.shape[-1:])
             hidden = activation(hidden)
         return _affine(hidden, *layers[-1])
+
+    def ready(self, precision: Precision, chosen: Tensor | None = None) -> MLP:
+        """A copy to be asked many times within `autocast` of that precision, which would convert the weights at each; of the `chosen` (C,)
+        of an ensemble's members alone."""
+        copied = copy.deepcopy(self).requires_grad_(False)
+        for parameter in copied.parameters():
+            parameter.data = (parameter if chosen is None else parameter[chosen]).to(product_format(precision))
+        copied.members = self.members if chosen is None else (len(chosen),)
+        return copied
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Detached (weight (in, out), bias (out)) of each layer of a single network, for export."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.networks import MLP
+from learners.precision import Precision
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -71,6 +73,12 @@ class GaussianPolicy(nn.Module):
     def entropy(self) -> Tensor:
         """Entropy of the Gaussian, a scalar (mean over members), nats."""
         return (self.log_std + 0.5 + _LOG_SQRT_2PI).sum(-1).mean()
+
+    def ready(self, precision: Precision) -> GaussianPolicy:
+        """A copy to be asked many times within `autocast` of that precision."""
+        copied = copy.deepcopy(self)
+        copied.actor = self.actor.ready(precision)
+        return copied
 
     @torch.no_grad()
     def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

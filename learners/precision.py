@@ -12,7 +12,12 @@ Precision = Literal["fp32", "bf16", "auto"]
 
 def autocast(precision: Precision) -> torch.autocast:
     """Context in which matrix products have the wanted precision; everything else stays float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and multiplies_bf16()))
+    return torch.autocast("cpu", torch.bfloat16, enabled=product_format(precision) is torch.bfloat16)
+
+
+def product_format(precision: Precision) -> torch.dtype:
+    """What matrix products are computed in."""
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and multiplies_bf16()) else torch.float32
 
 
 @cache

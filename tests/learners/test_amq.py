@@ -20,7 +20,10 @@ class Line:
     def __init__(self, terminates=torch.zeros_like):
         self.terminates = terminates
 
-    def predict(self, observations, actions, noise):
+    def elite_networks(self):
+        return None
+
+    def predict(self, observations, actions, noise, _networks):
         elites = torch.arange(len(observations))[:, None, None]
         following = observations + actions + noise + 100.0 * elites
         return following, torch.zeros(following.shape[:-1]), self.terminates(following[..., 0])
@@ -29,7 +32,7 @@ class Line:
 class Still(Line):
     """s' = s."""
 
-    def predict(self, observations, actions, noise):
+    def predict(self, observations, actions, noise, _networks):
         return observations, torch.zeros(observations.shape[:-1]), torch.zeros(observations.shape[:-1])
 
 

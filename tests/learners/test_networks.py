@@ -7,6 +7,7 @@ import torch
 
 from learners.batches import Batch
 from learners.networks import MLP, Normaliser
+from learners.precision import autocast
 from learners.value import Value, level_of_values
 
 
@@ -35,6 +36,16 @@ def test_a_network_by_hand(activation, layer_norm, expected):
     output = hand_made(activation, layer_norm)(torch.tensor([[1.0, 2.0]]))
     assert output.shape == (1, 1)
     assert output.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_copy_that_is_ready_gives_what_its_original_gives(precision):
+    network, inputs = MLP((3, 8, 2), members=(4,)), torch.randn(4, 5, 3)
+    with autocast(precision):
+        assert torch.equal(network.ready(precision)(inputs), network(inputs))
+        two = network.ready(precision, torch.tensor([2, 0]))(inputs[[2, 0]])
+        torch.testing.assert_close(two, network(inputs)[[2, 0]])
+    assert network.members == (4,) and network.weights[0].dtype == torch.float32
 
 
 def test_the_output_layer_is_linear():
