@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,19 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Work on `path` alone: whoever else asks for it, in another process too, waits. A process that dies gives it back.
+def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Work on `path` alone: whoever else asks for it, in another process too, says so by `waiting` and waits. A process that dies gives
+    it back.
 
     An empty file `.<name>.lock` beside `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, pro
     """
     tasks = {kind: _task_of(environment, kind) for kind in KINDS}
     agent = Agent(tasks["medium"], config.training, seed, folder / TRAINING / environment)
-    with one_at_a_time(agent.folder):
+    with one_at_a_time(agent.folder, partial(progress, "agent, which another run trains", 0, config.training.steps, {})):
         for task in tasks.values():
             refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
         agent.train(progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,7 +56,8 @@ def train(
     gives the same weights, and a finished one is taken over. Whoever else wants the same part waits for it. None keeps nothing.
     CheckpointError for a file that does not fit.
     """
-    with one_at_a_time(path) if path is not None else nullcontext():
+    elsewhere = partial(progress, f"{part}, which another run learns", 0, steps, {})
+    with one_at_a_time(path, elsewhere) if path is not None else nullcontext():
         done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
         saved_s = time.monotonic()
         for step in range(done + 1, steps + 1):

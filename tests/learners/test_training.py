@@ -1,10 +1,12 @@
 """A training that is ended by whatever goes on where it was, and gives the same weights."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from common.files import one_at_a_time
 from learners import training
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.training import part_path, train
@@ -19,6 +21,7 @@ class Slope:
 
     def __init__(self, ends_at=None):
         self.weights, self.calls, self.ends_at = torch.nn.Linear(1, 1), 0, ends_at
+        self.heard = []
         torch.nn.init.zeros_(self.weights.weight)
         torch.nn.init.zeros_(self.weights.bias)
         self.optimizer = torch.optim.Adam(self.weights.parameters(), lr=0.1)
@@ -35,10 +38,9 @@ class Slope:
         return {"loss": loss.detach()}
 
     def train(self, path, steps=250):
-        heard = []
         learnt = {"weights": self.weights, "optimizer": self.optimizer}
-        train("slope", path, steps, self.update, learnt, self.generator, lambda *call: heard.append(call[:3]))
-        return heard
+        train("slope", path, steps, self.update, learnt, self.generator, lambda *call: self.heard.append(call[:3]))
+        return self.heard
 
 
 @pytest.fixture
@@ -88,6 +90,19 @@ def test_two_that_want_the_same_part_train_it_once(uninterrupted, tmp_path):
         list(pool.map(lambda slope: slope.train(tmp_path / "parts" / "slope.pt"), slopes))
     assert sorted(slope.calls for slope in slopes) == [0, 250]
     assert all(torch.equal(slope.weights.weight, uninterrupted.weights.weight) for slope in slopes)
+
+
+def test_who_waits_for_another_says_so(tmp_path):
+    path, slope = tmp_path / "slope.pt", Slope()
+    with ThreadPoolExecutor(1) as pool:
+        with one_at_a_time(path, pytest.fail):
+            training_of_another = pool.submit(slope.train, path)
+            deadline_s = time.monotonic() + 10
+            while not slope.heard and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            assert slope.heard == [("slope, which another run learns", 0, 250)] and slope.calls == 0
+        training_of_another.result()
+    assert slope.calls == 250
 
 
 def test_a_part_is_named_by_what_decides_it(tmp_path):
