@@ -19,7 +19,7 @@ from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
 from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
-from d4rl_bench.online import SCRATCH, SEED_STRIDE, OnlineConfig
+from d4rl_bench.online import MINUTES, SCRATCH, SEED_STRIDE, OnlineConfig
 from d4rl_bench.rewards import LearningRewards, learning_rewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.source import load
@@ -38,6 +38,7 @@ _BASELINES = {
     "minutes": BaselineConfig(),
     "paper": BaselineConfig(steps=1_000_000),
 }  # 1,000,000: the steps of the baselines' own papers
+_FINE_TUNING = {"smoke": MINUTES, "minutes": MINUTES, "paper": OnlineConfig()}
 _ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
 _BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # environment steps for a gradient step: an hour a cell becomes a quarter
@@ -91,7 +92,7 @@ class Job:
         every = steps // _ONLINE_POINTS[self.preset]
         if self.method in BASELINES:
             return OnlineBaselineConfig(steps, _BASELINES_UPDATE_EVERY[self.preset], max(1, every // _BASELINES_EARLY_POINTS))
-        config = SCRATCH if self.method == FROM_NOTHING else merged(OnlineConfig(), task.online_settings, "")
+        config = SCRATCH if self.method == FROM_NOTHING else merged(_FINE_TUNING[self.preset], task.online_settings, "")
         return replace(config, steps=steps, evaluate_every=every)
 
     def key(self) -> str:
