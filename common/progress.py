@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ LINE_PERIOD_S = 10.0
 
 
 class Progress:
-    """A bar on a terminal; elsewhere (a log file, CI) one line at most every 10 s and one at the end.
+    """A bar on a terminal; elsewhere (a log file, CI) one line at once, then at most every 10 s, and one at the end.
 
     `with Progress("collect", total=1000, unit="episodes") as progress: ...; progress.advance()`. Between two looks at the clock
     that show something, `advance` costs less than a microsecond, so that it may be called at every step. `done` is where a
@@ -43,13 +44,15 @@ class Progress:
         self._bar = _Bar(task, total, self._stream) if self._stream.isatty() else None
         self._period_s = LINE_PERIOD_S if self._bar is None else TERMINAL_PERIOD_S
         self._done_before = done
-        self._began_s = self._shown_s = clock()
+        self._began_s, self._shown_s = clock(), -math.inf
+        self._shown: int | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._show()
+        if self._shown != self.done:
+            self._show()
         if self._bar is not None:
             self._bar.stop()
 
@@ -64,14 +67,16 @@ class Progress:
             self._show()
 
     def status(self) -> str:
-        """Such as "1,200/5,000 steps, 240 steps/s, 0:00:16 left"."""
+        """Such as "1,200/5,000 steps, 240 steps/s, 0:00:16 left"; without a rate while nothing is done."""
+        if self.done == self._done_before:
+            return f"{self.done:,}/{self.total:,} {self.unit}"
         elapsed_s = self._clock() - self._began_s
         rate = (self.done - self._done_before) / elapsed_s if elapsed_s > 0 else 0.0
         left = f", {_hours((self.total - self.done) / rate)} left" if rate > 0 and self.done < self.total else ""
         return f"{self.done:,}/{self.total:,} {self.unit}, {_short(rate)} {self.unit}/s{left}"
 
     def _show(self) -> None:
-        self._shown_s = self._clock()
+        self._shown_s, self._shown = self._clock(), self.done
         if self._bar is None:
             print(f"{self.task}: {self.status()}", file=self._stream, flush=True)
         else:

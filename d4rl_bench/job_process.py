@@ -108,11 +108,12 @@ class _Said:
         self._seconds_before = _seconds_in(path)
         self._began_s = time.monotonic()
         self._written_s = -math.inf
+        self._part = ""
 
     def __call__(self, part: str, done: int, total: int, figures: dict[str, float]) -> None:
-        if time.monotonic() - self._written_s >= PROGRESS_PERIOD_S:
+        if part != self._part or time.monotonic() - self._written_s >= PROGRESS_PERIOD_S:
             write_json(self._path, {"part": part, "done": done, "total": total, "seconds": self.seconds()})
-            self._written_s = time.monotonic()
+            self._part, self._written_s = part, time.monotonic()
 
     def seconds(self) -> float:
         """How long the job has been worked on."""

@@ -53,11 +53,11 @@ def train(
     """Call `update`, which changes `learnt` by one gradient step and returns named figures, `steps` times in all.
 
     `path` keeps `learnt` and the generator, whole and at least twice a minute: a training that was ended by whatever goes on there and
-    gives the same weights, and a finished one is taken over. Whoever else wants the same part waits for it. None keeps nothing.
+    gives the same weights, and a finished one is taken over. Whoever else wants the same part says so and waits for it. None keeps nothing.
     CheckpointError for a file that does not fit.
     """
-    elsewhere = partial(progress, f"{part}, which another run learns", 0, steps, {})
-    with one_at_a_time(path, elsewhere) if path is not None else nullcontext():
+    say_waiting = partial(progress, f"{part}, which another run learns", 0, steps, {})
+    with one_at_a_time(path, say_waiting) if path is not None else nullcontext():
         done = _restored(path, steps, learnt, generator) if path is not None and path.exists() else 0
         saved_s = time.monotonic()
         for step in range(done + 1, steps + 1):

@@ -29,8 +29,9 @@ def test_elsewhere_than_on_a_terminal_a_line_every_ten_seconds() -> None:
             clock.now_s = float(second)
             progress.advance(100)
     assert stream.getvalue().splitlines() == [
-        "collect: 1,000/5,000 steps, 100 steps/s, 0:00:40 left",
-        "collect: 2,000/5,000 steps, 100 steps/s, 0:00:30 left",
+        "collect: 100/5,000 steps, 100 steps/s, 0:00:49 left",
+        "collect: 1,100/5,000 steps, 100 steps/s, 0:00:39 left",
+        "collect: 2,100/5,000 steps, 100 steps/s, 0:00:29 left",
         "collect: 2,500/5,000 steps, 100 steps/s, 0:00:25 left",
     ]
 
@@ -44,7 +45,13 @@ def test_a_resumed_task_counts_its_own_rate() -> None:
 
 
 def test_before_anything_is_done_nothing_is_promised() -> None:
-    assert Progress("fit", 10, stream=io.StringIO(), clock=Clock()).status() == "0/10 steps, 0 steps/s"
+    assert Progress("fit", 10, stream=io.StringIO(), clock=Clock()).status() == "0/10 steps"
+
+
+def test_what_is_waited_for_is_said_at_once() -> None:
+    stream = io.StringIO()
+    Progress("critics", 10, stream=stream, clock=Clock()).reach(0)
+    assert stream.getvalue() == "critics: 0/10 steps\n"
 
 
 def test_hours() -> None:
@@ -81,7 +88,7 @@ def test_reporter_shows_each_part_and_keeps_its_figures(tmp_path: Path, capsys: 
     metrics.close()
     assert (tmp_path / "metrics.csv").read_text() == "stage,step,loss\ncritics,100,0.5\ncritics,200,0.25\n"
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(" steps")[0] for line in lines] == ["critics: 200/200", "improvement: 10/10"]
+    assert [line.split(" steps")[0] for line in lines] == ["critics: 100/200", "critics: 200/200", "improvement: 10/10"]
 
 
 def test_reporter_replaces_what_an_interrupted_run_had_measured_further_on(tmp_path: Path) -> None:

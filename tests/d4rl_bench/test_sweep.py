@@ -286,6 +286,21 @@ def test_the_process_of_a_job_says_what_its_result_was_made_with(tmp_path):
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 5
 
 
+def test_a_job_says_at_once_what_it_is_at(tmp_path):
+    ordered(tmp_path)
+
+    def run(job, folder, progress):
+        for step in range(1, 3):
+            progress("cloning", step, 2, {})
+        progress("critics, which another run learns", 0, 10, {})
+        said = json.loads((folder / "progress.json").read_text())
+        assert (said["part"], said["done"]) == ("critics, which another run learns", 0)
+        return {}
+
+    do_job(tmp_path, run)
+    assert (tmp_path / "result.json").exists()
+
+
 def test_the_seconds_of_interrupted_processes_count(tmp_path):
     ordered(tmp_path)
     (tmp_path / "progress.json").write_text('{"part": "cloning", "done": 5, "total": 10, "seconds": 1000.0}')
