@@ -19,7 +19,7 @@ from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
 from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
-from d4rl_bench.online import MINUTES, SCRATCH, SEED_STRIDE, OnlineConfig
+from d4rl_bench.online import PAPER, SCRATCH, SEED_STRIDE, OnlineConfig
 from d4rl_bench.rewards import LearningRewards, learning_rewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.source import load
@@ -38,7 +38,7 @@ _BASELINES = {
     "minutes": BaselineConfig(),
     "paper": BaselineConfig(steps=1_000_000),
 }  # 1,000,000: the steps of the baselines' own papers
-_FINE_TUNING = {"smoke": MINUTES, "minutes": MINUTES, "paper": OnlineConfig()}
+_FINE_TUNING = {"smoke": OnlineConfig(), "minutes": OnlineConfig(), "paper": PAPER}
 _ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
 _BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # environment steps for a gradient step: an hour a cell becomes a quarter

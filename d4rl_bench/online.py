@@ -22,7 +22,7 @@ from learners.value import Value
 
 @dataclass(frozen=True)
 class OnlineConfig:
-    """Fine-tuning with the paper's settings (Table 5); MINUTES with faster rates, SCRATCH for PPO from nothing."""
+    """Fine-tuning, at rates for a quarter of the paper's steps (docs/d4rl.md); PAPER for Table 5, SCRATCH for PPO from nothing."""
 
     steps: int = 250_000
     """environment steps in all"""
@@ -35,7 +35,7 @@ class OnlineConfig:
     exploration_std: float | None = 0.3
     """most that the actions' standard deviation is at the start, as on the robot; none is as the offline phase left it: what recorded the
     data may have explored so much that learning from it trades the mean action away"""
-    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5))
+    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=1e-4, value_lr=2e-4))
     """the learner"""
 
     def __post_init__(self) -> None:
@@ -43,8 +43,10 @@ class OnlineConfig:
         require(self, POSITIVE, "exploration_std")
 
 
-MINUTES = OnlineConfig(ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=1e-4, value_lr=2e-4))
-"""For a quarter of the paper's steps: at its rates PPO is far from done by then (docs/d4rl.md)."""
+PAPER = OnlineConfig(
+    steps=1_000_000, ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)
+)  # fmt: skip
+"""Table 5."""
 
 SCRATCH = OnlineConfig(
     exploration_std=None,

@@ -73,6 +73,21 @@ def test_settings_that_do_not_exist_are_refused_before_any_work(job):
         replace(job, overrides={"uni_o4.membrs": 1}).key()
 
 
+@pytest.mark.parametrize(
+    ("task", "preset", "rates"),
+    [
+        ("hopper-medium", "minutes", (1e-4, 2e-4)),
+        ("hopper-medium", "paper", (3e-5, 3e-5)),
+        ("door-human", "minutes", (8e-6, 8e-6)),
+        ("door-human", "paper", (8e-6, 8e-6)),
+    ],
+)
+def test_fine_tunings_rates_by_preset_and_family(task, preset, rates):
+    config = Job("online", find_task(task).name, "uni-o4", 0, preset).config
+    assert (config.ppo.policy_lr, config.ppo.value_lr) == rates
+    assert config.steps == {"minutes": 250_000, "paper": 1_000_000}[preset]
+
+
 def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path):
     parts, folder = [], tmp_path / "cell"
     result = run_job(job, folder, lambda part, *_: parts.append(part))
