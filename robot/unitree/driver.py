@@ -134,7 +134,7 @@ class Go1Driver:
         try:
             stream_fd = os.pidfd_open(self._stream.pid)  # now, while its pid is sure to be its own
         except OSError as error:
-            raise DriverError(f"the stream cannot be watched over ({error.strerror}), so the motors stay without torque") from error
+            raise DriverError(f"the stream cannot be watched over ({error.strerror}); it ends with the motors damped") from error
         try:
             self._guardian = self._process("robot.unitree.guardian", [*shared, stream_fd], stream_fd)
         finally:
