@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shared import say
 from torch import Tensor
 
+from learners.advantage_test import in_json
 from learners.amq import Noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving
@@ -50,9 +51,9 @@ def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
 
 
 def by_default(improvement: Improvement, score: float) -> dict[str, Any]:
-    """What came of the improvement with the default gate, whose policy has this true score; without a member it is their average."""
-    steps = improvement.accepted_steps
-    return {"default": {"score": round(score, 2), "member": improvement.chosen_member, "accepted_steps": steps}}
+    """What came of the improvement with the default gate, whose policy has this true score; `member` is None for the members' average."""
+    what = {"member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps}
+    return {"default": {"score": round(score, 2)} | what | {"advantage_test": in_json(improvement.advantage_test)}}
 
 
 def unseen_critics(learner: UniO4, folder: Path) -> IqlCritics:

@@ -48,7 +48,7 @@ def learnt(learner: UniO4, methods: list[str], out: Path) -> tuple[dict[str, Gau
             improvement = learner.improve(say, folder=out)
             found[method] = improvement.policy
             gate = {"accepted_steps": improvement.accepted_steps, "queries": len(improvement.queries)}
-            gate |= {"accepted": sum(query.decision.accepted for query in improvement.queries), "kl": _kl(improvement)}
+            gate |= {"accepted": sum(query.decision.accepted for query in improvement.queries), "kl_of_outcome": _kl(improvement)}
         else:
             found[method] = extract(learner, CLONING if method == "bc" else ExtractionConfig(), say, out)
     return found, gate
@@ -56,7 +56,7 @@ def learnt(learner: UniO4, methods: list[str], out: Path) -> tuple[dict[str, Gau
 
 def _kl(improvement: Improvement) -> float:
     """Of what came of it, from its start, nats for each dimension of the action."""
-    if improvement.chosen_member is None and improvement.average is not None:
+    if improvement.average is not None and improvement.average.accepted:
         return improvement.average.kl
     accepted = [query.decision.kl for query in improvement.queries if query.decision.accepted and query.member == improvement.chosen_member]
     return accepted[-1] if accepted else 0.0

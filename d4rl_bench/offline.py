@@ -97,7 +97,8 @@ class OfflineResult:
 def fitted_learner(
     data: Transitions, rewards: LearningRewards, config: OfflineConfig, seed: int, parts: Path | None, progress: Progress
 ) -> tuple[UniO4, Scaler]:
-    """Uni-O4 on raw `data`, from clones of it, with its critics and models; `parts` keeps what is learnt. And how it sees observations."""
+    """Uni-O4 on raw `data`, from clones of it, with its critics and models; `parts`, if given, keeps what is learnt.
+    Beside it the scaler of its observations."""
     scaler = scaler_of(data.observations)
     seen = scaled(rewards.applied_to(data), scaler)
     start = clone_behavior(seen, config.uni_o4.members, config.uni_o4.action_limit, config.cloning, seed, progress, parts)

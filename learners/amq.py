@@ -10,8 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learners.dynamics import DynamicsEnsemble
-from learners.networks import MLP
+from learners.dynamics import DynamicsEnsemble, Elites
 from learners.policy import GaussianPolicy
 from learners.precision import autocast
 
@@ -61,12 +60,12 @@ def imagine(
     """
     (count,), (horizon, elites, rows, _) = policies.members, noise.actions.shape
     states = starts.reshape(elites, 1, rows, -1).expand(elites, count, rows, starts.shape[-1])
-    alive, networks = torch.ones(elites, count, rows), model.elite_networks()
-    policies = policies.ready(model.config.precision)
+    alive, precision = torch.ones(elites, count, rows), model.config.precision
+    policies, predicting = policies.ready(precision), model.ready()
     for t in range(horizon):
-        with autocast(model.config.precision):
+        with autocast(precision):
             actions = _act(policies, states, noise.actions[t]).clamp(-action_limit, action_limit)
-        following, rewards, terminates = _advance(model, networks, states, actions, noise.frames[t])
+        following, rewards, terminates = _advance(predicting, states, actions, noise.frames[t])
         yield Imagined(states, actions, alive, rewards, following)
         states, alive = following, alive * (1 - terminates)
 
@@ -108,10 +107,10 @@ def _act(policies: GaussianPolicy, states: Tensor, noise: Tensor) -> Tensor:
     return actions.reshape(count, elites, rows, -1).transpose(0, 1)
 
 
-def _advance(model: DynamicsEnsemble, networks: MLP, states: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _advance(model: Elites, states: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     elites, count, rows, size = states.shape
     per_elite = noise[:, None].expand(elites, count, rows, noise.shape[-1]).reshape(elites, count * rows, -1)
     flat_states, flat_actions = (values.reshape(elites, count * rows, -1) for values in (states, actions))
-    following, rewards, terminates = model.predict(flat_states, flat_actions, per_elite, networks)
+    following, rewards, terminates = model.predict(flat_states, flat_actions, per_elite)
     shape = elites, count, rows
     return following.reshape(*shape, size), rewards.reshape(shape), terminates.reshape(shape)

@@ -106,31 +106,15 @@ class DynamicsEnsemble(nn.Module):
         self.elites.copy_(losses.argsort()[: len(self.elites)])
         return losses
 
-    def elite_networks(self) -> MLP:
-        """Those of the elites, ready to be asked many times."""
-        return self.network.ready(self.config.precision, self.elites)
-
-    @torch.no_grad()
-    def predict(
-        self, observations: Tensor, actions: Tensor, noise: Tensor, elite_networks: MLP | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One step by the elites, each on its own rows: (E, B, O), (E, B, A), noise (E, B, F) standard normal.
-
-        Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B). Whoever takes many
-        steps gives what `elite_networks` returned.
-        """
-        networks = self.elite_networks() if elite_networks is None else elite_networks
-        with autocast(self.config.precision):
-            mean, log_std, logit = self._split(networks(self.inputs(torch.cat([observations, actions], -1))))
-        frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
-        change = (mean + torch.exp(log_std) * frame_noise) * self.changes.std + self.changes.mean
-        frame = (observations[..., -self.frame_size :] + change[..., :-1]).clamp(self.frame_low, self.frame_high)
-        return torch.cat([observations[..., self.frame_size :], frame], -1), change[..., -1], torch.sigmoid(logit)
+    def ready(self) -> Elites:
+        """The elites as they are now, to predict with."""
+        return Elites(self)
 
     def _heads(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._split(self.network(self.inputs(inputs)))
+        return self.split(self.network(self.inputs(inputs)))
 
-    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the network's outputs (..., 2 (F + 1) + 1): normalised mean and log_std (..., F + 1), and the termination's logit (...)."""
         mean, log_std, logit = outputs.float().split([self.frame_size + 1, self.frame_size + 1, 1], -1)
         low, high = _LOG_STD_RANGE
         return mean, low + (high - low) * torch.sigmoid(log_std), logit.squeeze(-1)
@@ -139,3 +123,25 @@ class DynamicsEnsemble(nn.Module):
         newest = slice(-self.frame_size, None)
         change = batch.next_observations[..., newest] - batch.observations[..., newest]
         return torch.cat([change, batch.rewards[..., None]], -1)
+
+
+class Elites:
+    """The members of an ensemble that predict, with weights that were picked and converted once, for rollouts of many steps."""
+
+    def __init__(self, model: DynamicsEnsemble) -> None:
+        self._model = model
+        self._network = model.network.ready(model.config.precision, model.elites)
+
+    @torch.no_grad()
+    def predict(self, observations: Tensor, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step, each on its own rows: (E, B, O), (E, B, A), noise (E, B, F) standard normal.
+
+        Returns next observations (E, B, O), rewards (E, B) and the probability that the episode terminates (E, B).
+        """
+        model = self._model
+        with autocast(model.config.precision):
+            mean, log_std, logit = model.split(self._network(model.inputs(torch.cat([observations, actions], -1))))
+        frame_noise = functional.pad(noise, (0, 1))  # the reward's mean is what is wanted
+        change = (mean + torch.exp(log_std) * frame_noise) * model.changes.std + model.changes.mean
+        frame = (observations[..., -model.frame_size :] + change[..., :-1]).clamp(model.frame_low, model.frame_high)
+        return torch.cat([observations[..., model.frame_size :], frame], -1), change[..., -1], torch.sigmoid(logit)

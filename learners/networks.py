@@ -58,8 +58,8 @@ class MLP(nn.Module):
         return _affine(hidden, *layers[-1])
 
     def ready(self, precision: Precision, chosen: Tensor | None = None) -> MLP:
-        """A copy to be asked many times within `autocast` of that precision, which would convert the weights at each; of the `chosen` (C,)
-        of an ensemble's members alone."""
+        """A copy of the `chosen` (C,) of an ensemble's members, or of all, to be asked many times: its weights have the format of the
+        products, into which `autocast` would convert them each time. For use within it, with inputs (*members, B, in)."""
         copied = copy.deepcopy(self).requires_grad_(False)
         for parameter in copied.parameters():
             parameter.data = (parameter if chosen is None else parameter[chosen]).to(product_format(precision))

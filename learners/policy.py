@@ -75,8 +75,8 @@ class GaussianPolicy(nn.Module):
         return (self.log_std + 0.5 + _LOG_SQRT_2PI).sum(-1).mean()
 
     def ready(self, precision: Precision) -> GaussianPolicy:
-        """A copy to be asked many times within `autocast` of that precision."""
-        copied = copy.deepcopy(self)
+        """A copy without gradients whose actor is `MLP.ready`; log_std stays float32."""
+        copied = copy.deepcopy(self).requires_grad_(False)
         copied.actor = self.actor.ready(precision)
         return copied
 

@@ -1,10 +1,12 @@
 """AM-Q by hand, on a model and a critic that are exact: who earns what, for how long, and with whose luck."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from learners.amq import Noise, amq, draw_noise
+from learners.amq import Noise, amq, draw_noise, imagine
 from learners.batches import Batch
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.iql import IqlConfig, IqlCritics
@@ -20,10 +22,10 @@ class Line:
     def __init__(self, terminates=torch.zeros_like):
         self.terminates = terminates
 
-    def elite_networks(self):
-        return None
+    def ready(self):
+        return self
 
-    def predict(self, observations, actions, noise, _networks):
+    def predict(self, observations, actions, noise):
         elites = torch.arange(len(observations))[:, None, None]
         following = observations + actions + noise + 100.0 * elites
         return following, torch.zeros(following.shape[:-1]), self.terminates(following[..., 0])
@@ -32,7 +34,7 @@ class Line:
 class Still(Line):
     """s' = s."""
 
-    def predict(self, observations, actions, noise, _networks):
+    def predict(self, observations, actions, noise):
         return observations, torch.zeros(observations.shape[:-1]), torch.zeros(observations.shape[:-1])
 
 
@@ -139,11 +141,11 @@ def test_noise_belongs_to_its_start_and_its_elite():
     assert estimates.tolist() == [[10.0, 20.0, 30.0, 40.0], [20.0, 30.0, 40.0, 50.0]]
 
 
-@pytest.fixture
-def learnt():
-    """A real model and a real critic with random weights."""
+@pytest.fixture(params=["fp32", "bf16"])
+def learnt(request):
+    """A real model, which computes in either format, and a real critic with random weights."""
     observations = torch.randn(64, 6)
-    model = DynamicsEnsemble(6, 2, 2, DynamicsConfig(members=3, elites=2, hidden=(16,), precision="fp32"))
+    model = DynamicsEnsemble(6, 2, 2, DynamicsConfig(members=3, elites=2, hidden=(16,), precision=request.param))
     data = Batch(observations, torch.randn(64, 2), torch.randn(64), observations, torch.zeros(64), torch.ones(64))
     critics = IqlCritics(data, IqlConfig(q_hidden=(16,), v_hidden=(16,)))
     return model, critics.q, observations[:20]
@@ -164,6 +166,17 @@ def test_equal_policies_differ_by_rounding_alone_in_a_learnt_model(learnt):
     first, second, third = amq(stack([policy, policy, other]), q, model, starts, noise)
     torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
     assert (first - third).abs().max() > 0.01
+
+
+def test_who_imagines_keeps_its_weights_and_its_states_are_of_full_precision(learnt):
+    model, _, starts = learnt
+    policies = stack([GaussianPolicy(6, 2, (8,))])
+    noise = draw_noise(3, 2, 20, 2, 3, torch.Generator().manual_seed(0))
+    before = copy.deepcopy([policies.state_dict(), model.state_dict()])
+    *_, last = imagine(policies, model, starts, noise)
+    assert {value.dtype for value in (last.states, last.actions, last.alive, last.rewards, last.following)} == {torch.float32}
+    torch.testing.assert_close([policies.state_dict(), model.state_dict()], before, rtol=0.0, atol=0.0)
+    assert all(parameter.requires_grad for parameter in (*policies.parameters(), *model.network.parameters()))
 
 
 def test_an_estimate_does_not_depend_on_who_is_estimated_beside_it(learnt):

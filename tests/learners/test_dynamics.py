@@ -53,7 +53,7 @@ def test_a_prediction_by_hand(blank):
     model, _ = blank
     observations = torch.tensor([[[3.0, 5.0], [4.0, 6.0]]]).expand(2, 2, 2)
     noise = torch.tensor([[[0.0], [1.0]]]).expand(2, 2, 1)
-    following, rewards, terminates = model.predict(observations, torch.zeros(2, 2, 1), noise)
+    following, rewards, terminates = model.ready().predict(observations, torch.zeros(2, 2, 1), noise)
     # the newest frame moves by its mean change 2, with noise 1 by e^-2 * sqrt 2 = 0.1913929 more; the reward is its mean, without noise
     torch.testing.assert_close(following, torch.tensor([[5.0, 7.0], [6.0, 8.1913929]]).expand(2, 2, 2))
     torch.testing.assert_close(rewards, torch.ones(2, 2))
@@ -63,14 +63,14 @@ def test_a_prediction_by_hand(blank):
 def test_no_prediction_leaves_the_range_of_the_data(blank):
     model, _ = blank
     observations = torch.tensor([[[0.0, 9.5]], [[0.0, 0.0]]])  # frames seen: 0 to 10; 9.5 + 2 lies above
-    following, _, _ = model.predict(observations, torch.zeros(2, 1, 1), torch.tensor([[[0.0]], [[-100.0]]]))
+    following, _, _ = model.ready().predict(observations, torch.zeros(2, 1, 1), torch.tensor([[[0.0]], [[-100.0]]]))
     torch.testing.assert_close(following, torch.tensor([[[9.5, 10.0]], [[0.0, 0.0]]]))
 
 
 def test_histories_shift_by_one_frame():
     model = DynamicsEnsemble(12, 2, 4, CONFIG)  # four frames of three numbers
     observations = torch.randn(2, 5, 12)
-    following, rewards, terminates = model.predict(observations, torch.randn(2, 5, 2), torch.randn(2, 5, 3))
+    following, rewards, terminates = model.ready().predict(observations, torch.randn(2, 5, 2), torch.randn(2, 5, 3))
     assert torch.equal(following[..., :9], observations[..., 3:])  # the oldest is dropped
     assert not torch.isclose(following[..., 9:], observations[..., 9:]).any()  # the newest is new
     assert following.shape == (2, 5, 12)
@@ -82,7 +82,7 @@ def test_only_the_elites_predict_each_on_its_own_rows(blank):
     with torch.no_grad():
         model.network.biases[-1][:, 0, 0] = torch.tensor([0.0, 1.0, -1.0])  # members move the frame by 2, 2 + sqrt 2, 2 - sqrt 2
         model.elites.copy_(torch.tensor([2, 1]))
-    following, _, _ = model.predict(torch.full((2, 1, 2), 4.0), torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
+    following, _, _ = model.ready().predict(torch.full((2, 1, 2), 4.0), torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
     torch.testing.assert_close(following[:, 0, 1], torch.tensor([4.5857864, 7.4142136]))
 
 
@@ -103,14 +103,14 @@ def test_elites_and_bounds_are_saved_with_the_model(blank):
     other = DynamicsEnsemble(HISTORY, 1, HISTORY, CONFIG)
     other.load_state_dict(model.state_dict())
     arguments = (torch.randn(2, 4, 2), torch.randn(2, 4, 1), torch.randn(2, 4, 1))
-    for ours, theirs in zip(model.predict(*arguments), other.predict(*arguments), strict=True):
+    for ours, theirs in zip(model.ready().predict(*arguments), other.ready().predict(*arguments), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_predicting_leaves_the_model_as_it_is(blank):
     model, _ = blank
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    model.predict(torch.randn(2, 4, 2), torch.randn(2, 4, 1), torch.randn(2, 4, 1))
+    model.ready().predict(torch.randn(2, 4, 2), torch.randn(2, 4, 1), torch.randn(2, 4, 1))
     assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
 
 
@@ -134,7 +134,7 @@ def fitted():
     unseen = linear_system(500, generator)
     model.choose_elites(unseen)
     observations, actions = unseen.observations.expand(2, 500, 2), unseen.actions.expand(2, 500, 1)
-    return losses, unseen, model.predict(observations, actions, torch.zeros(2, 500, 1))
+    return losses, unseen, model.ready().predict(observations, actions, torch.zeros(2, 500, 1))
 
 
 def test_a_linear_system_is_learnt(fitted):
@@ -167,5 +167,5 @@ def test_predictions_meet_the_noise_that_they_learnt():
     model.fit_normalisers(jumps(4096))
     for _ in range(120):
         model.update(jumps(256))
-    following, _, _ = model.predict(torch.zeros(2, 5000, 1), torch.zeros(2, 5000, 1), torch.randn(2, 5000, 1, generator=generator))
+    following, _, _ = model.ready().predict(torch.zeros(2, 5000, 1), torch.zeros(2, 5000, 1), torch.randn(2, 5000, 1, generator=generator))
     torch.testing.assert_close(following.std((1, 2)), torch.tensor([0.3, 0.3]), atol=0.06, rtol=0.0)
