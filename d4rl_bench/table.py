@@ -28,7 +28,8 @@ from d4rl_bench.sweep import RESULT, read_json
 from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task, all_tasks
 
 PROTOCOL_SEEDS = 5
-CURVE_POINTS = 20
+CURVE_POINTS = 40
+LATE_STEPS = 50_000
 QUOTED = ("BC", "IQL", "TD3+BC", "Uni-O4")
 """Methods whose scores are quoted from the paper, by the paper's names."""
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
@@ -119,6 +120,11 @@ class Result:
         """The mean of all scores after the start and within EARLY_STEPS; None if none was measured."""
         early = [score for step, score in self.curve if 0 < step <= EARLY_STEPS]
         return sum(early) / len(early) if early else None
+
+    def mean_late(self) -> float | None:
+        """The mean of all scores within the last LATE_STEPS; None if none was measured. A single one may lie far from its neighbours."""
+        late = [score for step, score in self.curve if step > self.curve[-1][0] - LATE_STEPS]
+        return sum(late) / len(late) if late else None
 
 
 Groups = Mapping[Group, Sequence[Result]]
@@ -323,10 +329,12 @@ def _online_table(groups: Groups) -> str:
         own = {group.column: results for group, results in groups.items() if group.row == row}
         ends = _best_in_bold([_end(results) for results in own.values()])
         for (column, results), end in zip(own.items(), ends, strict=True):
-            before, mean, lowest = (_mean(results, figure) for figure in (Result.before, Result.mean_early, Result.lowest_early))
+            figures = Result.before, Result.mean_early, Result.lowest_early, Result.mean_late
+            before, mean, lowest, late = (_mean(results, figure) for figure in figures)
             steps = max((result.curve[-1][0] for result in results if result.curve), default=None)
-            lines.append([str(row), str(column), before, mean, lowest, end, NOTHING if steps is None else f"{steps:,.0f}"])
-    header = ["task", "from", "before", f"mean of the first {EARLY_STEPS:,} steps", "lowest of them", "at the end", "steps"]
+            lines.append([str(row), str(column), before, mean, lowest, late, end, NOTHING if steps is None else f"{steps:,.0f}"])
+    early, late = f"mean of the first {EARLY_STEPS:,} steps", f"mean of the last {LATE_STEPS:,}"
+    header = ["task", "from", "before", early, "lowest of them", late, "at the end", "steps"]
     return _markdown(header, lines, names=2)
 
 

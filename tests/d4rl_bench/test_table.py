@@ -118,20 +118,21 @@ def test_presets_have_columns_of_their_own_and_ablations_none(gathered):
 
 
 def test_the_online_table(gathered):
-    curve = [[0, 70.0], [10_000, 50.0], [20_000, 65.0], [30_000, 20.0], [250_000, 101.0]]
-    other = [[0, 74.0], [10_000, 68.0], [20_000, 60.0], [30_000, 90.0], [250_000, 103.0]]
+    curve = [[0, 70.0], [10_000, 50.0], [20_000, 65.0], [200_000, 20.0], [210_000, 91.0], [250_000, 101.0]]
+    other = [[0, 74.0], [10_000, 68.0], [20_000, 60.0], [200_000, 90.0], [210_000, 97.0], [250_000, 103.0]]
     folder = gathered(
         result(phase="online", method="uni-o4", seed=0, score=101.0, curve=curve),
         result(phase="online", method="uni-o4", seed=1, score=103.0, curve=other),
         result(phase="online", method="scratch", seed=0, score=40.0, curve=[[1000, 2.0], [250_000, 40.0]]),
         name="online/hopper-medium-v2.json",
     )
-    # in the first 20,000 steps: means 57.5 and 64 of the two seeds, 60.75, deviation root of 2 * 3.25^2; lowest 50 and 60, 55, root of 50
+    # in the first 20,000 steps: means 57.5 and 64 of the two seeds, 60.75, deviation root of 2 * 3.25^2; lowest 50 and 60, 55, root of 50;
+    # in the last 50,000: means 96 and 100, 98, root of 8
     assert build_table([folder], TWO).split("### Online\n\n")[1].split("\n\n")[0].splitlines() == [
-        "| task | from | before | mean of the first 20,000 steps | lowest of them | at the end | steps |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-        "| hopper-medium-v2 | uni-o4, minutes | 72.0 ± 2.8 | 60.8 ± 4.6 | 55.0 ± 7.1 | **102.0 ± 1.4 (2) ‡** | 250,000 |",
-        "| hopper-medium-v2 | scratch, minutes | – | 2.0 | 2.0 | 40.0 (1) ‡ | 250,000 |",
+        "| task | from | before | mean of the first 20,000 steps | lowest of them | mean of the last 50,000 | at the end | steps |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| hopper-medium-v2 | uni-o4, minutes | 72.0 ± 2.8 | 60.8 ± 4.6 | 55.0 ± 7.1 | 98.0 ± 2.8 | **102.0 ± 1.4 (2) ‡** | 250,000 |",
+        "| hopper-medium-v2 | scratch, minutes | – | 2.0 | 2.0 | 40.0 | 40.0 (1) ‡ | 250,000 |",
     ]
 
 
@@ -146,13 +147,13 @@ def test_the_tables_do_not_depend_on_the_order_of_files_and_results(gathered):
 def test_thinned_curves_keep_their_ends_and_all_early_points():
     curve = [[1000 * step, 50.0 + step % 7] for step in range(500)]
     thin = thinned(curve, early_steps=20_000)
-    assert len(thin) <= 21 + 20
+    assert len(thin) <= 21 + 40
     assert thin[0] == curve[0]
     assert thin[-1] == curve[-1]
     assert thin[:21] == curve[:21]
     assert all(point in curve for point in thin)
-    assert len(thinned(curve, early_steps=0)) == 20
-    assert thinned(curve[:20], early_steps=0) == curve[:20]
+    assert len(thinned(curve, early_steps=0)) == 40
+    assert thinned(curve[:40], early_steps=0) == curve[:40]
 
 
 def finish(out, content):
@@ -172,7 +173,7 @@ def test_finished_cells_of_a_sweep_are_gathered(tmp_path):
     assert sorted(str(path.relative_to(into)) for path in into.rglob("*.json")) == [f"offline/{HOPPER}.json", f"online/{HOPPER}.json"]
     bc, iql = read_file(into / "offline" / f"{HOPPER}.json")
     assert bc.content == result(method="bc")
-    assert len(iql.curve) == 20
+    assert len(iql.curve) == 40
     assert iql.content["more"] == {"kept": True}
 
 
@@ -288,7 +289,7 @@ def test_what_starts_from_nothing_is_shown_beside_all_tasks_of_its_environment(g
     )
     table = build_table([folder], all_tasks())
     online = table.split("### Online")[1].split("### Data")[0]
-    assert [row[:2] + row[5:6] for row in rows_of(online, "hopper")] == [
+    assert [row[:2] + row[6:7] for row in rows_of(online, "hopper")] == [
         [HOPPER, "uni-o4, minutes", "**90.0 (1) ‡**"],
         [HOPPER, "scratch, minutes", "40.0 (1) ‡"],
         [replay, "uni-o4, minutes", "**80.0 (1) ‡**"],
