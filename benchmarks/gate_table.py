@@ -52,11 +52,10 @@ def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:
 
 def stops(results: list[dict[str, Any]]) -> str:
     """Where each gate would have ended each improvement."""
-    rows = [["data", "start", "best", "ungated end", "the default's policy", "budget", *ESTIMATES]]
+    rows = [["data", "start", "best", "ungated end", "budget", *ESTIMATES]]
     for result in results:
         ends = [result["budgets"][budget_of(result)], *(found(result, column) for column in ESTIMATES)]
-        scores = [result["default"]["score"] if "default" in result else None, *(end["mean_score"] if end else None for end in ends)]
-        shares = [NOTHING if score is None else f"{score:.1f} ({score / result['best_mean']:.0%})" for score in scores]
+        shares = [f"{end['mean_score']:.1f} ({end['mean_score'] / result['best_mean']:.0%})" if end else NOTHING for end in ends]
         rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
     return table(rows)
 
