@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.checks import NOT_NEGATIVE, Rule, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from common.command_line import parse
 from common.errors import UsageError
 from common.files import FileExistsAlreadyError
@@ -43,6 +43,8 @@ class CollectArguments:
     """where the trunk's velocity comes from, for the reward; the legs take over where the camera cannot be trusted"""
     lever_arm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """the camera's place in the trunk's frame, m"""
+    stance_force: float = WantedRobot().stance_force
+    """reading of a foot sensor above which the foot stands, for the legs' velocity; newtons on the twin, raw numbers on a Go1"""
     ip: str = WantedRobot().ip
     """address of the Go1's motor controller"""
     power_level: int = WantedRobot().power_level
@@ -72,6 +74,7 @@ class CollectArguments:
         require(self, at_least(1), "episodes")
         require(self, Rule("at least 0.1 s", lambda value: value >= 0.1), "episode_s")
         require(self, NOT_NEGATIVE, "vx_low")
+        require(self, POSITIVE, "stance_force")
         require_rising(self, "vx_low", "vx_high")
 
 
@@ -89,7 +92,6 @@ def run(arguments: list[str]) -> int:
         recorder = closing.enter_context(Recorder())
         operator = Willing() if wanted.yes else Operator()
         result = _sit(wanted, policy, robot, recorder, operator, directory)
-        result["saved"] = recorder.wait_finished(30.0)
         result["recorder"] = recorder.status.error
     emit(result, wanted.json)
     return 0 if result["saved"] else 1
@@ -105,13 +107,14 @@ def _sit(
     prepare_control_process()
     spare_the_garbage_collector()
     with session:
-        sitting = Sitting(session, operator, robot.lay_down, directory)
+        sitting = Sitting(session, recorder, operator, robot.lay_down, directory)
         sitting.run(wanted.episodes, round(wanted.episode_s / go1.CONTROL_DT), ForwardCommands(wanted.vx_low, wanted.vx_high), rng)
-    return {"session": str(directory), "episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls}
+    counts = {"episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls, "lost": sitting.lost}
+    return {"session": str(directory)} | counts | {"saved": sitting.lost == 0}
 
 
 def _robot(wanted: CollectArguments) -> WantedRobot:
     return WantedRobot(
         wanted.robot, wanted.terrain, wanted.seed, ip=wanted.ip, power_level=wanted.power_level, velocity_source=wanted.velocity,
-        lever_arm_b=wanted.lever_arm,
+        lever_arm_b=wanted.lever_arm, stance_force=wanted.stance_force,
     )  # fmt: skip

@@ -22,6 +22,12 @@ Float64Array = NDArray[np.float64]
 
 STRIDE_STEPS = 17  # control periods, 0.34 s: a cycle of the 3 Hz trot
 STANCE_FORCE = 15.0  # N, half of what a foot of a standing Go1 carries
+MAX_SLIDE = 1.0  # m/s, how much the velocity that one foot implies may change within a stride in which that foot stood all the time
+
+
+def foot_velocity(joint_pos: FloatArray, joint_vel: FloatArray, gyro_b: FloatArray) -> Float64Array:
+    """The trunk's velocity (..., 4, 3), m/s, that each foot implies if it stands; arguments as for `stance_velocity`."""
+    return np.asarray(-(foot_vel_b(joint_pos, joint_vel) + np.cross(gyro_b[..., None, :], foot_pos_b(joint_pos))))
 
 
 def stance_velocity(joint_pos: FloatArray, joint_vel: FloatArray, gyro_b: FloatArray, stance: NDArray[np.bool_]) -> Float64Array:
@@ -29,8 +35,7 @@ def stance_velocity(joint_pos: FloatArray, joint_vel: FloatArray, gyro_b: FloatA
 
     joint_pos (..., 12) rad, joint_vel (..., 12) rad/s, gyro_b (..., 3) rad/s, stance (..., 4).
     """
-    of_each = -(foot_vel_b(joint_pos, joint_vel) + np.cross(gyro_b[..., None, :], foot_pos_b(joint_pos)))
-    return np.asarray(np.where(stance[..., None], of_each, 0.0).sum(axis=-2))
+    return np.asarray(np.where(stance[..., None], foot_velocity(joint_pos, joint_vel, gyro_b), 0.0).sum(axis=-2))
 
 
 def stride_velocity(joint_pos: FloatArray, joint_vel: FloatArray, gyro_b: FloatArray, stance: NDArray[np.bool_]) -> Float64Array:
@@ -57,27 +62,41 @@ def over_a_stride(values: FloatArray) -> Float64Array:
 class LegVelocity:
     """A VelocitySource (robot.driver) without any camera: the mean over the stride that has just passed, so half a stride late.
 
-    The trunk's vertical speed, which legs cannot tell, is given as its long-term mean, 0.
+    `stance_force` is the reading of a foot sensor above which the foot stands, N on the twin; a Go1 reports raw numbers. The trunk's
+    vertical speed, which legs cannot tell, is given as its long-term mean, 0.
     """
 
     name = "legs"
 
-    def __init__(self) -> None:
-        self._last: deque[tuple[Float64Array, int]] = deque(maxlen=STRIDE_STEPS)
+    def __init__(self, stance_force: float = STANCE_FORCE) -> None:
+        self._stance_force = stance_force
+        self._last: deque[tuple[Float64Array, NDArray[np.bool_]]] = deque(
+            maxlen=STRIDE_STEPS
+        )  # what each foot implies, and whether it stood
         self._stamp_s = -np.inf
 
     def read(self, state: RobotState) -> BaseVelocity:
-        """Valid once a foot has stood in the last stride; a state that is not made of numbers makes no foot stand."""
+        """Valid once a foot has stood in the last stride; a state that is not made of numbers makes no foot stand.
+
+        Not valid while a foot seems to stand that swings: with a sensor that reads too much, the mean over a stride would be near 0
+        however fast the robot walks.
+        """
         if not 0 <= state.stamp_s - self._stamp_s < STRIDE_STEPS * go1.CONTROL_DT:  # another walk
             self._last.clear()
         self._stamp_s = state.stamp_s
-        stance = state.foot_force > STANCE_FORCE
-        if not all(np.isfinite(part).all() for part in (state.joint_pos, state.joint_vel, state.gyro_b)):
-            stance = np.zeros_like(stance)
-        seen = stance_velocity(np.nan_to_num(state.joint_pos), np.nan_to_num(state.joint_vel), np.nan_to_num(state.gyro_b), stance)
-        self._last.append((seen, int(stance.sum())))
-        count = sum(feet for _, feet in self._last)
-        velocity = sum((part for part, _ in self._last), np.zeros(3)) / count if count else np.full(3, np.nan)
-        velocity = velocity * np.array([1.0, 1.0, 0.0])
-        age_s = STRIDE_STEPS / 2 * go1.CONTROL_DT
-        return BaseVelocity(velocity, state.gyro_b, self.name, age_s, valid=count > 0 and bool(np.isfinite(state.gyro_b).all()))
+        parts = state.joint_pos, state.joint_vel, state.gyro_b
+        measured = all(np.isfinite(part).all() for part in parts)
+        implied_now = foot_velocity(*parts) if measured else np.zeros((4, 3))
+        self._last.append((implied_now, measured & (state.foot_force > self._stance_force)))
+        implied, stood = (np.array(column) for column in zip(*self._last, strict=True))  # (n, 4, 3), (n, 4)
+        velocity = np.full(3, np.nan)
+        if stood.any():
+            velocity = implied[stood].mean(axis=0) * np.array([1.0, 1.0, 0.0])
+        valid = bool(stood.any() and np.isfinite(state.gyro_b).all() and not _slides(implied, stood))
+        return BaseVelocity(velocity, state.gyro_b, self.name, age_s=STRIDE_STEPS / 2 * go1.CONTROL_DT, valid=valid)
+
+
+def _slides(implied: Float64Array, stood: NDArray[np.bool_]) -> bool:
+    """Whether some foot that stood in all rows of a whole stride (n, 4) cannot have stood, by what it implied (n, 4, 3) m/s."""
+    change = np.ptp(implied[..., :2], axis=0).max(axis=-1)
+    return len(stood) == STRIDE_STEPS and bool((change[stood.all(axis=0)] > MAX_SLIDE).any())

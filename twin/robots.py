@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import QuadloopError
 from robot.driver import RobotDriver, VelocitySource
-from robot.leg_velocity import LegVelocity
+from robot.leg_velocity import STANCE_FORCE, LegVelocity
 from robot.odometry_velocity import OdometryVelocity
 from robot.replay_driver import ReplayDriver
 from robot.t265_process import T265Process
@@ -43,6 +43,7 @@ class WantedRobot:
     power_level: int = Go1Config().power_level  # the vendor's power protection, in tenths of full power
     velocity_source: str = "legs"  # one of VELOCITY_SOURCES
     lever_arm_b: tuple[float, ...] = (0.0, 0.0, 0.0)  # m, the camera's or the odometry's place in the trunk's frame
+    stance_force: float = STANCE_FORCE  # reading of a foot sensor above which the foot stands, for the legs' velocity
 
     def __post_init__(self) -> None:
         for what, value, allowed in (("robot", self.name, ROBOTS), ("velocity source", self.velocity_source, VELOCITY_SOURCES)):
@@ -80,12 +81,12 @@ def open_robot(wanted: WantedRobot, closing: ExitStack) -> OpenRobot:
 
 def _velocity(wanted: WantedRobot, camera: str, closing: ExitStack) -> tuple[VelocitySource, OdometryVelocity | None]:
     """By camera or odometry, watched by the legs; or by the legs alone."""
-    lever_arm_b = np.array(wanted.lever_arm_b)
+    lever_arm_b, legs = np.array(wanted.lever_arm_b), LegVelocity(wanted.stance_force)
     if wanted.velocity_source == "odometry":
         odometry = OdometryVelocity(lever_arm_b)
-        return WatchedVelocity(odometry, LegVelocity()), odometry
+        return WatchedVelocity(odometry, legs), odometry
     if wanted.velocity_source == "t265":
         tracker = T265Process(camera)
         closing.callback(tracker.close)
-        return WatchedVelocity(tracker.velocity(lever_arm_b), LegVelocity()), None
-    return LegVelocity(), None
+        return WatchedVelocity(tracker.velocity(lever_arm_b), legs), None
+    return legs, None

@@ -78,6 +78,44 @@ def test_a_stride_is_summed_around_each_row():
     assert sums[0] == STRIDE_STEPS // 2 + 1
 
 
+def trotting(step):
+    """Which feet stand: the diagonals take turns."""
+    return np.array([1.0, 0.0, 0.0, 1.0] if step % STRIDE_STEPS < STRIDE_STEPS // 2 else [0.0, 1.0, 1.0, 0.0])
+
+
+def walked(source, sensors):
+    """What `source` says of a trot at 0.5 m/s in which feet in the air swing forward; `sensors` makes readings of the feet that stand."""
+    driver = StillDriver(clock=lambda: 0.0)
+    driver.connect()
+    still = replace(driver.read(), joint_pos=go1.DEFAULT_JOINT_POS, gyro_b=np.zeros(3))
+    stands, swings = (joint_vel_of(np.array([vx, 0.0, 0.0]), np.zeros(3), go1.DEFAULT_JOINT_POS).reshape(4, 3) for vx in (0.5, -0.8))
+    said = []
+    for step in range(3 * STRIDE_STEPS):
+        feet = trotting(step)
+        joint_vel = np.where(feet[:, None] > 0, stands, swings).ravel()
+        said.append(source.read(replace(still, stamp_s=still.stamp_s + 0.02 * step, joint_vel=joint_vel, foot_force=sensors(feet))))
+    return said[STRIDE_STEPS:]
+
+
+def test_sensors_that_read_too_much_are_found_out():
+    true = walked(LegVelocity(), lambda feet: 40.0 * feet)
+    assert all(each.valid for each in true) and np.mean([each.lin_vel_b[0] for each in true]) == pytest.approx(0.5, abs=1e-6)
+    raised = walked(LegVelocity(), lambda feet: 40.0 * feet + 20.0)
+    assert not any(each.valid for each in raised)
+    one_of_them = walked(LegVelocity(), lambda feet: 40.0 * feet + [0.0, 20.0, 0.0, 0.0])
+    assert not any(each.valid for each in one_of_them)
+    told = walked(LegVelocity(stance_force=40.0), lambda feet: 40.0 * feet + 20.0)
+    assert all(each.valid for each in told) and told[0].lin_vel_b[0] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_robot_that_stands_still_is_believed():
+    driver = StillDriver(clock=lambda: 0.0)
+    driver.connect()
+    still = replace(driver.read(), foot_force=np.full(4, 30.0), joint_pos=go1.DEFAULT_JOINT_POS, gyro_b=np.zeros(3))
+    source = LegVelocity()
+    assert all(source.read(still).valid for _ in range(2 * STRIDE_STEPS))
+
+
 def test_the_live_source_follows_a_change_within_a_stride():
     driver = StillDriver(clock=lambda: 0.0)
     driver.connect()
@@ -86,7 +124,7 @@ def test_the_live_source_follows_a_change_within_a_stride():
     source = LegVelocity()
     assert source.read(still).lin_vel_b == pytest.approx(np.zeros(3), abs=1e-6)
     later = replace(moving, stamp_s=still.stamp_s + 10.0)
-    read = [source.read(moving) for _ in range(STRIDE_STEPS)]
+    read = [source.read(replace(moving, foot_force=30.0 * trotting(step))) for step in range(STRIDE_STEPS)]
     assert read[0].lin_vel_b[0] < 0.6 / 1.9
     assert read[-1].lin_vel_b == pytest.approx([0.6, 0.0, 0.0], abs=1e-6)
     assert all(each.valid and each.source == "legs" for each in read)

@@ -6,6 +6,7 @@ import pytest
 
 from robot.driver import DriverError
 from twin.robots import UnknownRobotError, WantedRobot, open_robot
+from twin.world import WorldError
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,15 @@ def test_odometry_is_handed_over_and_watched():
 
 
 def test_a_twin_on_a_floor_that_there_is_not():
-    with ExitStack() as closing, pytest.raises(DriverError, match="unknown terrain 'lava'"):
+    with ExitStack() as closing, pytest.raises(WorldError, match="unknown terrain 'lava'"):
         open_robot(WantedRobot("twin", terrain="lava"), closing)
+
+
+def test_a_twin_on_a_floor_of_a_file_in_the_users_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_floor.yaml").write_text("name: my_floor\nfriction: 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as closing:
+        assert open_robot(WantedRobot("twin", terrain="my_floor.yaml"), closing).source == "twin:my_floor"
 
 
 def test_a_twin_answers_and_can_be_laid_down():

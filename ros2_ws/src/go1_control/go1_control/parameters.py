@@ -34,6 +34,9 @@ FIXED = {
     "power_level": Parameter(WantedRobot().power_level, "the vendor's power protection, in tenths of full power", 1, 10),
     "velocity_source": Parameter("legs", f"one of {', '.join(VELOCITY_SOURCES)}; for the log and its reward, the policy never sees it"),
     "lever_arm": Parameter([0.0, 0.0, 0.0], "place of the camera or of the odometry's frame in the trunk's frame, m"),
+    "stance_force": Parameter(
+        WantedRobot().stance_force, "reading of a foot sensor above which the foot stands; N on the twin, raw numbers on a Go1", 0.1, 1e5
+    ),
     "record_dir": Parameter("", "directory for episode logs; empty records nothing"),
     "session": Parameter("", "name of this sitting in the logs; empty takes date and time"),
     "notes": Parameter("", "the operator's notes, kept in every log"),
@@ -90,7 +93,7 @@ def settings(node: Node) -> Settings:
         raise ParameterError("parameter policy is empty; name a policy artifact (.onnx)")
     robot = WantedRobot(
         values["robot"], values["terrain"], values["seed"], values["replay_log"], values["robot_ip"], values["power_level"],
-        values["velocity_source"], tuple(values["lever_arm"]),
+        values["velocity_source"], tuple(values["lever_arm"]), values["stance_force"],
     )  # fmt: skip
     limits = VelocityLimits(values["max_vx"], values["max_vy"], values["max_yaw_rate"])
     plain = {name: values[name] for name in ("record_dir", "session", "notes", "explore", "seed", "cmd_vel_timeout")}
