@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from common.config import first_difference, load_config, to_yaml
 from common.errors import QuadloopError
-from common.files import write_bytes, write_json
+from common.files import hold, write_bytes, write_json
 from common.metrics import Metrics
 from common.revision import git_revision
 
@@ -23,6 +23,7 @@ CONFIG = "config.yaml"
 REVISION = "revision"
 INPUTS = "inputs.json"
 STAGES = "stages"
+LOCK = ".lock"
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 T = TypeVar("T")
@@ -38,9 +39,10 @@ class RunDirectory(Generic[T]):
     `inputs` is what else decides the outcome: the seed, hashes or paths of what the run starts from.
     A directory that holds anything is refused, unless `resume` continues the run that began there (it must have had an equal
     config and equal inputs) or `force` deletes what is in it and starts anew. Neither touches a directory that no run
-    made. `resume` in an empty or absent directory starts a run, so that one command serves for both.
+    made, or in which another process works. `resume` in an empty or absent directory starts a run, so that one command serves for both.
 
-    Use it as a context manager, or call `close`: TensorBoard's events are written with some delay.
+    Use it as a context manager, or call `close`: until then no other process may work in it, and TensorBoard's events are written with
+    some delay.
     """
 
     def __init__(
@@ -49,11 +51,14 @@ class RunDirectory(Generic[T]):
         self.path = path
         self.config = config
         self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
-        self._refuse_or_clear(resume, force)
-        if not (path / CONFIG).exists():
-            write_bytes(path / REVISION, f"{git_revision()}\n".encode())
-            write_json(path / INPUTS, self.inputs)
-            write_bytes(path / CONFIG, to_yaml(config).encode())
+        self._refuse_what_no_run_made()
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = (path / LOCK).open("ab")
+        try:
+            self._begin(resume, force)
+        except BaseException:
+            self._lock.close()
+            raise
         self.metrics = Metrics(path)
 
     def __enter__(self) -> Self:
@@ -65,6 +70,7 @@ class RunDirectory(Generic[T]):
     def close(self) -> None:
         """Flush what is still to be written."""
         self.metrics.close()
+        self._lock.close()
 
     def stage_result(self, name: str) -> dict[str, Any] | None:
         """What `mark_stage_done` was given for the stage `name`, or None if that stage is still to do."""
@@ -80,17 +86,32 @@ class RunDirectory(Generic[T]):
             raise ValueError(f"'{name}' is no name for a stage")
         return self.path / STAGES / f"{name}.json"
 
-    def _refuse_or_clear(self, resume: bool, force: bool) -> None:
-        if not self._holds_anything():
-            return
-        if not (self.path / CONFIG).is_file():
+    def _refuse_what_no_run_made(self) -> None:
+        if self._holds_anything() and not self._is_a_run():
             raise RunDirectoryError(f"{self.path} holds files that no run made; choose another --out")
+
+    def _begin(self, resume: bool, force: bool) -> None:
+        if not hold(self._lock):
+            raise RunDirectoryError(f"another process works in {self.path}; wait for it or end it, or choose another --out")
+        if self._holds_anything():
+            self._resume_or_clear(resume, force)
+        if not (self.path / CONFIG).exists():
+            write_bytes(self.path / REVISION, f"{git_revision()}\n".encode())
+            write_json(self.path / INPUTS, self.inputs)
+            write_bytes(self.path / CONFIG, to_yaml(self.config).encode())
+
+    def _resume_or_clear(self, resume: bool, force: bool) -> None:
         if resume:
             self._refuse_other_config()
         elif force:
             self._clear()
         else:
             raise RunDirectoryError(f"{self.path} holds a run; choose another --out, or add --resume to go on or --force to start anew")
+
+    def _is_a_run(self) -> bool:
+        """Many projects have a config.yaml; what else a run has before it, and no hidden folder, which no run makes."""
+        hidden = any(entry.name.startswith(".") and entry.is_dir() for entry in self.path.iterdir())
+        return not hidden and all((self.path / name).is_file() for name in (REVISION, INPUTS, CONFIG))
 
     def _holds_anything(self) -> bool:
         """Hidden files do not count, nor what is written before the config: a crash may leave them."""
@@ -115,6 +136,8 @@ class RunDirectory(Generic[T]):
         # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.
         (self.path / CONFIG).unlink()
         for entry in self.path.iterdir():
+            if entry.name == LOCK:
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:

@@ -74,12 +74,12 @@ def test_preset_then_file_then_flags(tmp_path: Path) -> None:
 
 
 def test_the_config_of_a_finished_run_is_a_config_file(tmp_path: Path) -> None:
-    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25)))
+    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25))).close()
     assert walk(f"--out x --config {tmp_path / 'config.yaml'}").config == Config(steps=4, ppo=Learner(0.25))
 
 
 def test_resume_takes_the_config_of_the_run(tmp_path: Path) -> None:
-    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25)))
+    RunDirectory(tmp_path, Config(steps=4, ppo=Learner(0.25))).close()
     assert walk(f"--out {tmp_path} --resume").config == Config(steps=4, ppo=Learner(0.25))
     assert walk(f"--out {tmp_path} --resume --steps 5").config.steps == 5
     assert walk(f"--out {tmp_path} --resume --preset smoke").config == PRESETS["smoke"]

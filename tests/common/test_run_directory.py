@@ -1,7 +1,10 @@
 """A run's directory: nothing is overwritten unasked, and an interrupted run goes on where it was."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,12 @@ class Config:
     lr: float = 0.5
 
 
+def begun(path: Path, config: Config | None = None, **asked: Any) -> RunDirectory[Config]:
+    """A run that began and was left."""
+    with RunDirectory(path, config or Config(), **asked) as run:
+        return run
+
+
 def test_a_new_run_says_what_and_by_which_code(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "a" / "b", Config(steps=3)) as run:
         run.metrics.write("train", 1, {"loss": 2.0})
@@ -23,23 +32,24 @@ def test_a_new_run_says_what_and_by_which_code(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
-    RunDirectory(tmp_path, Config())
+    begun(tmp_path)
     with pytest.raises(RunDirectoryError, match=f"{tmp_path} holds a run; .*--resume.*--force"):
-        RunDirectory(tmp_path, Config())
+        begun(tmp_path)
 
 
 @pytest.mark.parametrize("asked", [{}, {"resume": True}, {"force": True}])
 def test_a_directory_that_no_run_made_is_never_touched(tmp_path: Path, asked: dict[str, bool]) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "config.yaml").write_text("of: another project")
     with pytest.raises(RunDirectoryError, match="holds files that no run made"):
-        RunDirectory(tmp_path, Config(), **asked)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+        begun(tmp_path, **asked)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"thesis.txt", "config.yaml"}
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(RunDirectoryError, match="is a file"):
-        RunDirectory(tmp_path / "out", Config(), force=True)
+        begun(tmp_path / "out", force=True)
 
 
 def test_force_starts_anew(tmp_path: Path) -> None:
@@ -47,63 +57,80 @@ def test_force_starts_anew(tmp_path: Path) -> None:
         run.mark_stage_done("critics", {})
         run.metrics.write("train", 1, {"loss": 2.0})
     (tmp_path / "critics.pt").write_bytes(b"of the run before")
-    run = RunDirectory(tmp_path, Config(steps=4), force=True)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "inputs.json", "revision"]
+    run = begun(tmp_path, Config(steps=4), force=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.yaml", "inputs.json", "revision"]
     assert (tmp_path / "config.yaml").read_text() == "steps: 4\nlr: 0.5\n"
     assert run.stage_result("critics") is None
+
+
+def test_a_run_in_which_somebody_keeps_versions_is_not_cleared(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(RunDirectoryError, match="holds files that no run made"):
+        begun(tmp_path, force=True)
+
+
+@pytest.mark.parametrize("asked", [{"resume": True}, {"force": True}])
+def test_nobody_else_works_in_a_run_that_lives(tmp_path: Path, asked: dict[str, bool]) -> None:
+    with RunDirectory(tmp_path, Config()) as run:
+        (tmp_path / "critics.pt").write_bytes(b"hours")
+        with pytest.raises(RunDirectoryError, match="another process works in"):
+            begun(tmp_path, **asked)
+        assert (run.path / "critics.pt").exists()
+    begun(tmp_path, **asked)
 
 
 def test_force_does_not_follow_links(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept").write_text("")
-    RunDirectory(tmp_path / "run", Config())
+    begun(tmp_path / "run")
     (tmp_path / "run" / "link").symlink_to(elsewhere)
-    RunDirectory(tmp_path / "run", Config(), force=True)
+    begun(tmp_path / "run", force=True)
     assert (elsewhere / "kept").exists()
     assert not (tmp_path / "run" / "link").exists()
 
 
 def test_resume_goes_on(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path, Config())
+    run = begun(tmp_path)
     assert run.stage_result("critics") is None
     run.mark_stage_done("critics", {"loss": 0.1})
     run.mark_stage_done("empty", {})
-    again = RunDirectory(tmp_path, Config(), resume=True)
+    again = begun(tmp_path, resume=True)
     assert again.stage_result("critics") == {"loss": 0.1}
     assert again.stage_result("empty") == {}
     assert again.stage_result("dynamics") is None
 
 
 def test_resume_of_nothing_starts(tmp_path: Path) -> None:
-    RunDirectory(tmp_path / "new", Config(), resume=True)
+    begun(tmp_path / "new", resume=True)
     assert (tmp_path / "new" / "config.yaml").exists()
 
 
 def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
-    RunDirectory(tmp_path, Config(lr=0.5))
+    begun(tmp_path, Config(lr=0.5))
     with pytest.raises(RunDirectoryError, match=r"holds a run of another config \(lr is 0.5, not 0.25\)"):
-        RunDirectory(tmp_path, Config(lr=0.25), resume=True)
+        begun(tmp_path, Config(lr=0.25), resume=True)
 
 
 def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
-    RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("here")})
-    RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("here")}, resume=True)
+    begun(tmp_path, inputs={"seed": 1, "logs": Path("here")})
+    begun(tmp_path, inputs={"seed": 1, "logs": Path("here")}, resume=True)
     with pytest.raises(RunDirectoryError, match=r"holds a run of another config \(logs is here, not there\)"):
-        RunDirectory(tmp_path, Config(), inputs={"seed": 1, "logs": Path("there")}, resume=True)
+        begun(tmp_path, inputs={"seed": 1, "logs": Path("there")}, resume=True)
 
 
 def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "revision").write_text("unknown\n")
     (tmp_path / "inputs.json").write_text('{"seed": 1}\n')
     (tmp_path / ".config.yaml.123.tmp").write_text("ste")
-    RunDirectory(tmp_path, Config())
+    begun(tmp_path)
     assert (tmp_path / "config.yaml").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "3", "\x00"])
 def test_a_damaged_stage_is_named(tmp_path: Path, content: str) -> None:
-    run = RunDirectory(tmp_path, Config())
+    run = begun(tmp_path)
     run.mark_stage_done("critics", {})
     (tmp_path / "stages" / "critics.json").write_text(content)
     with pytest.raises(RunDirectoryError, match=r"critics\.json is damaged; delete it"):
@@ -113,4 +140,4 @@ def test_a_damaged_stage_is_named(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "A b", ".hidden"])
 def test_stage_names_are_file_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no name for a stage"):
-        RunDirectory(tmp_path, Config()).mark_stage_done(name, {})
+        begun(tmp_path).mark_stage_done(name, {})
