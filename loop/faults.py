@@ -15,6 +15,7 @@ from loop.walker import CAPACITY_ROWS
 from loop.walker_process import WalkerProcess
 from robot import go1
 from robot.control_loop import STAND_TIME_S
+from robot.run_episode import STOP_S
 from robot.stick import STALE_AFTER_S
 from robot.unitree.command_stream import GUARDIAN_AFTER_S
 from robot.unitree.command_stream import PERIOD_S as STREAM_PERIOD_S
@@ -71,7 +72,7 @@ CAMERA_OLD_S = MAX_AGE_S + PERIOD_S
 TOLD_S = 0.1 + SLACK_S  # what only the main thread looks at
 RING_FULL_S = CAPACITY_ROWS * go1.CONTROL_DT + TOLD_S
 JUMP_S = 5.0  # the camera's jumps come at random, two a second
-FINISH_S = STAND_TIME_S + 1.0  # until the robot stands still and its log has been finished
+FINISH_S = STOP_S + STAND_TIME_S + 1.0  # until the robot stands still and its log has been finished
 
 
 def _signal(number: int, *names: str) -> Deed:
@@ -179,7 +180,7 @@ RECORDER = {
     "disk_full": Fault("the disk takes no more", _fill_the_disk, _GOES_ON, TOLD_S, r"recorder: the disk refuses"),
     "directory_gone": Fault(
         "the log's directory is deleted; the robot is stopped later",
-        _remove_the_directory, _GOES_ON, FINISH_S, r"recorder: .*not finished", then=_walker(stop=True),
+        _remove_the_directory, _GOES_ON, FINISH_S, r"log: whole", then=_walker(stop=True),
     ),
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ import numpy as np
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import Period
-from robot.control_loop import Float32Array, Policy, PolicyContract
+from robot.control_loop import STAND_TIME_S, Float32Array, Policy, PolicyContract
 from robot.driver import BaseVelocity, DriverError, RobotState, VelocitySource, fault_names
 from robot.episode import EpisodeAttributes
 from robot.gait import Gait
@@ -34,7 +34,7 @@ from robot.pace import RealTime
 from robot.policy_artifact import load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
-from robot.run_episode import EpisodePlan, EpisodeSummary
+from robot.run_episode import STOP_S, EpisodePlan, EpisodeSummary
 from robot.session import Session
 from robot.stick import Stick, VelocityLimits
 from robot.still_driver import StillPolicy
@@ -49,7 +49,7 @@ LOOK_S = 0.02
 FEED_S = 0.05  # a joystick's rate
 SPEED = 0.5  # m/s
 MAX_STEPS = 180_000  # an hour
-EPISODE_END_S = 2.0
+EPISODE_END_S = STOP_S + STAND_TIME_S + 0.5
 CAPACITY_ROWS = 100  # 2 s, so that nobody waits for 10 s until a recorder that stands still shows
 REHEARSED = "rehearsed"
 ACTIONS = {"nan": np.nan, "infinite": np.inf, "huge": 1e6}
@@ -201,6 +201,7 @@ class Walker:
             setattr(self.mischief, field.name, field.default)
         self._missed = self._session.pace.missed
         self.news.note("episode", "begun")
+        self.news.note("log", "")
         plan = EpisodePlan(MAX_STEPS, lambda _: self._stick.command(time.monotonic()))
         self._episode = self._session.walk(plan, path)
 
@@ -235,6 +236,7 @@ class Walker:
         note("thread", "" if session.thread.error is None else f"ended: {session.thread.error}")
         if self._episode is not None and self._episode.done():
             note("episode", _end_of(self._episode))
+            note("log", "whole" if self._recorder.wait_finished(0.0) else "not whole")
         with suppress(DriverError):
             note("guarded", self._driver.status.guarded)
         note("pids", self._driver.pids | {"recorder": self._recorder.pid, "camera": self._camera.pid})

@@ -121,7 +121,7 @@ class EpisodeWriter:
             episode = episode_of_rows(attributes, rows, final_observation, self._missing)
         write_episode(self.path, episode, force=True)  # the constructor asked
         self._file.close()
-        self.part.unlink()
+        self.part.unlink(missing_ok=True)  # somebody may have deleted the directory; the log has brought it back
         return self.path
 
     def _flush(self) -> None:

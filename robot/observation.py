@@ -25,6 +25,7 @@ COMMAND_NAMES = (
 )  # fmt: skip
 COMMAND_SCALES = (2.0, 2.0, 0.25, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.15, 0.3, 0.3, 1.0, 1.0, 1.0)
 COMMAND_SIZE = len(COMMAND_NAMES)
+VELOCITY = slice(0, 3)  # vx, vy, yaw_rate
 
 # Meaning of the last command slot: a constant 0 in the released policies, the gait's timing reference in the paper's text.
 SLOT_17_AUXILIARY = "auxiliary"
@@ -112,6 +113,13 @@ def trot_command(vx: float = 0.0, vy: float = 0.0, yaw_rate: float = 0.0) -> NDA
     return np.array([command[name] for name in COMMAND_NAMES])
 
 
+def at_rest(command: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same gait, stepping on the spot."""
+    still = command.copy()
+    still[VELOCITY] = 0.0
+    return still
+
+
 def projected_gravity(quaternion_wxyz: FloatArray) -> FloatArray:
     """Unit gravity in the body frame, R^T (0, 0, -1), (..., 3), from body-to-world quaternions (..., 4)."""
     return np.stack(gravity_components(*(quaternion_wxyz[..., i] for i in range(4))), axis=-1)
@@ -120,11 +128,6 @@ def projected_gravity(quaternion_wxyz: FloatArray) -> FloatArray:
 def gravity_components(w: T, x: T, y: T, z: T) -> tuple[T, T, T]:
     """`projected_gravity` of numbers, or of arrays: for one robot numbers take a fifth of the time."""
     return -2 * (x * z - w * y), -2 * (y * z + w * x), -(1 - 2 * (x * x + y * y))
-
-
-def tilt_rad(gravity_b: FloatArray) -> FloatArray:
-    """Angle (...) between the body's z axis and the vertical, rad, from projected gravity (..., 3)."""
-    return np.asarray(np.arccos(np.clip(-gravity_b[..., 2], -1.0, 1.0)))
 
 
 def rotate_to_body(quaternion_wxyz: FloatArray, vector_w: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from robot.control_cycle import ControlCycle, Period
 from robot.control_loop import Tick
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
 from robot.episode_fields import EpisodeStep
+from robot.observation import VELOCITY, at_rest
 from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.supervisor import LATCHING, Mode, ModeError, SafetyEvent, event_names
 
@@ -26,6 +27,8 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
+STOP_S = 1.0  # a robot that runs and is made to stand at once trips over its own legs
+STOP_STEPS = round(STOP_S / go1.CONTROL_DT)
 
 
 def _never() -> bool:
@@ -48,7 +51,7 @@ class EpisodePlan:
 
     max_steps: int  # control steps of the policy
     command_at: Callable[[int], Float64Array]  # unscaled command (15,) for control step 0, 1, ...
-    should_stop: Callable[[], bool] = _never  # asked before every step; True ends the episode by the operator
+    should_stop: Callable[[], bool] = _never  # asked before every step; True ends the episode by the operator, once it has slowed down
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -133,12 +136,15 @@ class _Episode:
         """Let the policy act; returns why it ended."""
         self._loop.request_start()
         previous: Period | None = None
+        stopped, rested = False, STOP_STEPS  # so many steps it has been told to stay where it is
         for step in range(plan.max_steps + 1):
-            stopped = plan.should_stop()
-            if step < plan.max_steps:
-                self._loop.command = plan.command_at(step)
-            if stopped or step == plan.max_steps:
+            stopped = stopped or plan.should_stop()
+            if step == plan.max_steps or (stopped and rested >= STOP_STEPS):
                 self._loop.request_stop()
+            else:
+                command = plan.command_at(step)
+                self._loop.command = at_rest(command) if stopped else command
+                rested = 0 if self._loop.command[VELOCITY].any() else rested + 1
             period = self._cycle.turn()
             if previous is not None:
                 self._complete(previous, period)

@@ -96,7 +96,7 @@ class Session:
             return self._request(episode)
 
     def stop(self) -> None:
-        """End the episode that runs; the robot stands still."""
+        """End the episode that runs: the robot slows down for a second at most, then it stands. `estop` is at once."""
         self._stop.set()
 
     def estop(self) -> None:

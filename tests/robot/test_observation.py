@@ -20,7 +20,6 @@ from robot.observation import (
     observe,
     projected_gravity,
     rotate_to_body,
-    tilt_rad,
     trot_command,
 )
 
@@ -42,11 +41,6 @@ HALF = np.sqrt(0.5)  # cos and sin of 45 degrees, half of a quarter turn
 )
 def test_projected_gravity(quaternion_wxyz: tuple[float, ...], gravity_b: tuple[float, ...]) -> None:
     np.testing.assert_allclose(projected_gravity(np.array(quaternion_wxyz, dtype=np.float64)), gravity_b, atol=1e-12)
-
-
-def test_tilt_is_the_angle_from_upright() -> None:
-    gravity = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, np.sqrt(0.75), -0.5]])
-    np.testing.assert_allclose(tilt_rad(gravity), np.deg2rad([0.0, 90.0, 180.0, 60.0]))
 
 
 def test_a_robot_that_turned_left_sees_world_forward_on_its_right() -> None:

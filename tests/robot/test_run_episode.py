@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from loop.robots import twin_station
+from offline_finetune.released_policies import import_policy
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import ControlCycle
@@ -13,10 +15,12 @@ from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, Ep
 from robot.episode_log import EpisodeWriter, read_episode
 from robot.observation import GO1_LAYOUT, trot_command
 from robot.pace import AsFastAsPossible, RealTime
-from robot.run_episode import EpisodePlan, run_episode
+from robot.policy_artifact import load_artifact
+from robot.run_episode import STOP_STEPS, EpisodePlan, run_episode
 from robot.station import ForwardCommands
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
+from twin.world import FLAT
 
 ON_ITS_SIDE = np.array([0.7071067811865476, 0.7071067811865476, 0.0, 0.0])
 ATTRIBUTES = EpisodeAttributes(
@@ -195,6 +199,24 @@ def test_the_operators_stop_truncates_and_leaves_the_robot_standing(rig):
     assert rig.loop.mode is Mode.READY
 
 
+def test_a_robot_that_runs_is_slowed_down_for_a_second_before_it_must_stand(rig):
+    answers = iter([False, False, False])
+    summary = rig.run(200, lambda _step: trot_command(0.5, 0.1, 0.2), should_stop=lambda: next(answers, True))
+    episode = read_episode(rig.path)
+    assert (summary.steps, summary.ended) == (3 + STOP_STEPS, END_OPERATOR)
+    np.testing.assert_allclose(episode.command[:3, :3], [[0.5, 0.1, 0.2]] * 3, atol=1e-6)
+    assert not episode.command[3:, :3].any()
+    np.testing.assert_allclose(episode.command[3:, 3:], np.tile(trot_command()[3:], (STOP_STEPS, 1)), atol=1e-6)
+
+
+def test_what_it_has_stood_still_already_counts_and_the_episode_is_no_longer_than_planned(rig):
+    answers = iter([False] * 13)
+    summary = rig.run(200, lambda step: trot_command(0.5 if step < 3 else 0.0), should_stop=lambda: next(answers, True))
+    assert (summary.steps, summary.ended) == (3 + STOP_STEPS, END_OPERATOR)
+    rig.path.unlink()
+    assert rig.run(20, lambda _step: trot_command(0.5), should_stop=lambda: rig.loop.mode is Mode.POLICY).steps == 20
+
+
 def test_a_stop_before_the_first_step_makes_no_log(rig):
     summary = rig.run(10, should_stop=lambda: True)
     assert (summary.steps, summary.ended) == (0, END_OPERATOR)
@@ -308,3 +330,16 @@ def test_a_missed_beat_is_reported_and_left_out():
     assert pace.wait_next()
     assert time.monotonic() - begun == pytest.approx(0.12, abs=0.03)
     assert not pace.wait_next()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_real_policy_that_is_stopped_while_it_runs_stays_on_its_feet(real_data, tmp_path, seed):
+    import_policy(real_data / "go1_mattress" / "policies" / "sim_000300.npz", tmp_path / "policy.onnx")
+    policy = load_artifact(tmp_path / "policy.onnx")
+    answers = iter([False] * (150 + 4 * seed))  # at another phase of the gait each time
+    plan = EpisodePlan(1000, lambda _step: trot_command(1.2), lambda: next(answers, True))
+    with twin_station(FLAT, seed) as station:
+        loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd))
+        summary = run_episode(ControlCycle(station.driver, station.velocity, loop, station.pace), plan, None)
+    assert summary.ended == END_OPERATOR and not summary.fell
+    assert summary.distance_m > 2.0
