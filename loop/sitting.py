@@ -12,42 +12,64 @@ from common.errors import QuadloopError
 from loop.operator import Operator, Stopped
 from robot import go1
 from robot.driver import DriverError, fault_names
+from robot.recorder import Recorder
 from robot.run_episode import EpisodeSummary
 from robot.session import Session
-from robot.station import ForwardCommands
-from robot.supervisor import Mode, event_names
+from robot.station import STAND_ATTEMPTS, ForwardCommands
+from robot.supervisor import Mode, ModeError, event_names
 from robot.unitree.driver import Go1Driver
 
 REQUEST_TIMEOUT_S = 5.0
+WRITTEN_TIMEOUT_S = 30.0
 
 
 class Sitting:
-    """`run` is the whole of it. `lay_down` puts a simulated robot on its belly; None leaves that to the person."""
+    """`run` is the whole of it. `lay_down` puts a simulated robot on its belly; None leaves that to the person.
 
-    def __init__(self, session: Session, operator: Operator, lay_down: Callable[[], object] | None, directory: Path) -> None:
+    `lost` counts the episodes whose log is not whole on disk.
+    """
+
+    def __init__(
+        self, session: Session, recorder: Recorder, operator: Operator, lay_down: Callable[[], object] | None, directory: Path
+    ) -> None:
         self.session, self._operator, self._lay_down, self._directory = session, operator, lay_down, directory
-        self.episodes = self.steps = self.falls = 0
+        self._recorder = recorder
+        self.episodes = self.steps = self.falls = self.lost = 0
+        self._refused: list[str] = []  # by the operating system, as far as it has been told
 
     def run(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """Up to `episodes` of up to `max_steps` control steps; ends with the robot damped. The person may end it at any question."""
+        attempts = 0
         try:
             while self.episodes < episodes:
-                self._get_up()
-                plan = commands.draw(max_steps, rng)
-                self._operator.confirm(
-                    f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
-                    f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter ends the episode, the remote's B damps the robot."
-                )
-                if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
-                    continue
-                walk = self.session.walk(plan, self._directory / f"episode_{self.episodes:04d}.hdf5")
-                if self._operator.wait(walk):
-                    self.session.stop()
-                self._account(_over(walk))
+                try:
+                    self._get_up()
+                    self._walk(episodes, max_steps, commands, rng)
+                    attempts = 0
+                except ModeError as error:  # it was damped on its way up, or while the person thought
+                    attempts += 1
+                    if self.session.mode is not Mode.DAMPING or attempts == STAND_ATTEMPTS:
+                        raise
+                    self._operator.tell(str(error))
         except Stopped:
             self._operator.tell("ended by the operator")
         self.session.estop()  # it sinks to the floor
         self._operator.tell("The robot is damped.")
+
+    def _walk(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
+        """One episode, if the robot still stands when the person agrees."""
+        plan = commands.draw(max_steps, rng)
+        self._operator.confirm(
+            f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
+            f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter stops the robot within a second, the remote's B damps it at once."
+        )
+        if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
+            return
+        log = self._directory / f"episode_{self.episodes:04d}.hdf5"
+        walk = self.session.walk(plan, log)
+        if self._operator.wait(walk):
+            self.session.stop()
+        self._account(_over(walk), log)
 
     def _get_up(self) -> None:
         if self.session.mode is Mode.DAMPING:
@@ -73,17 +95,28 @@ class Sitting:
             self._operator.tell(f"battery {status.battery_percent} %, hottest motor {status.max_temperature} C, {status.cycles} cycles")
         if state is not None and state.faults:
             raise DriverError(f"the robot would not stand: {fault_names(state.faults)}; see docs/robot.md")
+        for refused in self.session.thread.refused:
+            if refused not in self._refused:
+                self._refused.append(refused)
+                self._operator.tell(f"{refused}; a busy computer may damp the robot under way")
         if self.session.thread.error is not None:
             raise QuadloopError(f"the control loop has ended: {self.session.thread.error}")
 
-    def _account(self, summary: EpisodeSummary) -> None:
+    def _account(self, summary: EpisodeSummary, log: Path) -> None:
         self.episodes += 1
         self.steps += summary.steps
         self.falls += summary.fell
-        self._operator.tell(
+        tell = self._operator.tell
+        tell(
             f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
             + (f" ({event_names(summary.events)})" if summary.events else "")
         )
+        if summary.invalid_velocity:
+            tell(f"In {summary.invalid_velocity} of them the velocity was not measured: nothing is learnt from them; see docs/robot.md.")
+        self._recorder.wait_finished(WRITTEN_TIMEOUT_S)
+        if summary.steps and not log.exists():
+            self.lost += 1
+            tell(f"The log is not whole: {self._recorder.status.error or 'the disk is too slow'}.")
 
 
 def _granted(request: Future[None]) -> None:

@@ -1,0 +1,112 @@
+"""A sitting: what a person at a robot is asked and told, and what happens when something goes wrong meanwhile."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from loop.operator import Stopped, Willing
+from loop.sitting import Sitting
+from robot import go1
+from robot.artifact_metadata import layout_json
+from robot.episode import EpisodeAttributes
+from robot.episode_log import list_episodes
+from robot.observation import GO1_LAYOUT
+from robot.recorder import Recorder
+from robot.session import Session
+from robot.station import ForwardCommands
+from robot.still_driver import StillDriver, StillPolicy, StillVelocity
+from robot.supervisor import ModeError
+
+ATTRIBUTES = EpisodeAttributes(
+    go1.NAME, "", go1.CONTROL_DT, layout_json(GO1_LAYOUT), "{}", "s", "still", velocity_source="still"
+)  # fmt: skip
+
+
+class Person(Willing):
+    """Agrees to everything, and does something at chosen moments: `deeds` by the first words of a question, once or `again`."""
+
+    def __init__(self, deeds, again):
+        self.deeds, self.again, self.told = deeds, again, []
+
+    def tell(self, what):
+        self.told.append(what)
+        for words in [words for words in self.deeds if what.startswith(words)]:
+            (self.deeds[words] if self.again else self.deeds.pop(words))()
+
+    def wait(self, walk):
+        self.tell("It walks.")
+        return super().wait(walk)
+
+    def heard(self, words):
+        return any(words in line for line in self.told)
+
+
+class Unseen(StillVelocity):
+    name = "unseen"
+
+    def read(self, state):
+        return replace(super().read(state), valid=False)
+
+
+@pytest.fixture
+def sit(monkeypatch, tmp_path):
+    """Two episodes of ten steps with a person who meddles; returns the sitting and the person."""
+    monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: ["no real-time priority"])
+
+    def run(meddle=lambda session, recorder: {}, velocity=None, again=False):
+        with (
+            Recorder() as recorder,
+            Session(StillDriver(clock=time.monotonic), velocity or StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session,
+        ):
+            person = Person(meddle(session, recorder), again)
+            sitting = Sitting(session, recorder, person, lambda: None, tmp_path / "logs")
+            sitting.run(2, 10, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
+            return sitting, person
+
+    return run
+
+
+def test_two_episodes_are_walked_and_logged(sit, tmp_path):
+    sitting, person = sit()
+    assert (sitting.episodes, sitting.steps, sitting.falls, sitting.lost) == (2, 20, 0, 0)
+    assert len(list_episodes(tmp_path / "logs")) == 2
+    assert not person.heard("velocity was not measured") and person.told[-1] == "The robot is damped."
+    assert sum("no real-time priority" in line for line in person.told) == 1
+
+
+def test_a_log_that_is_lost_is_told_at_once_and_counted(sit, tmp_path):
+    def meddle(_session, recorder):
+        return {"It walks.": lambda: os.kill(recorder.pid, signal.SIGKILL)}
+
+    sitting, person = sit(meddle)
+    assert (sitting.episodes, sitting.lost) == (2, 1)
+    assert person.heard("The log is not whole")
+    assert [path.name for path in list_episodes(tmp_path / "logs")] == ["episode_0001.hdf5"]
+
+
+def test_steps_without_a_velocity_are_told(sit):
+    assert sit(velocity=Unseen())[1].heard("In 10 of them the velocity was not measured")
+
+
+@pytest.mark.parametrize("moment", ["The robot will stand up", "Episode 1 of 2"])
+def test_a_robot_that_is_stopped_before_it_walks_is_put_right_and_the_sitting_goes_on(sit, moment):
+    sitting, person = sit(lambda session, _recorder: {moment: session.estop})
+    assert sitting.episodes == 2
+    assert person.heard("The robot is damped (ESTOP)")
+
+
+def test_a_robot_that_never_stands_up_ends_it(sit):
+    with pytest.raises(ModeError, match=r"the robot is damping|could not stand up"):
+        sit(lambda session, _recorder: {"The robot will stand up": session.estop}, again=True)
+
+
+def test_a_person_who_has_had_enough(sit):
+    def enough():
+        raise Stopped
+
+    sitting, person = sit(lambda _session, _recorder: {"Episode 2 of 2": enough})
+    assert sitting.episodes == 1 and person.heard("ended by the operator")
