@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loop.walker import Settings
+from robot.child_process import start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 
@@ -47,10 +47,8 @@ class WalkerProcess:
         self.news: list[Message] = []
         self._handles: dict[str, list[int]] = {}  # by name, of all processes that there were; they stay true when a number is given anew
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  kept open as long as the process writes to it
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loop.walker", json.dumps(asdict(settings))], cwd=_ROOT, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
-        )  # fmt: skip
+        pipe = subprocess.PIPE
+        self._process = start_module("loop.walker", [json.dumps(asdict(settings))], orders=pipe, output=pipe, complaints=self._complaints)
         self._handles["walker"] = [os.pidfd_open(self._process.pid)]
         self._thread = threading.Thread(target=self._listen, name="walker's news", daemon=True)
         self._thread.start()
@@ -150,9 +148,6 @@ class WalkerProcess:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
-
-
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def _send(handle: int, number: int) -> None:

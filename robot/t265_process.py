@@ -117,7 +117,7 @@ class T265Process(Tracker):
     def _start(self) -> tuple[subprocess.Popen[bytes], float]:
         self._started += 1
         arguments = [self._block.fd, self._module, os.getpid()]
-        process = start_module("robot.t265_process", arguments, (self._block.fd,), self._complaints, self._complaints)
+        process = start_module("robot.t265_process", arguments, (self._block.fd,), output=self._complaints, complaints=self._complaints)
         return process, time.monotonic()
 
     def _await_beat(self) -> None:

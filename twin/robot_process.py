@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from robot.child_process import start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 from robot.unitree.sdk_port import Address
+from twin.world import WORLDS, find_world
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11
@@ -63,12 +64,14 @@ class RobotProcess:
     """A robot on its belly in `world` (a name or a YAML file), in real time, in a process of its own. Close it, or leave the context."""
 
     def __init__(self, world: str = "flat", seed: int = 0) -> None:
+        """WorldError if there is no such world, DriverError if the robot does not start."""
+        find_world(world)
+        if world not in WORLDS:
+            world = str(Path(world).absolute())  # the process runs elsewhere
         port, local_port = _free_ports()
         self.config = Go1Config(Address("127.0.0.1", port, local_port), module=SDK_DOUBLE)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "twin.robot_server", world, str(port), str(seed)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=_ROOT,
-        )  # fmt: skip
+        pipe = subprocess.PIPE
+        self._process = start_module("twin.robot_server", [world, port, seed], orders=pipe, output=pipe, complaints=pipe)
         self._control = Control(port + 1)
         self._await_ready()
 
@@ -115,9 +118,6 @@ class RobotProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def _free_ports() -> tuple[int, int]:
