@@ -19,6 +19,7 @@ from offline_finetune.finetune import finetune
 from online_finetune.online import OnlineFinetuner
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
+from robot.run_episode import EpisodeSummary
 from robot.station import Collector, ForwardCommands
 from sim_pretrain.pretrain import pretrain
 from twin.evaluate import evaluate, straight_command
@@ -48,17 +49,19 @@ def run_collect(context: Context) -> dict[str, Any]:
     policy = load_artifact(context.out / "pretrained" / "policy.onnx")
     rng = np.random.default_rng(context.seed + 1)
     commands = ForwardCommands(config.vx_low, config.vx_high)
-    steps = falls = episodes = 0
+    summaries: list[EpisodeSummary] = []
+    steps = 0
     with twin_station(find_world(context.config.terrain), context.seed + 1) as station:
         for number in range(config.sessions):
             station.set_upright()
             collector = Collector(station, policy, rng, f"session_{number:02d}", asdict(config))
-            while steps < config.steps * (number + 1) // config.sessions:
-                plan = commands.draw(min(config.episode_steps, config.steps - steps), rng)
-                summary = collector.collect(logs / collector.session / f"episode_{episodes:04d}.hdf5", plan)
-                steps, falls, episodes = steps + summary.steps, falls + summary.fell + summary.falls_standing, episodes + 1
+            share = config.steps * (number + 1) // config.sessions - steps
+            for summary in collector.collect_steps(logs / collector.session, share, config.episode_steps, commands, rng):
+                summaries.append(summary)
+                steps += summary.steps
                 context.report("collect", steps, config.steps, {})
-    return {"episodes": episodes, "steps": steps, "falls": falls}
+    falls = sum(summary.fell + summary.falls_standing for summary in summaries)
+    return {"episodes": len(summaries), "steps": steps, "falls": falls}
 
 
 def run_offline(context: Context) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import torch
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
 from common.errors import QuadloopError
-from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from common.typed_values import as_type
+from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.ppo import Ppo, PpoConfig
 from learners.value import Value
@@ -44,7 +45,7 @@ class OnlineConfig:
     vx_high: float = 1.6
     """fastest commanded speed in the end, m/s"""
     vx_step: float = 0.03
-    """the fastest commanded speed grows by this after an update without a fall and shrinks by it after two falls or more, m/s"""
+    """the fastest commanded speed grows by this after an update without a fall; two falls or more make it shrink, down to vx_start; m/s"""
     ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=20, minibatches=4, policy_lr=3e-4, value_lr=5e-4))
     """the learner"""
 
@@ -60,9 +61,6 @@ PRESETS = {
     "demo": OnlineConfig(),
     "paper": OnlineConfig(ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)),
 }
-
-EMPTY_EPISODES = 10
-"""So many in a row without a step say that the robot cannot walk at all, and that asking again does not help."""
 
 MAX_LAYER = 8192
 """Units; a value function with a wider layer is none of ours."""
@@ -126,16 +124,8 @@ class OnlineFinetuner:
     def _collect(self, directory: Path) -> list[EpisodeSummary]:
         for leftover in directory.glob("*.hdf5*"):  # of an update that was interrupted
             leftover.unlink()
-        commands = ForwardCommands(self.config.vx_low, self.vx_high)
-        summaries: list[EpisodeSummary] = []
-        missing = self.config.steps_per_update
-        while missing > 0:
-            plan = commands.draw(min(self.config.episode_steps, missing), self.rng)
-            summaries.append(self.collector.collect(directory / f"episode_{len(summaries):03d}.hdf5", plan))
-            missing -= summaries[-1].steps
-            if not any(summary.steps for summary in summaries[-EMPTY_EPISODES:]) and len(summaries) >= EMPTY_EPISODES:
-                raise QuadloopError(f"{EMPTY_EPISODES} episodes in a row ended before their first step; see to the robot, then --resume")
-        return summaries
+        config, commands = self.config, ForwardCommands(self.config.vx_low, self.vx_high)
+        return list(self.collector.collect_steps(directory, config.steps_per_update, config.episode_steps, commands, self.rng))
 
     def _account(self, summaries: list[EpisodeSummary]) -> None:
         falls = sum(summary.fell for summary in summaries)  # of the policy: only these make it slower
@@ -164,14 +154,14 @@ class OnlineFinetuner:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
-        state = load_checkpoint(path)
-        try:
+        state, config = load_checkpoint(path), self.config
+        with blaming(path):
             self.ppo.load_state_dict(state)
             self.generator.set_state(state["generator"])
-            self.steps, self.updates, self.falls = (state["counters"][name] for name in ("steps", "updates", "falls"))
-            self.vx_high = state["vx_high"]
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this config: {str(error).splitlines()[0]}") from error
+            self.steps, self.updates, self.falls = (as_type(int, state["counters"][name]) for name in ("steps", "updates", "falls"))
+            self.vx_high = as_type(float, state["vx_high"])
+            if not config.vx_start <= self.vx_high <= config.vx_high:
+                raise ValueError(f"vx_high is {self.vx_high}, not from {config.vx_start} to {config.vx_high}")
 
 
 def load_value(path: Path, observation_size: int) -> tuple[Value, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import QuadloopError
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import ControlCycle
@@ -27,6 +28,9 @@ from robot.supervisor import Mode, Supervisor
 
 STAND_ATTEMPTS = 5
 """Of an episode: a floor that throws a robot over as often in a row cannot be walked on."""
+
+EMPTY_EPISODES = 10
+"""So many in a row without a step say that the robot cannot walk at all, and that asking again does not help."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,22 @@ class Collector:
             with suppress(ThrownOverError):
                 return replace(self._attempt(path, plan), falls_standing=falls)
         return replace(self._attempt(path, plan), falls_standing=STAND_ATTEMPTS - 1)
+
+    def collect_steps(
+        self, directory: Path, steps: int, longest: int, commands: ForwardCommands, rng: np.random.Generator
+    ) -> Iterator[EpisodeSummary]:
+        """Episodes of up to `longest` control steps, logged to `directory`, until there are `steps`; one at a time, as they are asked for.
+
+        QuadloopError if EMPTY_EPISODES in a row end before their first step.
+        """
+        number = empty = 0
+        while steps > 0:
+            summary = self.collect(directory / f"episode_{number:04d}.hdf5", commands.draw(min(longest, steps), rng))
+            number, steps = number + 1, steps - summary.steps
+            yield summary
+            empty = 0 if summary.steps else empty + 1
+            if empty == EMPTY_EPISODES:
+                raise QuadloopError(f"{EMPTY_EPISODES} episodes in a row ended before their first step; see to the robot, then --resume")
 
     def _attempt(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
         station = self.station

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from common.errors import QuadloopError
-from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from common.typed_values import as_type
+from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.onnx_graph import export_policy
 from learners.policy import GaussianPolicy
 from learners.ppo import Ppo
@@ -147,14 +148,13 @@ class Pretrainer:
         if not path.exists():
             return
         state = load_checkpoint(path)
-        try:
+        with blaming(path):
             self.ppo.load_state_dict(state)
             self.average.load_state_dict(state["average"])
             self.generator.set_state(state["generator"])
-            self.steps, self.updates, self.seconds = state["steps"], state["updates"], state["seconds"]
+            self.steps, self.updates = (as_type(int, state[name]) for name in ("steps", "updates"))
+            self.seconds = as_type(float, state["seconds"])
             self.environment.load_state_dict({name: _as_array(value) for name, value in state["environment"].items()})
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} does not fit this config: {str(error).splitlines()[0]}") from error
 
 
 def _as_tensor(value: Any) -> Any:

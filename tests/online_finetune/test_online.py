@@ -127,12 +127,21 @@ def test_nothing_is_learnt_from_steps_without_a_velocity(make):
         tuner.iterate()
 
 
-@pytest.mark.parametrize("damage", [{"policy": None}, {"counters": {}}, {"counters": 3}, {"generator": torch.zeros(3)}])
+NO_COUNTERS = {"steps": "a", "updates": 1, "falls": 0}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"policy": None}, {"policy_optimizer": 5}, {"generator": torch.zeros(3)},
+        {"counters": {}}, {"counters": 3}, {"counters": NO_COUNTERS}, {"vx_high": 99.0}, {"vx_high": float("nan")},
+    ],
+)  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused_on_one_line(make, tmp_path, damage):
     make().iterate()
     path = tmp_path / "online" / "checkpoint.pt"
     save_checkpoint(path, load_checkpoint(path) | damage)
-    with pytest.raises(QuadloopError, match=r"checkpoint\.pt does not fit this config") as refusal:
+    with pytest.raises(QuadloopError, match=r"checkpoint\.pt does not fit this run") as refusal:
         make()
     assert "\n" not in str(refusal.value)
 

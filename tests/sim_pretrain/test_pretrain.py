@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from common.config import load_config
-from learners.checkpoint import CheckpointError, load_checkpoint
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
 from quadloop import main
@@ -180,8 +180,17 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, root):
 
 def test_a_checkpoint_of_another_network_is_refused_on_one_line(tmp_path):
     pretrain(TINY, 0, tmp_path, Report())
-    with pytest.raises(CheckpointError, match="does not fit this config") as refusal:
+    with pytest.raises(CheckpointError, match="does not fit this run") as refusal:
         pretrain(replace(TINY, steps=512, hidden=(8,)), 0, tmp_path, Report())
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("damage", [{"steps": "a"}, {"seconds": math.nan}, {"environment": 3}, {"average": {}}])
+def test_a_damaged_checkpoint_is_refused_on_one_line(tmp_path, damage):
+    pretrain(TINY, 0, tmp_path, Report())
+    save_checkpoint(tmp_path / "checkpoint.pt", load_checkpoint(tmp_path / "checkpoint.pt") | damage)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt does not fit this run") as refusal:
+        pretrain(TINY, 0, tmp_path, Report())
     assert "\n" not in str(refusal.value)
 
 
