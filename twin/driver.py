@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 
 from robot import go1
@@ -14,12 +11,11 @@ from twin.world import World
 
 
 class TwinDriver:
-    """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time unless `real_time`."""
+    """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time."""
 
-    def __init__(self, world: World, seed: int, real_time: bool = False) -> None:
+    def __init__(self, world: World, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self.twin = BatchTwin(world, 1, rng=self._rng)
-        self._now: Callable[[], float] = time.monotonic if real_time else self._simulated_time
         self._periods = 0
         self._connected = False
         self.newest = self.twin.read()  # what was last read; in simulated time writing moves the world on
@@ -38,7 +34,7 @@ class TwinDriver:
         self._check_connected()
         self.newest = state = self.twin.read()
         return RobotState(
-            stamp_s=self._now(),
+            stamp_s=self._simulated_time(),
             joint_pos=state.joint_pos[0],
             joint_vel=state.joint_vel[0],
             joint_torque=state.joint_torque[0],

@@ -4,7 +4,7 @@
 
 started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends
 after a command that says `closing`, or some time after the control process died; always with the motors damped, which they then stay:
-the robot itself holds the last command that it got for ever.
+the robot itself holds the last command that it got for ever. Motors that never had torque are left without it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from robot.unitree.link import READING
 
 VENDOR_MODULE = "robot_interface"
 LOWLEVEL = 0xFF  # [sdk] comm.h
-SERVO, DAMPED, OVERHEATED = 0x0A, 0x00, 0x08  # [sdk] comm.h, a motor's mode
+SERVO, OVERHEATED = 0x0A, 0x08  # [sdk] comm.h, a motor's mode
 POS_STOP, VEL_STOP = 2.146e9, 16000.0  # [sdk] comm.h: no position, no velocity is asked for
 _FROM_SDK = go1.order_map(go1.SDK_JOINT_NAMES, go1.JOINT_NAMES)  # policy order = SDK order[_FROM_SDK]
 _FEET_FROM_SDK = go1.order_map(go1.SDK_LEGS, go1.LEGS)
