@@ -45,6 +45,12 @@ MAX_LAYERS = 16
 MAX_WIDTH = 8192
 MAX_FILE_BYTES = 256 * 2**20
 
+_ASK_VERSIONS = (
+    "import importlib.metadata, json, platform; "
+    "versions = {name: importlib.metadata.version(name) for name in ('d3rlpy', 'gymnasium', 'numpy', 'torch')}; "
+    "print(json.dumps({'python': platform.python_version()} | versions))"
+)
+
 _HEADER = struct.Struct("<cI")
 _PROGRESS, _RESET, _STEP, _OBSERVATION = b"P", b"R", b"S", b"O"
 
@@ -145,6 +151,13 @@ def find_interpreter() -> Path:
     if not os.access(path, os.X_OK) or path.is_dir():
         raise BaselineMissingError(f"there is no Python with d3rlpy at {path}; run: make baselines (or set {INTERPRETER_VARIABLE} to one)")
     return path
+
+
+def library_versions() -> dict[str, str]:
+    """Of Python and of what decides the baselines' numbers, in the interpreter that has them."""
+    asked = subprocess.run([find_interpreter(), "-I", "-c", _ASK_VERSIONS], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(asked.stdout)
+    return found
 
 
 def train_baseline(

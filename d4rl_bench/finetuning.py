@@ -19,6 +19,13 @@ Curve = list[tuple[int, float]]
 
 LEARNER = "learner.pt"
 
+CHECKPOINT_POINTS = 5
+"""So many points of the curve after a checkpoint comes the next one. There all episodes begin anew, resumed or not, since those that are
+under way cannot be kept; it is rare, because who is cut off early never learns what comes late in an episode."""
+
+RECIPE = 2
+"""Raised with any change after which equal settings give another curve."""
+
 
 def load_learner(folder: Path) -> Learner:
     """What an offline run of Uni-O4 left in `folder`; QuadloopError if it left nothing usable."""
@@ -44,14 +51,18 @@ def finetune(
     trainer = OnlineTrainer(task, learner, config, seed, scales)
     checkpoint = folder / "checkpoint.pt"
     curve = _resumed(trainer, checkpoint) if checkpoint.exists() else [(0, _score(trainer, evaluator))]
+    kept = trainer.steps
     while trainer.steps < config.steps:
         early = trainer.steps < EARLY_STEPS  # in which every update is measured: a drop must not hide between two points
         _, figures = trainer.iterate()
-        if early or trainer.steps >= curve[-1][0] + config.evaluate_every or trainer.steps >= config.steps:
+        done = trainer.steps >= config.steps
+        if early or done or trainer.steps >= curve[-1][0] + config.evaluate_every:
             curve.append((trainer.steps, _score(trainer, evaluator)))
+            figures |= {"score": curve[-1][1]}
+        if done or trainer.steps >= kept + CHECKPOINT_POINTS * config.evaluate_every:
             save_checkpoint(checkpoint, trainer.state_dict() | {"curve": [list(point) for point in curve]})
             trainer.begin_episodes()
-            figures |= {"score": curve[-1][1]}
+            kept = trainer.steps
         progress("online", min(trainer.steps, config.steps), config.steps, figures)
     trainer.close()
     return curve

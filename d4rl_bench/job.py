@@ -14,9 +14,10 @@ from common.config import config_hash, merged, with_overrides
 from common.errors import QuadloopError
 from d4rl_bench.baselines import METHODS as BASELINES
 from d4rl_bench.baselines import ONLINE_METHODS as ONLINE_BASELINES
-from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, train_baseline
+from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, library_versions, train_baseline
 from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
+from d4rl_bench.finetuning import RECIPE as FINE_TUNING_RECIPE
 from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
 from d4rl_bench.online import PAPER, SCRATCH, SEED_STRIDE, OnlineConfig
@@ -100,8 +101,8 @@ class Job:
         parts = {name: getattr(self, name) for name in ("phase", "method", "seed")}
         task = {name: getattr(find_task(self.task), name) for name in _DECISIVE}
         data = _data_hash(self.task, self.data)
-        if self.method == UNI_O4:
-            parts["recipe"] = RECIPE
+        if self.method not in BASELINES:
+            parts["recipe"] = RECIPE if self.phase == "offline" else [RECIPE, FINE_TUNING_RECIPE]
         return config_hash(parts | {"task": task, "settings": self.config, "data": data, "start": _key_in(self.start)})[:16]
 
     def name(self) -> str:
@@ -151,7 +152,7 @@ def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: E
         scaler = scaler_of(data.observations)
         seen = scaled(rewards.applied_to(data), scaler)
         policies = train_baseline(job.method, seen, job.config, job.seed, folder, progress)
-        curve, evidence = _curve(policies, scaler, evaluator), {}
+        curve, evidence = _curve(policies, scaler, evaluator), {"library_versions": library_versions()}
         act = _scaled_act(policies[-1][1], scaler)
     return evaluator.measure(act) | {"curve": [list(point) for point in curve]} | evidence
 
@@ -159,11 +160,12 @@ def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: E
 def _online(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
     if isinstance(job.config, OnlineConfig):
         start = None if job.method == FROM_NOTHING else Path(job.start)
-        curve = finetune(task, start, job.config, job.seed, folder, evaluator, progress)
+        curve, evidence = finetune(task, start, job.config, job.seed, folder, evaluator, progress), {}
     else:
         assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
         curve = _finetune_baseline(job, task, data, folder, evaluator, progress)
-    return {"score": curve[-1][1], "curve": [list(point) for point in curve]}
+        evidence = {"library_versions": library_versions()}
+    return {"score": curve[-1][1], "curve": [list(point) for point in curve]} | evidence
 
 
 def _finetune_baseline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> Curve:

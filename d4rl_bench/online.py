@@ -44,7 +44,7 @@ class OnlineConfig:
 
 
 PAPER = OnlineConfig(
-    steps=1_000_000, ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)
+    steps=1_000_000, exploration_std=None, ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)
 )  # fmt: skip
 """Table 5."""
 

@@ -77,15 +77,39 @@ def test_ppo_from_nothing_learns_and_its_scales_follow():
     evaluator.close()
 
 
+class Interrupted(Exception):  # noqa: N818
+    pass
+
+
 def test_an_interrupted_fine_tuning_gives_the_numbers_of_a_whole_one(tmp_path):
+    config = replace(QUICK, evaluate_every=48)  # a checkpoint after 256 steps
     evaluator = Evaluator(HOPPER, seed=0)
-    whole = finetune(HOPPER, None, QUICK, 0, tmp_path / "whole", evaluator, lambda *_: None)
-    half = finetune(HOPPER, None, replace(QUICK, steps=256), 0, tmp_path / "parts", evaluator, lambda *_: None)
+    whole = finetune(HOPPER, None, config, 0, tmp_path / "whole", evaluator, lambda *_: None)
+
+    def interrupt(_part, step, _total, _figures):
+        if step == 384:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        finetune(HOPPER, None, config, 0, tmp_path / "parts", evaluator, interrupt)
     heard = []
-    parts = finetune(HOPPER, None, QUICK, 0, tmp_path / "parts", evaluator, lambda *call: heard.append(call[1]))
+    parts = finetune(HOPPER, None, config, 0, tmp_path / "parts", evaluator, lambda *call: heard.append(call[1]))
     assert [step for step, _ in whole] == [0, 128, 256, 384, 512]  # every early update is measured
-    assert parts == whole and half == whole[:3] and heard == [384, 512]
+    assert parts == whole and heard == [384, 512]
     evaluator.close()
+
+
+def test_measuring_does_not_cut_episodes_off(tmp_path, monkeypatch):
+    """Two episodes of 60 steps each would never reach their end if each of the measurements, every 16 steps, began new ones."""
+    begun = []
+    monkeypatch.setattr(OnlineTrainer, "begin_episodes", lambda self: begun.append(self.steps) or BEGIN_EPISODES(self))
+    evaluator = Evaluator(HOPPER, seed=0)
+    curve = finetune(HOPPER, None, replace(QUICK, steps_per_update=32), 0, tmp_path, evaluator, lambda *_: None)
+    assert len(curve) == 17 and begun == [0, 512]
+    evaluator.close()
+
+
+BEGIN_EPISODES = OnlineTrainer.begin_episodes
 
 
 def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
