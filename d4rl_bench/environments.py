@@ -8,8 +8,10 @@ equal the numbers in a model: it is shown numbers instead.
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from types import SimpleNamespace
 from typing import Any, SupportsFloat
 
@@ -47,20 +49,33 @@ class EnvironmentMissingError(QuadloopError):
 
 def make_environment(task: Task) -> Environment:
     """One environment, its time limit included; actions are clipped to its range, observations are (O,)."""
-    import gymnasium_robotics
+    with redirect_stderr(io.StringIO()):  # where it prints that it has wrong rewards, which are set right below
+        import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)
     if task.family == "kitchen":
         gymnasium_robotics.utils.mujoco_utils.mujoco = _NumberedJoints()  # for good: it is asked at every step, and nothing else differs
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of newer versions: the task says which one it means
+        with _without_advice():
             environment = gymnasium.make(task.environment, max_episode_steps=task.episode_steps, **_options(task))
     except (AssertionError, gymnasium.error.Error, AttributeError) as error:
         raise EnvironmentMissingError(f"{task.environment} does not start with the installed libraries ({_first_line(error)})") from error
     for wrapper in _WRAPPERS.get(task.environment, _FAMILY_WRAPPERS.get(task.family, ())):
         environment = wrapper(environment)
     return gymnasium.wrappers.ClipAction(environment)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Warnings of newer versions of an environment, and of old words in the libraries' own model files: the task says what it means."""
+    said = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda _message: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(said)
 
 
 def make_environments(task: Task, count: int) -> gymnasium.vector.SyncVectorEnv:
