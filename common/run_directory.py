@@ -109,9 +109,8 @@ class RunDirectory(Generic[T]):
             raise RunDirectoryError(f"{self.path} holds a run; choose another --out, or add --resume to go on or --force to start anew")
 
     def _is_a_run(self) -> bool:
-        """Many projects have a config.yaml; what else a run has before it, and no hidden folder, which no run makes."""
-        hidden = any(entry.name.startswith(".") and entry.is_dir() for entry in self.path.iterdir())
-        return not hidden and all((self.path / name).is_file() for name in (REVISION, INPUTS, CONFIG))
+        """Many projects have a config.yaml; a run has more."""
+        return all((self.path / name).is_file() for name in (REVISION, INPUTS, CONFIG))
 
     def _holds_anything(self) -> bool:
         """Hidden files do not count, nor what is written before the config: a crash may leave them."""
@@ -133,6 +132,9 @@ class RunDirectory(Generic[T]):
         return next((f"{name} is {before.get(name)}, not {self.inputs[name]}" for name in names), None)
 
     def _clear(self) -> None:
+        foreign = next((entry.name for entry in self.path.iterdir() if entry.name.startswith(".") and entry.is_dir()), None)
+        if foreign is not None:  # no run makes such a folder, and it may be somebody's .git
+            raise RunDirectoryError(f"{self.path} also holds {foreign}, which no run made; move it away, or choose another --out")
         # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.
         (self.path / CONFIG).unlink()
         for entry in self.path.iterdir():

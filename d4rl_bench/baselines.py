@@ -154,8 +154,11 @@ def find_interpreter() -> Path:
 
 
 def library_versions() -> dict[str, str]:
-    """Of Python and of what decides the baselines' numbers, in the interpreter that has them."""
-    asked = subprocess.run([find_interpreter(), "-I", "-c", _ASK_VERSIONS], capture_output=True, text=True, check=True)
+    """Of Python and of what decides the baselines' numbers, in the interpreter that has them. BaselineError where that lacks one."""
+    interpreter = find_interpreter()
+    asked = subprocess.run([interpreter, "-I", "-c", _ASK_VERSIONS], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise BaselineError(f"{interpreter} has no d3rlpy ({asked.stderr.strip().rpartition(chr(10))[2]}); run: make baselines")
     found: dict[str, str] = json.loads(asked.stdout)
     return found
 

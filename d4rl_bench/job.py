@@ -151,8 +151,9 @@ def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: E
         assert isinstance(job.config, BaselineConfig)  # noqa: S101  the two configs of this phase
         scaler = scaler_of(data.observations)
         seen = scaled(rewards.applied_to(data), scaler)
+        evidence = {"library_versions": library_versions()}  # before the training: of what begins
         policies = train_baseline(job.method, seen, job.config, job.seed, folder, progress)
-        curve, evidence = _curve(policies, scaler, evaluator), {"library_versions": library_versions()}
+        curve = _curve(policies, scaler, evaluator)
         act = _scaled_act(policies[-1][1], scaler)
     return evaluator.measure(act) | {"curve": [list(point) for point in curve]} | evidence
 
@@ -163,8 +164,8 @@ def _online(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Ev
         curve, evidence = finetune(task, start, job.config, job.seed, folder, evaluator, progress), {}
     else:
         assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
-        curve = _finetune_baseline(job, task, data, folder, evaluator, progress)
         evidence = {"library_versions": library_versions()}
+        curve = _finetune_baseline(job, task, data, folder, evaluator, progress)
     return {"score": curve[-1][1], "curve": [list(point) for point in curve]} | evidence
 
 

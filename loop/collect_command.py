@@ -101,7 +101,8 @@ def _sit(
     wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, recorder: Recorder, operator: Operator, directory: Path
 ) -> dict[str, Any]:
     rng = np.random.default_rng(wanted.seed)
-    config = {name: getattr(wanted, name) for name in ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed")}
+    kept = ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed", "stance_force", "lever_arm")
+    config = {name: getattr(wanted, name) for name in kept}
     attributes = attributes_of(policy, robot.source, robot.velocity, directory.name, config)
     session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else rng, recorder, attributes)
     prepare_control_process()

@@ -37,8 +37,19 @@ def run(arguments: list[str]) -> int:
         straight_command(speed)
     inputs = {"seed": wanted.seed, "terrain": world}
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
+    with run_directory as directory:
+        result = _run_loop(wanted, directory)
+    if wanted.json:
+        emit(result, as_json=True)
+    else:
+        _print_table(result)
+    return 0
+
+
+def _run_loop(wanted: LoopArguments, directory: RunDirectory[LoopConfig]) -> dict[str, Any]:
+    """All stages and the page; returns the result."""
     page = wanted.out / "report" / "index.html"
-    with run_directory as directory, Reporter(directory.metrics) as report:
+    with Reporter(directory.metrics) as report:
         finished = page.exists() and all(directory.stage_result(name) for name in STAGES)
         done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
     result = {
@@ -50,11 +61,7 @@ def run(arguments: list[str]) -> int:
     write_json(wanted.out / "result.json", result)
     for note in [] if finished else write_report(wanted.out, wanted.config, result):
         print(note, file=sys.stderr)
-    if wanted.json:
-        emit(result, as_json=True)
-    else:
-        _print_table(result)
-    return 0
+    return result
 
 
 def _run_stages(directory: RunDirectory[LoopConfig], context: Context) -> dict[str, dict[str, Any]]:

@@ -58,11 +58,12 @@ def run(arguments: list[str]) -> int:
         "trials": wanted.trials,
     }  # fmt: skip
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
-    with run_directory as directory, Reporter(directory.metrics) as report:
-        result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
-    evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
-    write_json(wanted.out / "evidence.json", evidence)
-    page = write_report(wanted.out, evidence)
+    with run_directory as directory:
+        with Reporter(directory.metrics) as report:
+            result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
+        evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
+        write_json(wanted.out / "evidence.json", evidence)
+        page = write_report(wanted.out, evidence)
     shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
     emit(shown, wanted.json)
     return 0

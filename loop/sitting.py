@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 from pathlib import Path
@@ -21,6 +22,7 @@ from robot.unitree.driver import Go1Driver
 
 REQUEST_TIMEOUT_S = 5.0
 WRITTEN_TIMEOUT_S = 30.0
+FAULTS_GONE_S = 0.5
 
 
 class Sitting:
@@ -81,11 +83,20 @@ class Sitting:
 
     def _put_right(self) -> None:
         """After a fall or a stop: a person looks at the robot before it is armed again."""
-        cause = event_names(self.session.loop.supervisor.cause)
-        self._operator.confirm(f"The robot is damped ({cause}). Lay it on its belly with its legs folded and look it over.")
+        state = self.session.cycle.state
+        causes = event_names(self.session.loop.supervisor.cause), fault_names(state.faults) if state is not None else ""
+        why = ", ".join(filter(None, causes))
+        self._operator.confirm(f"The robot is damped ({why}). Lay it on its belly with its legs folded and look it over.")
         if self._lay_down is not None:
             self._lay_down()
         _granted(self.session.rearm())
+        self._await_no_fault()
+
+    def _await_no_fault(self) -> None:
+        """A fault that is over is still told by the state that was read last; one that lasts is for `_check` to name."""
+        end_s = time.monotonic() + FAULTS_GONE_S
+        while (state := self.session.cycle.state) is not None and state.faults and time.monotonic() < end_s:
+            time.sleep(go1.CONTROL_DT)
 
     def _check(self) -> None:
         """What must be right before the robot stands up; QuadloopError with what is not."""

@@ -236,7 +236,8 @@ class Walker:
         note("thread", "" if session.thread.error is None else f"ended: {session.thread.error}")
         if self._episode is not None and self._episode.done():
             note("episode", _end_of(self._episode))
-            note("log", "whole" if self._recorder.wait_finished(0.0) else "not whole")
+            whole = self._episode.exception() is None and self._recorder.wait_finished(0.0)
+            note("log", "whole" if whole else "not whole")
         with suppress(DriverError):
             note("guarded", self._driver.status.guarded)
         note("pids", self._driver.pids | {"recorder": self._recorder.pid, "camera": self._camera.pid})

@@ -58,7 +58,7 @@ class RobotState:
     quaternion_wxyz: Float64Array  # (4,) body to world
     gyro_b: Float64Array  # (3,) rad/s
     accelerometer_b: Float64Array  # (3,) m/s^2, gravity included
-    foot_force: Float64Array  # (4,) N, FL FR RL RR
+    foot_force: Float64Array  # (4,) FL FR RL RR; N on the twin, raw numbers of its sensors on a Go1
     faults: DriverFault = NO_FAULT  # what the driver damps the motors for, or would if they were to move
 
     @cached_property

@@ -63,7 +63,7 @@ class Episode:
     quaternion_wxyz: Float32Array  # (T, 4)
     gyro_b: Float32Array  # (T, 3) rad/s
     accelerometer_b: Float32Array  # (T, 3) m/s^2
-    foot_force: Float32Array  # (T, 4) N
+    foot_force: Float32Array  # (T, 4) N on the twin, raw numbers on a Go1
     base_lin_vel_b: Float32Array  # (T, 3) m/s
     base_ang_vel_b: Float32Array  # (T, 3) rad/s
     velocity_valid: BoolArray  # (T,)

@@ -106,7 +106,7 @@ class EpisodeStep:
     quaternion_wxyz: NDArray[np.floating]  # (4,)
     gyro_b: NDArray[np.floating]  # (3,) rad/s
     accelerometer_b: NDArray[np.floating]  # (3,) m/s^2
-    foot_force: NDArray[np.floating]  # (4,) N
+    foot_force: NDArray[np.floating]  # (4,) N on the twin, raw numbers on a Go1
     base_lin_vel_b: NDArray[np.floating]  # (3,) m/s
     base_ang_vel_b: NDArray[np.floating]  # (3,) rad/s
     velocity_valid: bool

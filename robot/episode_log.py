@@ -144,7 +144,7 @@ class EpisodeWriter:
             self._flush()
             self._file.close()
             if not self._written:
-                self.part.unlink()
+                self.part.unlink(missing_ok=True)
 
 
 def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:

@@ -38,11 +38,12 @@ def run(arguments: list[str]) -> int:
         return 0
     began = time.monotonic()
     run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
-    with run_directory as directory, Reporter(directory.metrics) as report:
-        artifact = pretrain(wanted.config, wanted.seed, wanted.out, report, git_revision())
-    result = {"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}
-    if wanted.config.measure.trials:
-        result |= {"walk": write_report(wanted.out, artifact, wanted.config.measure), "report": wanted.out / "report" / "index.html"}
+    with run_directory as directory:
+        with Reporter(directory.metrics) as report:
+            artifact = pretrain(wanted.config, wanted.seed, wanted.out, report, git_revision())
+        result = {"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}
+        if wanted.config.measure.trials:
+            result |= {"walk": write_report(wanted.out, artifact, wanted.config.measure), "report": wanted.out / "report" / "index.html"}
     emit(result, wanted.json)
     return 0
 

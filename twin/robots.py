@@ -69,7 +69,7 @@ class OpenRobot:
 def open_robot(wanted: WantedRobot, closing: ExitStack) -> OpenRobot:
     """The robot; what it needs beside its driver is closed by `closing`. DriverError with one line where that is not possible."""
     if wanted.name == "replay":
-        return OpenRobot(ReplayDriver(Path(wanted.replay_log)), LegVelocity(), "replay")
+        return OpenRobot(ReplayDriver(Path(wanted.replay_log)), LegVelocity(wanted.stance_force), "replay")
     if wanted.name == "twin":
         twin = closing.enter_context(RobotProcess(wanted.terrain, wanted.seed))
         velocity, odometry = _velocity(wanted, twin.camera, closing)

@@ -66,8 +66,10 @@ def test_force_starts_anew(tmp_path: Path) -> None:
 def test_a_run_in_which_somebody_keeps_versions_is_not_cleared(tmp_path: Path) -> None:
     begun(tmp_path)
     (tmp_path / ".git").mkdir()
-    with pytest.raises(RunDirectoryError, match="holds files that no run made"):
+    begun(tmp_path, resume=True)
+    with pytest.raises(RunDirectoryError, match=r"also holds \.git, which no run made"):
         begun(tmp_path, force=True)
+    assert (tmp_path / "config.yaml").exists()
 
 
 @pytest.mark.parametrize("asked", [{"resume": True}, {"force": True}])

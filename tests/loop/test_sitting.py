@@ -20,6 +20,8 @@ from robot.session import Session
 from robot.station import ForwardCommands
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import ModeError
+from robot.unitree.driver import Go1Driver
+from twin.robot_process import RobotProcess
 
 ATTRIBUTES = EpisodeAttributes(
     go1.NAME, "", go1.CONTROL_DT, layout_json(GO1_LAYOUT), "{}", "s", "still", velocity_source="still"
@@ -97,6 +99,22 @@ def test_a_robot_that_is_stopped_before_it_walks_is_put_right_and_the_sitting_go
     sitting, person = sit(lambda session, _recorder: {moment: session.estop})
     assert sitting.episodes == 2
     assert person.heard("The robot is damped (ESTOP)")
+
+
+def test_the_remotes_stop_while_it_walks_is_no_end(monkeypatch, tmp_path):
+    """On a robot in a process of its own, whose driver latches the fault: after B is let go it walks on."""
+    monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
+    with RobotProcess() as robot, Recorder() as recorder:
+        deeds = {
+            "It walks.": lambda: robot.order(remote_stop=True),
+            "The robot is damped (DRIVER": lambda: robot.order(remote_stop=False),
+        }
+        with Session(Go1Driver(robot.config), StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session:
+            person = Person(deeds, again=False)
+            sitting = Sitting(session, recorder, person, lambda: robot.order(lie_down=True), tmp_path / "logs")
+            sitting.run(2, 100, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
+    assert sitting.episodes == 2, person.told
+    assert person.heard("The robot is damped (DRIVER, REMOTE_STOP)"), person.told
 
 
 def test_a_robot_that_never_stands_up_ends_it(sit):

@@ -64,7 +64,7 @@ def test_exploration_starts_at_most_at_what_was_asked_for(make):
 def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
     stopped = make()
     stopped.iterate()
-    leftover = tmp_path / "online" / "episodes" / "update_0001" / "episode_007.hdf5.part"
+    leftover = tmp_path / "online" / "episodes" / "update_0001" / "episode_0007.hdf5.part"
     leftover.parent.mkdir()
     leftover.write_bytes(b"cut short")
     resumed = make()
@@ -80,7 +80,7 @@ def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
 def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path):
     make().iterate()
     make().iterate()
-    first, second = (read_episode(tmp_path / "online" / "episodes" / f"update_000{update}" / "episode_000.hdf5") for update in (0, 1))
+    first, second = (read_episode(tmp_path / "online" / "episodes" / f"update_000{update}" / "episode_0000.hdf5") for update in (0, 1))
     assert not np.allclose(first.actions - first.action_mean, second.actions - second.action_mean)
 
 
