@@ -215,10 +215,14 @@ def plot_curves(results: Sequence[Path], out_png: Path) -> str | None:
 
 
 def thinned(curve: Sequence[Any], early_steps: int) -> list[Any]:
-    """About CURVE_POINTS points of a curve, evenly spread, the first and the last among them, and all within `early_steps`."""
+    """About CURVE_POINTS points of a curve, those nearest to evenly spread steps, and all within `early_steps`. Done again it changes
+    nothing, so that results may be collected on top of older ones.
+    """
     if len(curve) <= CURVE_POINTS:
         return list(curve)
-    kept = {round(place * (len(curve) - 1) / (CURVE_POINTS - 1)) for place in range(CURVE_POINTS)}
+    first, last = curve[0][0], curve[-1][0]
+    wanted = [first + place * (last - first) / (CURVE_POINTS - 1) for place in range(CURVE_POINTS)]
+    kept = {min(range(len(curve)), key=lambda index: abs(curve[index][0] - step)) for step in wanted}
     kept.update(index for index, (step, _) in enumerate(curve) if step <= early_steps)
     return [curve[index] for index in sorted(kept)]
 

@@ -152,6 +152,7 @@ def test_thinned_curves_keep_their_ends_and_all_early_points():
     assert thin[-1] == curve[-1]
     assert thin[:21] == curve[:21]
     assert all(point in curve for point in thin)
+    assert thinned(thin, early_steps=20_000) == thin
     assert len(thinned(curve, early_steps=0)) == 40
     assert thinned(curve[:40], early_steps=0) == curve[:40]
 
