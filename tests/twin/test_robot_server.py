@@ -404,11 +404,20 @@ def test_a_late_answer_is_not_taken_for_that_to_another_order(monkeypatch):
 
 
 def test_a_world_that_there_is_not_is_told_in_one_line():
-    with pytest.raises(DriverError, match=r"did not start: .*nowhere") as error:
+    with pytest.raises(WorldError, match="nowhere") as error:
         RobotProcess("nowhere")
     assert "\n" not in str(error.value)
     with pytest.raises(WorldError, match="nowhere"):
         RobotServer("nowhere", ports()[0], 0)
+
+
+def test_a_robot_that_cannot_start_is_told_in_one_line(monkeypatch):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(robot_process, "_free_ports", lambda: (taken.getsockname()[1], 0))
+        with pytest.raises(DriverError, match=r"did not start: .*in use") as error:
+            RobotProcess()
+    assert "\n" not in str(error.value)
 
 
 def test_a_robot_whose_owner_dies_ends(root):
