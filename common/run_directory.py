@@ -68,7 +68,7 @@ class RunDirectory(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Flush what is still to be written."""
+        """Flush what is still to be written, and let others work in the directory."""
         self.metrics.close()
         self._lock.close()
 

@@ -189,7 +189,7 @@ class ControlNode(LifecycleNode):
             raise QuadloopError(_end_of(episode))
         if session.loop.last_tick.mode is not Mode.POLICY:
             session.stop()
-            raise QuadloopError(f"the policy did not begin to act within {START_TIMEOUT_S:g} s and will not")
+            raise QuadloopError(f"the policy did not begin to act within {START_TIMEOUT_S:g} s; the episode was ended")
         return f"the policy acts; recorded to {path}" if path else "the policy acts"
 
     def _end_episode(self, session: Session) -> str:
