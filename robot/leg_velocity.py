@@ -70,9 +70,8 @@ class LegVelocity:
 
     def __init__(self, stance_force: float = STANCE_FORCE) -> None:
         self._stance_force = stance_force
-        self._last: deque[tuple[Float64Array, NDArray[np.bool_]]] = deque(
-            maxlen=STRIDE_STEPS
-        )  # what each foot implies, and whether it stood
+        # Of each row, what the feet imply (4, 3) m/s and whether they stood (4,).
+        self._last: deque[tuple[Float64Array, NDArray[np.bool_]]] = deque(maxlen=STRIDE_STEPS)
         self._stamp_s = -np.inf
 
     def read(self, state: RobotState) -> BaseVelocity:
