@@ -59,8 +59,9 @@ def figures(learner: UniO4) -> dict[str, Any]:
     elites, size = len(model.elites), model.frame_size
     observations, actions = (each.expand(elites, *each.shape) for each in (batch.observations, batch.actions))
     zeros = torch.zeros(elites, len(unknown), size)
-    mean, rewards, terminates = model.ready().predict(observations, actions, zeros)
-    wider, _, _ = model.ready().predict(observations, actions, zeros + 1)
+    ready = model.ready()
+    mean, rewards, terminates = ready.predict(observations, actions, zeros)
+    wider, _, _ = ready.predict(observations, actions, zeros + 1)
     newest = slice(-size, None)
     frame, true = batch.observations[:, newest], batch.next_observations[:, newest]
     error, spread = mean[..., newest] - true, (wider - mean)[..., newest]

@@ -39,8 +39,7 @@ _BASELINES = {
     "minutes": BaselineConfig(),
     "paper": BaselineConfig(steps=1_000_000),
 }  # 1,000,000: the steps of the baselines' own papers
-_FINE_TUNING = {"smoke": OnlineConfig(), "minutes": OnlineConfig(), "paper": PAPER}
-_ONLINE_STEPS = {"smoke": 2000, "minutes": 250_000, "paper": 1_000_000}
+_FINE_TUNING = {"smoke": OnlineConfig(steps=2000), "minutes": OnlineConfig(), "paper": PAPER}
 _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
 _BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # environment steps for a gradient step: an hour a cell becomes a quarter
 _BASELINES_EARLY_POINTS = 10  # a baseline's curve has even steps: as many times the points, so that its first steps are seen too
@@ -89,7 +88,7 @@ class Job:
     def _plain_config(self, task: Task) -> Config:
         if self.phase == "offline":
             return _baseline_config(task, self.preset)
-        steps = _ONLINE_STEPS[self.preset]
+        steps = _FINE_TUNING[self.preset].steps  # of every method, so that curves can be laid over one another
         every = steps // _ONLINE_POINTS[self.preset]
         if self.method in BASELINES:
             return OnlineBaselineConfig(steps, _BASELINES_UPDATE_EVERY[self.preset], max(1, every // _BASELINES_EARLY_POINTS))
