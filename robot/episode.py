@@ -13,13 +13,13 @@ BoolArray = NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 
-# Why an episode ended. A fall or a safety stop terminates (nothing is earned after it); the others truncate.
+# Why an episode ended. A fall alone terminates: nothing is earned after it. What else stops a robot comes from outside (B on the remote, a
+# state that is late, a fault of the driver's), and what it would have gone on to earn is not known: that truncates, as running out of time.
 END_FALL = "fall"
-END_SAFETY = "safety"
+END_SAFETY = "safety"  # stopped at once, but upright
 END_TIME_LIMIT = "time_limit"
 END_OPERATOR = "operator"
 END_UNKNOWN = "unknown"  # the process died or the source did not say
-TERMINATING_ENDS = (END_FALL, END_SAFETY)
 
 
 @dataclass(frozen=True)

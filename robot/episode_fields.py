@@ -17,7 +17,6 @@ from robot.episode import (
     END_TIME_LIMIT,
     END_UNKNOWN,
     SCHEMA_VERSION,
-    TERMINATING_ENDS,
     Episode,
     EpisodeAttributes,
 )
@@ -186,5 +185,6 @@ def _check_end(episode: Episode) -> None:
     if not (episode.terminated[-1] or episode.truncated[-1]):
         raise EpisodeLogError("neither terminated nor truncated is set on the last step")
     ended = episode.attributes.ended
-    if ended != END_UNKNOWN and bool(episode.terminated[-1]) != (ended in TERMINATING_ENDS):
+    told = ended not in (END_UNKNOWN, END_SAFETY)  # logs of earlier revisions have safety stops that terminate
+    if told and bool(episode.terminated[-1]) != (ended == END_FALL):
         raise EpisodeLogError(f"the last step's terminated is {bool(episode.terminated[-1])} although the episode ended by '{ended}'")

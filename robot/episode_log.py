@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import refuse_to_overwrite, whole_or_absent
-from robot.episode import TERMINATING_ENDS, Episode, EpisodeAttributes
+from robot.episode import END_FALL, Episode, EpisodeAttributes
 from robot.episode_fields import (
     FIELDS,
     FINAL_OBSERVATION,
@@ -106,8 +106,8 @@ class EpisodeWriter:
     def close(self, ended: str, final_observation: NDArray[np.floating]) -> Path:
         """Finish the episode: write the log whole, synced, and remove the `.part`. Returns the log's path.
 
-        `ended` is one of robot.episode's reasons and sets the last row's flags: a fall or a safety stop terminates, the others
-        truncate. `final_observation` (5, 58) is what followed the last action. On EpisodeLogError the `.part` stays.
+        `ended` is one of robot.episode's reasons and sets the last row's flags: a fall terminates, the others truncate.
+        `final_observation` (5, 58) is what followed the last action. On EpisodeLogError the `.part` stays.
         """
         with damage_named(self.path):
             check_ended(ended)
@@ -115,8 +115,8 @@ class EpisodeWriter:
             rows = h5py.Dataset(self._steps)[()]
             if not len(rows):
                 raise EpisodeLogError("no step was recorded; there is nothing to keep")
-            terminating = ended in TERMINATING_ENDS
-            rows["terminated"][-1], rows["truncated"][-1] = terminating, not terminating
+            fell = ended == END_FALL
+            rows["terminated"][-1], rows["truncated"][-1] = fell, not fell
             attributes = EpisodeAttributes(**(vars(self._attributes) | {"ended": ended}))
             episode = episode_of_rows(attributes, rows, final_observation, self._missing)
         write_episode(self.path, episode, force=True)  # the constructor asked

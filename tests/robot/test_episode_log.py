@@ -55,7 +55,7 @@ def make_episode(steps: int = 6, ended: str = "time_limit", **changes: Any) -> E
     rows = [make_step(number) for number in range(steps)]
     columns: dict[str, Any] = {name: np.array([getattr(row, name) for row in rows]) for name in vars(rows[0])}
     columns["safety_events"] = columns["safety_events"].astype(np.uint32)
-    columns["terminated" if ended in ("fall", "safety") else "truncated"][-1] = True
+    columns["terminated" if ended == "fall" else "truncated"][-1] = True
     whole = {"attributes": dataclasses.replace(ATTRIBUTES, ended=ended), "final_observation": FINAL}
     return Episode(**(whole | columns | changes))
 
@@ -102,6 +102,12 @@ def test_written_row_by_row_and_at_once_are_the_same(tmp_path: Path, ended: str)
     assert path == tmp_path / "live.hdf5"
     assert_same(read_episode(path), make_episode(6, ended))
     assert_same(read_episode(tmp_path / "bulk.hdf5"), make_episode(6, ended))
+
+
+def test_a_safety_stop_that_an_earlier_revision_let_terminate_is_still_read(tmp_path: Path) -> None:
+    ends = {"terminated": np.arange(6) == 5, "truncated": np.zeros(6, bool)}
+    write_episode(tmp_path / "old.hdf5", make_episode(6, "safety", **ends))
+    assert read_episode(tmp_path / "old.hdf5").terminated[-1]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 15, 16, 17, 300])

@@ -174,10 +174,11 @@ def test_a_fall_on_the_very_last_step_is_a_fall_and_no_time_limit(rig):
     assert summary.steps == 3 and summary.fell
 
 
-def test_an_emergency_stop_ends_as_a_safety_stop(rig):
+def test_an_emergency_stop_ends_as_a_safety_stop_which_is_no_fall_to_learn_from(rig):
     summary = rig.run(10, rig.at(2, rig.loop.request_estop))
+    episode = read_episode(rig.path)
     assert (summary.steps, summary.ended) == (2, END_SAFETY)
-    assert read_episode(rig.path).terminated.tolist() == [False, True]
+    assert episode.truncated.tolist() == [False, True] and not episode.terminated.any()
     with pytest.raises(ModeError, match="ESTOP"):
         rig.run(10)
 
