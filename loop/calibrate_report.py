@@ -78,10 +78,8 @@ def _prediction(found: Mapping[str, Any]) -> list[list[str]]:
     rows = [["", "uncalibrated", "calibrated", "ratio", "95 %"]]
     for name, each in found.items():
         if isinstance(each, Mapping):
-            low, high = each["ratio_ci95"]
-            rows.append(
-                [name, f"{each['uncalibrated']:.3g}", f"{each['calibrated']:.3g}", f"{each['ratio']:.2f}", f"{low:.2f} .. {high:.2f}"]
-            )
+            interval = "{:.2f} .. {:.2f}".format(*each["ratio_ci95"]) if each["ratio_ci95"] else "of one session there is none"
+            rows.append([name, f"{each['uncalibrated']:.3g}", f"{each['calibrated']:.3g}", f"{each['ratio']:.2f}", interval])
     return rows
 
 

@@ -206,9 +206,9 @@ def _prediction(episodes: Sequence[Episode], world: World, config: CalibrationCo
     for steps in sorted({1, config.horizon}):
         for name in ("joint_pos", "joint_vel"):
             before, after = (np.square(getattr(sides[kind], name)[:, steps - 1]).mean(axis=1) for kind in ("uncalibrated", "calibrated"))
-            ratio = np.sqrt(cluster_ratio_ci95(after, before, sessions))
+            interval = cluster_ratio_ci95(after, before, sessions)  # of squares; a wide one would reach below 0
             found[f"{name}_{steps}_steps"] = {
                 "uncalibrated": float(np.sqrt(before.mean())), "calibrated": float(np.sqrt(after.mean())),
-                "ratio": float(np.sqrt(after.sum() / before.sum())), "ratio_ci95": ratio.tolist(),
+                "ratio": float(np.sqrt(after.sum() / before.sum())), "ratio_ci95": interval and np.sqrt(np.maximum(interval, 0.0)).tolist(),
             }  # fmt: skip
     return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.statistics import cluster_ci95, mean_with_ci95, t_quantile_975
+from common.statistics import cluster_ci95, cluster_ratio_ci95, jackknife_ci95, mean_with_ci95, t_quantile_975
 
 
-@pytest.mark.parametrize(("degrees", "tabled"), [(3, 3.182), (7, 2.365), (30, 2.042), (1000, 1.962)])
+@pytest.mark.parametrize(("degrees", "tabled"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (30, 2.042), (1000, 1.962)])
 def test_students_t_is_the_tabled_one(degrees: int, tabled: float) -> None:
     assert t_quantile_975(degrees) == pytest.approx(tabled, rel=0.01)
 
@@ -24,16 +24,32 @@ def test_the_interval_of_many_values_is_about_two_standard_errors_wide() -> None
     assert high == pytest.approx(1.098, abs=0.01)
 
 
-def test_whole_groups_are_resampled() -> None:
-    # Four groups of 100 rows, alike inside: as uncertain as four values, not as four hundred.
+def test_four_groups_are_as_uncertain_as_four_values() -> None:
     groups = np.repeat(np.arange(4), 100)
-    low, high = cluster_ci95(np.repeat([0.0, 0.0, 2.0, 2.0], 100), groups)
-    assert (low, high) == (0.0, 2.0)  # all four draws from one side have a chance of 1 in 16 each
-    narrow_low, narrow_high = cluster_ci95(np.tile([0.0, 2.0], 200), groups)
-    assert (narrow_low, narrow_high) == (1.0, 1.0)
+    # means 0, 0, 2, 2: deviation 1.1547, standard error 0.57735, Student's t with 3 degrees of freedom 3.182
+    assert cluster_ci95(np.repeat([0.0, 0.0, 2.0, 2.0], 100), groups) == pytest.approx([1 - 1.837, 1 + 1.837], abs=0.02)
+    assert cluster_ci95(np.tile([0.0, 2.0], 200), groups) == pytest.approx([1.0, 1.0])
 
 
 def test_groups_of_unlike_size_weigh_by_their_rows() -> None:
-    low, high = cluster_ci95(np.array([1.0, 1.0, 1.0, 5.0]), np.array([0, 0, 0, 1]))
-    assert low == 1.0
-    assert high == 5.0  # the small group twice
+    # mean 2; without the first group 5, without the second 1: 12.706 * sqrt(1/2 * (2^2 + 2^2))
+    assert cluster_ci95(np.array([1.0, 1.0, 1.0, 5.0]), np.array([0, 0, 0, 1])) == pytest.approx([2 - 25.412, 2 + 25.412], rel=1e-4)
+
+
+def test_a_ratio_of_sums_is_left_one_group_out_as_a_whole() -> None:
+    # 6/4; without the first group 4/2, without the second 2/2: 12.706 * sqrt(1/2 * (0.5^2 + 0.5^2))
+    found = cluster_ratio_ci95(np.array([1.0, 1.0, 4.0]), np.array([1.0, 1.0, 2.0]), np.array([0, 0, 1]))
+    assert found == pytest.approx([1.5 - 6.353, 1.5 + 6.353], rel=1e-4)
+
+
+def test_one_group_has_no_interval() -> None:
+    assert cluster_ci95(np.array([1.0, 2.0]), np.array([3, 3])) is None
+    assert jackknife_ci95(1.0, np.array([2.0])) is None
+
+
+def test_few_groups_that_differ_by_luck_leave_out_zero_as_rarely_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    for count in (2, 3, 6):
+        intervals = [cluster_ci95(random.normal(size=count), np.arange(count)) for _ in range(1000)]
+        left_out = sum(interval is not None and (interval[0] > 0 or interval[1] < 0) for interval in intervals)
+        assert 30 <= left_out <= 70  # of 1,000: 5 %, within three standard deviations

@@ -92,8 +92,22 @@ def test_an_interval_of_one_session_is_none():
 
 
 def test_few_sessions_are_called_few(tmp_path):
-    assert "Sessions held out: 2" in write_report(tmp_path, evidence(holdout=SIX[:2])).read_text()
-    assert "by chance" not in write_report(tmp_path, evidence()).read_text()
+    assert "Sessions held out: 2. So few tell little" in write_report(tmp_path, evidence(holdout=SIX[:2])).read_text()
+    assert "So few" not in write_report(tmp_path, evidence()).read_text()
+
+
+def test_an_estimate_without_an_interval_decides_nothing(tmp_path):
+    none = evidence()
+    none["estimates"]["fqe"]["ci95"] = None
+    assert "1 of 2 estimates say that the new policy is better; the rest cannot tell" in verdict(none)
+    assert "+0.2 (no interval)" in write_report(tmp_path, none).read_text()
+
+
+def test_a_candidate_that_blew_up_can_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    torn = evidence()
+    torn["gate"]["decisions"].append(decision(300, False) | {"difference": None, "standard_error": None, "kl": None})
+    assert 'src="gate.png"' in write_report(tmp_path, torn).read_text()
 
 
 def test_the_page_says_what_a_person_has_to_know(tmp_path):
