@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from common.command_line import parse
 from common.errors import UsageError
 from common.files import FileExistsAlreadyError
+from common.randomness import generator_for
 from common.result import emit
 from loop.operator import Operator, Willing
 from loop.sitting import Sitting
@@ -100,7 +99,7 @@ def run(arguments: list[str]) -> int:
 def _sit(
     wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, recorder: Recorder, operator: Operator, directory: Path
 ) -> dict[str, Any]:
-    rng = np.random.default_rng(wanted.seed)
+    rng = generator_for("collect", wanted.seed)
     kept = ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed", "stance_force", "lever_arm")
     config = {name: getattr(wanted, name) for name in kept}
     attributes = attributes_of(policy, robot.source, robot.velocity, directory.name, config)

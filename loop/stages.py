@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from common.randomness import generator_for
 from common.reporter import Reporter
 from common.revision import git_revision
 from loop.config import LoopConfig
@@ -47,7 +46,7 @@ def run_collect(context: Context) -> dict[str, Any]:
     config, logs = context.config.collect, context.out / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     policy = load_artifact(context.out / "pretrained" / "policy.onnx")
-    rng = np.random.default_rng(context.seed + 1)
+    rng = generator_for("collect", context.seed)
     commands = ForwardCommands(config.vx_low, config.vx_high)
     summaries: list[EpisodeSummary] = []
     steps = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
 from common.errors import QuadloopError
+from common.randomness import generator_for
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
 from learners.onnx_graph import export_policy, policy_of_graph
@@ -62,8 +64,8 @@ PRESETS = {
     "paper": OnlineConfig(ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)),
 }
 
-MAX_LAYER = 8192
-"""Units; a value function with a wider layer is none of ours."""
+MAX_WEIGHTS = 20_000_000
+"""Of a value function: a hundred times ours."""
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Called as report("online", steps, total, figures) after every update."""
@@ -86,7 +88,7 @@ class OnlineFinetuner:
         self.steps, self.updates, self.falls = 0, 0, 0
         self.vx_high = config.vx_start
         self._resume()
-        self.rng = np.random.default_rng((seed, self.updates))  # a resumed run does not meet the first one's luck again
+        self.rng = generator_for("online", seed, self.updates)  # a resumed run does not meet the first one's luck again
         self.artifact = self._export()
         self.collector = Collector(station, self.artifact, self.rng, out.name, asdict(config))
 
@@ -154,8 +156,9 @@ class OnlineFinetuner:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
-        state, config = load_checkpoint(path), self.config
+        config = self.config
         with blaming(path):
+            state = load_checkpoint(path)
             self.ppo.load_state_dict(state)
             self.generator.set_state(state["generator"])
             self.steps, self.updates, self.falls = (as_type(int, state["counters"][name]) for name in ("steps", "updates", "falls"))
@@ -173,7 +176,7 @@ def load_value(path: Path, observation_size: int) -> tuple[Value, float]:
     try:
         value, reward_scale = _value_of(content["sizes"], content["value"]), float(content["reward_scale"])
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise QuadloopError(f"{path} holds no value function of the offline stage; run `quadloop finetune` first") from error
+        raise QuadloopError(f"{path} holds no value function of the offline stage; run quadloop finetune first") from error
     if content["sizes"][0] != observation_size:
         raise QuadloopError(
             f"{path} is for observations of {content['sizes'][0]} values, the policy's have {observation_size}; take both from one run"
@@ -184,9 +187,14 @@ def load_value(path: Path, observation_size: int) -> tuple[Value, float]:
 
 
 def _value_of(sizes: list[int], state: dict[str, Any]) -> Value:
-    """V with these layer sizes, input first; ValueError for sizes that no value function of ours has: a file decides about memory."""
-    if not all(isinstance(size, int) and 1 <= size <= MAX_LAYER for size in sizes) or sizes[-1] != 1:
+    """V with these layer sizes, input first; ValueError for sizes that no value function of ours has, since a file decides about memory,
+    and for weights that are no numbers."""
+    if not all(isinstance(size, int) and size >= 1 for size in sizes) or sizes[-1] != 1:
         raise ValueError("no layer sizes of a value function")
+    if sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes)) > MAX_WEIGHTS:
+        raise ValueError(f"layer sizes of more than {MAX_WEIGHTS:,} weights")
     value = Value(sizes[0], tuple(sizes[1:-1]))
     value.load_state_dict(state)
+    if not all(values.isfinite().all() for values in value.state_dict().values()):
+        raise ValueError("weights that are not finite")
     return value

@@ -187,8 +187,22 @@ def test_a_scale_that_says_nothing_is_refused(value_path, scale):
         load_value(value_path, 290)
 
 
-@pytest.mark.parametrize("damage", [{"sizes": [290, 10**9, 1]}, {"sizes": []}, {"sizes": [290, 0, 1]}, {"value": 3}, {"reward_scale": "a"}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"sizes": [290, 10**9, 1]}, {"sizes": [290, *[4096] * 300, 1]}, {"sizes": []}, {"sizes": [290, 0, 1]},
+        {"value": 3}, {"reward_scale": "a"},
+    ],
+)  # fmt: skip
 def test_a_damaged_value_is_refused(value_path, damage):
     save_checkpoint(value_path, load_checkpoint(value_path) | damage)
+    with pytest.raises(QuadloopError, match=r"value\.pt holds no value function of the offline stage"):
+        load_value(value_path, 290)
+
+
+def test_a_value_that_blew_up_is_refused(value_path):
+    content = load_checkpoint(value_path)
+    next(iter(content["value"].values())).fill_(float("nan"))
+    save_checkpoint(value_path, content)
     with pytest.raises(QuadloopError, match=r"value\.pt holds no value function of the offline stage"):
         load_value(value_path, 290)
