@@ -21,9 +21,9 @@ from learners.policy import GaussianPolicy
 from learners.transitions import Transitions
 
 HALF = 0.5
+FEWEST_EPISODES = 10  # to judge by: a mean over fewer, in standard errors, is far from normal
 _HIDDEN, _BATCH, _LEARNING_RATE = (256, 256), 512, 1e-3  # of the regression on state and time
 _PASSES, _FEWEST, _MOST = 20, 200, 2_000  # over its data, and what that may be in steps
-_FEWEST_EPISODES = 10  # to judge by: a mean over fewer, in standard errors, is far from normal
 _OTHERS = 8  # actions of the behavior that a recorded one is set beside, as many of each member
 _CHUNK = 5_000  # rows that the critics are asked about at once
 
@@ -65,7 +65,7 @@ def compare(
     the better policy.
     """
     count = len(unseen.episode_starts)
-    if count < _FEWEST_EPISODES:
+    if count < FEWEST_EPISODES:
         return AdvantageTest(0.0, math.nan, count)
     inputs, targets = _rows(critics, behavior, unseen, action_limit, generator)
     half = torch.randperm(count, generator=generator).numpy()[unseen.episodes] < round(HALF * count)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
-from learners.improvement import weights_hash
-from learners.policy import GaussianPolicy, clipped_log_prob
+from learners.policy import GaussianPolicy, clipped_log_prob, weights_hash
 from learners.progress import Progress
 from learners.training import Stateful, part_path, train
 from learners.uni_o4 import UniO4

@@ -5,7 +5,9 @@ Independent of AM-Q: no learned model, no critic of the improvement, and fitted 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ from torch import Tensor
 from common.checks import POSITIVE, SHARE, Rule, at_least, require
 from learners.batches import TensorData
 from learners.networks import MLP, Normaliser
-from learners.policy import GaussianPolicy
+from learners.policy import GaussianPolicy, weights_hash
 from learners.progress import Progress, silent
+from learners.training import Stateful, part_path, train
 from learners.transitions import Transitions
 from learners.value import level_of_values
 
@@ -72,18 +75,25 @@ class FqeEstimate:
 
 
 def fitted_q_evaluation(
-    data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], config: FqeConfig, seed: int, progress: Progress = silent
-) -> FqeEstimate:
-    """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together."""
+    data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], config: FqeConfig, seed: int,
+    progress: Progress = silent, folder: Path | None = None,
+) -> FqeEstimate:  # fmt: skip
+    """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together. `folder` keeps what is learnt: an
+    interrupted evaluation goes on there."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the replicas' weights
     tensors = TensorData(data)
     weights = bootstrap_weights(torch.from_numpy(groups), config.members, generator)
     evaluator = _Evaluator(tensors, policies, config)
-    for step in range(1, config.steps + 1):
-        evaluator.update(torch.randint(len(tensors), (config.batch_size,), generator=generator), weights)
-        if step % 100 == 0 or step == config.steps:
-            progress("fitted-Q evaluation", step, config.steps, {})
+    what = {
+        "data": data.sha256, "groups": hashlib.sha256(np.ascontiguousarray(groups).data).hexdigest(),
+        "policies": [weights_hash(policy) for policy in policies], "fqe": config, "seed": seed,
+    }  # fmt: skip
+    train(
+        "fitted-Q evaluation", part_path(folder, "fqe", what), config.steps,
+        lambda: evaluator.update(torch.randint(len(tensors), (config.batch_size,), generator=generator), weights),
+        evaluator.learnt, generator, progress,
+    )  # fmt: skip
     return FqeEstimate(evaluator.values(weights))
 
 
@@ -105,8 +115,13 @@ class _Evaluator:
         self.target.load_state_dict(self.q.state_dict())
         self.optimizer = torch.optim.Adam(self.q.parameters(), lr=config.learning_rate, fused=True)
 
-    def update(self, picks: Tensor, weights: Tensor) -> None:
-        """One weighted regression step of every policy's every replica on the same transitions."""
+    @property
+    def learnt(self) -> dict[str, Stateful]:
+        """What a training keeps."""
+        return {"q": self.q, "target": self.target, "optimizer": self.optimizer}
+
+    def update(self, picks: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """One weighted regression step of every policy's every replica on the same transitions; returns their mean loss."""
         batch = self.data.rows(picks)
         with torch.no_grad():
             next_q = self._values(self.target, batch.next_observations, self.next_actions[:, picks])
@@ -114,10 +129,12 @@ class _Evaluator:
         inputs = self.normaliser(torch.cat([batch.observations, batch.actions], -1))
         error = self.q(inputs).squeeze(-1) - goal
         self.optimizer.zero_grad(set_to_none=True)
-        (weights[:, picks] * error.square()).mean(-1).sum().backward()
+        losses = (weights[:, picks] * error.square()).mean(-1)
+        losses.sum().backward()
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.q.parameters()), self.config.polyak)
+        return {"loss": losses.detach().mean()}
 
     @torch.no_grad()
     def values(self, weights: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,3 +57,8 @@ def decide(candidate: Tensor, incumbent: Tensor, kl: float, config: GateConfig) 
     near = config.max_kl is None or kl <= config.max_kl
     finite = bool(torch.isfinite(paired).all())
     return Decision(difference, standard_error, kl, finite and better and near)
+
+
+def in_json(decision: Decision) -> dict[str, float | bool | None]:
+    """Its figures; None for what is not a number, of a candidate that blew up."""
+    return {name: value if math.isfinite(value) else None for name, value in vars(decision).items()}

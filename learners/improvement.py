@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,9 +90,9 @@ class Improving:
 
     def restore(self, path: Path, generator: torch.Generator) -> None:
         """Go on from what `save` kept; CheckpointError if it does not fit."""
-        content = load_checkpoint(path)
         members = len(self.accepted)
         with blaming(path):
+            content = load_checkpoint(path)
             for name in _LEARNT:
                 getattr(self, name).load_state_dict(content[name])
             for name, kind in _COUNTED.items():
@@ -107,14 +106,6 @@ class Improving:
 
 _LEARNT = ("target", "behavior", "optimizer")
 _COUNTED: dict[str, Any] = {"step": int, "idle": int, "accepted": tuple[int, ...], "watched": tuple[tuple[float, ...], ...]}
-
-
-def weights_hash(policy: GaussianPolicy) -> str:
-    """Hex sha256 of a policy: its shape, its activation, its weights."""
-    digest = hashlib.sha256(f"{policy.actor.sizes} {policy.actor.activation} {policy.members}".encode())
-    for parameter in policy.parameters():
-        digest.update(parameter.detach().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -137,9 +137,10 @@ class IqlCritics:
 
     @torch.no_grad()
     def advantages(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """A = min Q(s, a) - V(s), (..., B), for eq. 7."""
+        """A = min Q(s, a) - V(s), (..., B), of actions (..., B, A) in states (B, O) or (..., B, O), for eq. 7."""
+        each = observations.expand(*actions.shape[:-1], observations.shape[-1])
         with autocast(self.config.precision):
-            return self.minimum(observations, actions) - self.v(observations).float()
+            return self.minimum(each, actions) - self.v(observations).float()
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -66,10 +67,6 @@ class GaussianPolicy(nn.Module):
         """Mean actions (*members, B, A)."""
         return self.actor(observations)
 
-    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """log pi(a|s), (*members, B)."""
-        return gaussian_log_prob(actions, self(observations), self.log_std)
-
     def entropy(self) -> Tensor:
         """Entropy of the Gaussian, a scalar (mean over members), nats."""
         return (self.log_std + 0.5 + _LOG_SQRT_2PI).sum(-1).mean()
@@ -126,3 +123,11 @@ def average(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
         for target, source in zip(single.parameters(), ensemble.parameters(), strict=True):
             target.copy_(source[list(chosen)].mean(0).reshape(target.shape))
     return single
+
+
+def weights_hash(policy: GaussianPolicy) -> str:
+    """Hex sha256 of a policy: its shape, its activation, its weights."""
+    digest = hashlib.sha256(f"{policy.actor.sizes} {policy.actor.activation} {policy.members}".encode())
+    for parameter in policy.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from common.config import config_hash
+from common.errors import QuadloopError
 from common.files import one_at_a_time
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
@@ -20,6 +22,10 @@ from learners.progress import Progress
 
 SAVE_PERIOD_S = 30.0  # this much work may be lost
 PROGRESS_STEPS = 100
+
+
+class DivergedError(QuadloopError):
+    """A training whose figures are no numbers any more; of it nothing is kept after the last file."""
 
 
 class Stateful(Protocol):
@@ -32,7 +38,7 @@ class Stateful(Protocol):
         """Take over what `state_dict` gave."""
 
 
-RECIPE = 2
+RECIPE = 3
 """Raised by whoever changes the learners so that equal data, settings and seeds give other weights: nothing older is taken over."""
 
 
@@ -63,17 +69,25 @@ def train(
         for step in range(done + 1, steps + 1):
             figures = update()
             if step % PROGRESS_STEPS == 0 or step == steps:
-                progress(part, step, steps, {name: float(value) for name, value in figures.items()})
+                progress(part, step, steps, _finite(part, step, figures))
             if path is not None and (step == steps or time.monotonic() - saved_s > SAVE_PERIOD_S):
                 states = {name: thing.state_dict() for name, thing in learnt.items()}
                 save_checkpoint(path, {"step": step, "generator": generator.get_state(), "learnt": states})
                 saved_s = time.monotonic()
 
 
+def _finite(part: str, step: int, figures: Mapping[str, Tensor]) -> dict[str, float]:
+    values = {name: float(value) for name, value in figures.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{part}: learning blew up by step {step:,} ({name} is {value}); begin anew with a lower learning rate")
+    return values
+
+
 def _restored(path: Path, steps: int, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:
     """Take over what `path` holds; the number of steps that are behind it."""
-    content = load_checkpoint(path)
     with blaming(path):
+        content = load_checkpoint(path)
         for name, thing in learnt.items():
             thing.load_state_dict(content["learnt"][name])
         generator.set_state(content["generator"])

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
-from learners.advantage_test import HALF, AdvantageTest, compare
+from common.errors import ConfigError
+from learners.advantage_test import FEWEST_EPISODES, HALF, AdvantageTest, compare
 from learners.amq import Noise, amq, draw_noise
 from learners.batches import NStepData, TensorData
 from learners.disagreement import disagreement
@@ -22,10 +23,10 @@ from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
 from learners.gate import Decision, GateConfig, decide
-from learners.improvement import Improvement, Improving, Watch, nobody, weights_hash
+from learners.improvement import Improvement, Improving, Watch, nobody
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, average, distance, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, average, distance, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import part_path, train
@@ -73,6 +74,11 @@ class UniO4Config:
         require(self, POSITIVE, "learning_rate", "clip_ratio", "action_limit", "exploration_std", "reward_scale")
         require(self, NOT_NEGATIVE, "disagreement_weight")
         require_rising(self, "gate_period", "improvement_steps")  # without a query nothing is ever accepted
+        if self.improvement_steps % self.gate_period:
+            raise ConfigError(
+                f"improvement_steps is {self.improvement_steps}; it must be a multiple of gate_period, which is {self.gate_period}: what "
+                "comes after the last query is never accepted"
+            )
         require(self.gate, at_least(self.dynamics.elites), "starts")  # each elite imagines its share of them
 
 
@@ -204,12 +210,14 @@ class UniO4:
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
-        if len(self.transitions.episode_starts) < 2:
-            return AdvantageTest(0.0, math.nan, 0)
+        count = len(self.transitions.episode_starts)
+        known_count = round(HALF * count)
+        if count - known_count < FEWEST_EPISODES:  # before critics are learnt for nothing
+            return AdvantageTest(0.0, math.nan, count - known_count)
         self._seed_weights("advantage test")
         self.begin("advantage test")
-        order = torch.randperm(len(self.transitions.episode_starts), generator=self.generator).numpy()
-        learnt_from = np.isin(self.transitions.episodes, order[: round(HALF * len(order))])
+        order = torch.randperm(count, generator=self.generator).numpy()
+        learnt_from = np.isin(self.transitions.episodes, order[:known_count])
         known, unseen = (self.transitions.only(np.flatnonzero(rows)) for rows in (learnt_from, ~learnt_from))
         config = replace(self.config.iql, steps=max(1, round(HALF * self.config.iql.steps)))
         stretches = NStepData(known, config.n_step, config.gamma, self.config.reward_scale)
@@ -235,7 +243,7 @@ class UniO4:
         noise = torch.randn(*target.members, config.batch_size, behavior.log_std.shape[-1], generator=self.generator)
         actions, behavior_log_prob, _ = behavior.sample(observations, noise)
         done = actions.clamp(-config.action_limit, config.action_limit)
-        advantages = normalise_advantages(self.critics.advantages(observations.expand(*target.members, -1, -1), done))
+        advantages = normalise_advantages(self.critics.advantages(observations, done))
         mean = target(observations)
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)

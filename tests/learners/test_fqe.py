@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from learners import training
+from learners.checkpoint import load_checkpoint
 from learners.fqe import FqeConfig, bootstrap_weights, fitted_q_evaluation, fqe_target
 from learners.onnx_graph import policy_of_layers
+from learners.progress import silent
 from learners.transitions import Transitions
 
 CONFIG = FqeConfig(steps=150, batch_size=64, members=3, hidden=(24,), learning_rate=1e-2, gamma=0.5, polyak=0.2)
@@ -77,6 +80,26 @@ def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chai
     values = evaluate()
     torch.testing.assert_close(values, evaluate(), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(values[0], values[1], atol=1e-5, rtol=0.0)
+
+
+def test_an_interrupted_evaluation_goes_on_and_gives_the_same_values(chain, tmp_path, monkeypatch):
+    transitions, groups = chain
+    monkeypatch.setattr(training, "SAVE_PERIOD_S", 0.0)  # after every step
+    heard = []
+
+    def evaluate(folder, progress=silent):
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3), always(-1.0, 3)], CONFIG, 0, progress, folder).values
+
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, ended)  # at step 100, after 99 were kept
+    values = evaluate(tmp_path, lambda part, step, *_: heard.append((part, step)))
+    assert heard == [("fitted-Q evaluation", 100), ("fitted-Q evaluation", 150)]
+    torch.testing.assert_close(values, evaluate(None), atol=1e-5, rtol=0.0)
+    [kept] = tmp_path.glob("fqe-*.pt")
+    assert load_checkpoint(kept)["step"] == 150
 
 
 @pytest.mark.parametrize("states", [[[0.0], [1.0]] * 8, [[0.0]] * 8 + [[1.0]] * 8], ids=["in the same states", "each in its own state"])

@@ -94,6 +94,14 @@ def test_advantages_are_the_smaller_q_minus_v_without_gradient():
     assert not advantages.requires_grad
 
 
+def test_advantages_of_several_actions_in_the_same_states():
+    batch = some_batch(12)
+    critics = critics_for(batch)
+    actions = torch.stack([batch.actions, -batch.actions, 0 * batch.actions])
+    for index, found in enumerate(critics.advantages(batch.observations, actions)):
+        torch.testing.assert_close(found, critics.advantages(batch.observations, actions[index]), atol=1e-5, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def corridor():
     """Two states, one-hot, and two actions, each equally often in the data.

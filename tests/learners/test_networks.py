@@ -48,6 +48,18 @@ def test_a_copy_that_is_ready_gives_what_its_original_gives(precision):
     assert network.members == (4,) and network.weights[0].dtype == torch.float32
 
 
+def test_the_last_layer_does_not_round_what_comes_out():
+    """10.01 in bfloat16, whose numbers lie 0.0625 apart there, would be 10."""
+    network = MLP((1, 1))
+    torch.nn.init.constant_(network.weights[0], 10.01)
+    torch.nn.init.zeros_(network.biases[0])
+    with autocast("bf16"):
+        for each in (network, network.ready("bf16")):
+            output = each(torch.ones(1, 1))
+            assert output.dtype == torch.float32
+            assert output.item() == pytest.approx(10.01, abs=1e-6)
+
+
 def test_the_output_layer_is_linear():
     network = MLP((1, 1))
     with torch.no_grad():

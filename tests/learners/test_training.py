@@ -9,7 +9,7 @@ import torch
 from common.files import one_at_a_time
 from learners import training
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from learners.training import part_path, train
+from learners.training import DivergedError, part_path, train
 
 
 class EndedError(Exception):
@@ -82,6 +82,20 @@ def test_a_file_that_does_not_fit_is_named(content, tmp_path):
     save_checkpoint(path, content)
     with pytest.raises(CheckpointError, match=r"slope\.pt does not fit this run: .*delete it to begin anew"):
         Slope().train(path)
+
+
+def test_a_file_that_is_no_checkpoint_is_to_be_deleted(tmp_path):
+    (tmp_path / "slope.pt").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"slope\.pt is not a checkpoint of quadloop: .*; delete it to begin anew"):
+        Slope().train(tmp_path / "slope.pt")
+
+
+def test_a_training_that_blew_up_says_so_and_keeps_nothing_of_it(tmp_path):
+    slope = Slope()
+    torch.nn.init.constant_(slope.weights.bias, float("nan"))
+    with pytest.raises(DivergedError, match=r"slope: learning blew up by step 100 \(loss is nan\); begin anew with a lower learning rate"):
+        slope.train(tmp_path / "slope.pt")
+    assert not (tmp_path / "slope.pt").exists()
 
 
 def test_two_that_want_the_same_part_train_it_once(uninterrupted, tmp_path):
