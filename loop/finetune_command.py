@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
     policy = load_trainable(wanted.policy)  # this and the next two before anything is written
     world = find_world(wanted.terrain)
-    logs = list_episodes(wanted.logs)
+    logs = list_episodes(wanted.logs, unfinished=True)
     dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
     inputs = {
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,

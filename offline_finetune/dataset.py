@@ -24,6 +24,7 @@ Float32Array = NDArray[np.float32]
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
+LEARNT_FROM = ("observations", "actions", "rewards")  # what a log without is no use
 
 HoldoutBy = Literal["session", "episode"]
 FOR_TWO: dict[HoldoutBy, int] = {"session": 3, "episode": 4}
@@ -113,6 +114,8 @@ def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
     layout, parts = "", []
     for path in episode_paths:
         episode = read_episode(path)
+        if lacking := [name for name in LEARNT_FROM if name in episode.missing]:
+            raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
         layout = layout or episode.attributes.layout_json
         if episode.attributes.layout_json != layout:
             raise DatasetError(f"{path}: another observation layout than {episode_paths[0]}; build a data set of each")

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
         raise UsageError(f"{wanted.out} is a directory; format d4rl writes a file")
     if wanted.out.resolve().is_relative_to(wanted.logs.resolve()):
         raise UsageError(f"{wanted.out} lies among the logs; what is there is taken for a log")
-    logs = list_episodes(wanted.logs)
+    logs = list_episodes(wanted.logs, unfinished=True)
     if not logs:
         raise EpisodeLogError(f"{wanted.logs}: no episode log (.hdf5) in this folder or below")
     emit({"out": wanted.out, "format": wanted.format} | FORMATS[wanted.format](logs, wanted.out), wanted.json)

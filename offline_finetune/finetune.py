@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from common.files import write_json
-from learners.advantage_test import in_json
+from learners.advantage_test import in_json as test_in_json
 from learners.checkpoint import save_checkpoint
+from learners.gate import in_json as decision_in_json
 from learners.improvement import Improvement
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, distance
@@ -44,6 +45,11 @@ def finetune(
     parent = load_artifact(policy_path)
     if parent.metadata.layout != dataset.layout:
         raise DatasetError(f"{policy_path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
+    if len(dataset.holdout) < config.uni_o4.dynamics.elites:
+        raise DatasetError(
+            f"{len(dataset.holdout)} usable steps are held out, fewer than the {config.uni_o4.dynamics.elites} models that imagine what "
+            "follows them; record more"
+        )
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
     learner.fit(progress, out)
@@ -54,13 +60,15 @@ def finetune(
     )
     evidence = {
         "policy": str(artifact.path),
+        "seed": seed,
+        "revision": revision,
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
         "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress, out),
         "gate": _gate_history(improvement),
-        "data": asdict(dataset.report) | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())},
+        "data": _described(dataset),
         "kl_from_parent": _distance(learner, improvement.policy, start),
-        "seconds": time.monotonic() - began,
+        "seconds": time.monotonic() - began,  # of this process: what an interrupted one took is not in it
     }
     write_json(out / "evidence.json", evidence)
     return FinetuneResult(artifact.path, out / "value.pt", evidence)
@@ -72,16 +80,22 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes), "reward_scale": config.reward_scale})
 
 
+def _described(dataset: RobotDataset) -> dict[str, Any]:
+    hashes = {"train_sha256": dataset.train.sha256, "holdout_sha256": dataset.holdout.sha256}
+    return asdict(dataset.report) | hashes | {"holdout_mean_reward": float(dataset.holdout.rewards.mean())}
+
+
 def _gate_history(improvement: Improvement) -> dict[str, Any]:
-    decisions = [{"step": query.step, "member": query.member} | asdict(query.decision) for query in improvement.queries]
+    """What the gate said."""
+    decisions = [{"step": query.step, "member": query.member} | decision_in_json(query.decision) for query in improvement.queries]
     accepted = sum(query.decision.accepted for query in improvement.queries)
     return {
         "accepted": accepted,
         "rejected": len(decisions) - accepted,
         "chosen_member": improvement.chosen_member,
-        "average": asdict(improvement.average) if improvement.average else None,
+        "average": decision_in_json(improvement.average) if improvement.average else None,
         "accepted_steps": improvement.accepted_steps,
-        "advantage_test": in_json(improvement.advantage_test),
+        "advantage_test": test_in_json(improvement.advantage_test),
         "decisions": decisions,
     }
 

@@ -68,6 +68,16 @@ def test_a_dropped_end_leaves_a_truncated_step_before_it() -> None:
     assert rows.dropped == Counter(velocity_glitch=1)
 
 
+@pytest.mark.parametrize("field", ["observations", "actions", "rewards"])
+def test_a_log_without_what_is_learnt_from_is_named(tmp_path: Path, field: str) -> None:
+    episode = made_episode(3)
+    getattr(episode, field)[:] = np.nan
+    episode.missing = (*episode.missing, field)
+    write_episode(tmp_path / "lacking.hdf5", episode)
+    with pytest.raises(DatasetError, match=rf"lacking\.hdf5: has no {field}, which is learnt from; leave the log out"):
+        build_dataset([tmp_path / "lacking.hdf5"])
+
+
 def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:
     episode = made_episode(3, fell=True)
     episode.reward_terms[2, 0] = np.nan
@@ -184,5 +194,13 @@ def test_a_policy_that_sees_another_layout_is_refused_before_anything_is_learnt(
     )
     data = build_dataset([write_made(5, session="one"), write_made(5, session="two")])
     with pytest.raises(DatasetError, match="sees another observation layout than the logs recorded"):
+        finetune(artifact.path, data, tmp_path / "out", FINETUNE_PRESETS["smoke"], 0, silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_held_out_steps_are_told_before_anything_is_learnt(write_made: Write, tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "policy.onnx", policy_graph([(np.zeros((12, 290)), np.zeros(12))], np.zeros(12)), "test", None)
+    data = build_dataset([write_made(5, session="one"), write_made(1, session="two")])
+    with pytest.raises(DatasetError, match="1 usable steps are held out, fewer than the 2 models"):
         finetune(artifact.path, data, tmp_path / "out", FINETUNE_PRESETS["smoke"], 0, silent)
     assert not (tmp_path / "out").exists()
