@@ -70,9 +70,14 @@ def speed_limited_torque(torque: Float64Array, joint_vel: Float64Array, torque_l
 def target_within_speed_limit(
     joint_pos_target: Float64Array, joint_pos: Float64Array, joint_vel: Float64Array, motors: Motors = STANDARD_MOTORS
 ) -> Float64Array:
-    """The target (..., 12) rad whose PD torque is `speed_limited_torque` of the given target's."""
+    """The target (..., 12) rad whose PD torque is `speed_limited_torque` of the given target's.
+
+    A joint without stiffness, such as a damped one, keeps its target: it does not follow any.
+    """
+    stiff = np.asarray(motors.kp) > 0.0
     torque = speed_limited_torque(asked_torque(joint_pos_target, joint_pos, joint_vel, motors), joint_vel, motors.torque_limit)
-    return np.asarray(joint_pos + (torque + motors.kd * joint_vel) / motors.kp)
+    limited = joint_pos + (torque + motors.kd * joint_vel) / np.where(stiff, motors.kp, 1.0)
+    return np.where(stiff, limited, joint_pos_target)
 
 
 def physics_steps(delay_s: float) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from mujoco import rollout
 from numpy.typing import NDArray
 
+from common.arrays import take_over
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
 from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
@@ -31,7 +32,6 @@ _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel
 _JOINT_POS, _JOINT_VEL = slice(8, 20), slice(26, 38)
 MAX_SPEED = 1e3  # rad/s and m/s; joints reach 30 rad/s, so that a robot beyond this is no robot any more
-_MEMORY = ("before", "states", "sensors", "target")  # arrays of BatchTwin
 _LEGS = len(go1.LEGS)
 _TORQUE = slice(0, 12)
 _ACCELEROMETER = slice(12, 15)
@@ -194,17 +194,18 @@ class BatchTwin:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All that decides how the robots go on."""
-        return {name: getattr(self, f"_{name}").copy() for name in _MEMORY} | {
-            "sent": self._line.sent.copy(), "delay": self._line.steps.copy(),
-            "variant": self.variant.copy(), "diverged": self.diverged.copy(),
-        }  # fmt: skip
+        return {name: array.copy() for name, array in self._memory().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state_dict` gave; ValueError or KeyError where it does not fit."""
-        for name in _MEMORY:
-            getattr(self, f"_{name}")[:] = state[name]
-        self._line.sent[:], self._line.steps[:] = state["sent"], state["delay"]
-        self.variant[:], self.diverged[:] = state["variant"], state["diverged"]
+        for name, array in self._memory().items():
+            take_over(array, state, name)
+
+    def _memory(self) -> dict[str, NDArray[Any]]:
+        return {
+            "before": self._before, "states": self._states, "sensors": self._sensors, "target": self._target, "sent": self._line.sent,
+            "delay": self._line.steps, "variant": self.variant, "diverged": self.diverged,
+        }  # fmt: skip
 
     def _read_motors(self) -> Motors:
         """The motors of each variant, a row for each."""

@@ -11,7 +11,10 @@ from twin.world import World
 
 
 class TwinDriver:
-    """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time."""
+    """A RobotDriver: `write` lets one control period pass in simulation; its stamps are simulated time.
+
+    A robot whose physics blew up has fallen: until it is placed anew it is one that lies on its back.
+    """
 
     def __init__(self, world: World, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -33,6 +36,8 @@ class TwinDriver:
         """The state after the last control period."""
         self._check_connected()
         self.newest = state = self.twin.read()
+        if self.lost:
+            return _on_its_back(self._simulated_time())
         return RobotState(
             stamp_s=self._simulated_time(),
             joint_pos=state.joint_pos[0],
@@ -43,6 +48,11 @@ class TwinDriver:
             accelerometer_b=state.accelerometer_b[0],
             foot_force=state.foot_force[0],
         )
+
+    @property
+    def lost(self) -> bool:
+        """Whether the physics blew up: what the engine holds is no robot any more."""
+        return bool(self.twin.diverged[0])
 
     def write(self, command: JointCommand) -> JointCommand:
         """Hold the command for one control period; a target that is not a number is refused with DriverError."""
@@ -78,7 +88,22 @@ class TwinVelocity:
         self._noise_std = noise_std  # m/s and rad/s
 
     def read(self, state: RobotState) -> BaseVelocity:
-        """Truth at the moment of `state`, the newest that was read, plus noise; in the body frame."""
+        """Truth at the moment of `state`, the newest that was read, plus noise; in the body frame. Not valid once the physics blew up."""
         truth = self._driver.newest
         noise = self._noise_std * self._rng.standard_normal((2, 3))
-        return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.name, 0.0, True)
+        return BaseVelocity(truth.base_lin_vel_b[0] + noise[0], truth.base_ang_vel_b[0] + noise[1], self.name, 0.0, not self._driver.lost)
+
+
+def _on_its_back(stamp_s: float) -> RobotState:
+    """A robot that lies still with its legs up and lets nobody doubt that it fell."""
+    nothing = np.zeros(go1.NUM_JOINTS)
+    return RobotState(
+        stamp_s=stamp_s,
+        joint_pos=go1.DEFAULT_JOINT_POS,
+        joint_vel=nothing,
+        joint_torque=nothing,
+        quaternion_wxyz=np.array([0.0, 1.0, 0.0, 0.0]),
+        gyro_b=np.zeros(3),
+        accelerometer_b=np.array([0.0, 0.0, -9.81]),
+        foot_force=np.zeros(len(go1.LEGS)),
+    )

@@ -103,7 +103,7 @@ class Walkers:
         return np.asarray(safety.has_fallen(self.state.gravity_b) | self.twin.diverged)
 
     def reward(self, before: BatchState, action: NDArray[np.floating[Any]]) -> Float64Array:
-        """Table 3's reward (N,) of the step from `before` by `action`; remembers the action for the next step."""
+        """Table 3's reward (N,) of the step from `before` by `action`."""
         now = self.state
         joint_acc = (now.joint_vel - before.joint_vel) / go1.CONTROL_DT
         terms = reward_terms(

@@ -86,11 +86,9 @@ class LiveTwin:
             self._gains = kp, kd
 
     def _within_speed_limit(self, target: Float64Array) -> Float64Array:
-        """Only stiff joints: a limit in terms of targets means nothing to the others."""
         model, state = self._model, self.read()
-        kp, kd = model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2]
-        motors = Motors(np.maximum(kp, 1e-9), kd, model.actuator_forcerange[:, 1])
-        return np.where(kp > 0.0, target_within_speed_limit(target, state.joint_pos, state.joint_vel, motors), target)
+        motors = Motors(model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2], model.actuator_forcerange[:, 1])
+        return target_within_speed_limit(target, state.joint_pos, state.joint_vel, motors)
 
     def _push(self) -> None:
         every_s, speed = self.world.pushes.every_s, self.world.pushes.speed

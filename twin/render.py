@@ -1,25 +1,28 @@
-"""A walk as a video. Drawing happens in a child process: a machine without a GL library then loses the picture, not the run."""
+"""A walk as a video. Drawing happens in a child process (twin.drawing): a machine without a GL library loses the picture, not the run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
+from robot.child_process import start_module
 from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchTwin, InitialSpread
+from twin.drawing import CANNOT_DRAW
 from twin.evaluate import Policy, Walkers
-from twin.world import FLAT, World
+from twin.world import World
 
 FRAME_EVERY = 2  # control steps: 25 frames a second
-WIDTH, HEIGHT = 320, 240
+_FPS = round(1 / (go1.CONTROL_DT * FRAME_EVERY))
 _TIMEOUT_S = 300
+_HINT = " (off-screen pictures need libegl1 and libgl1-mesa-dri, and the 'viz' extra)"
 
 
 def record_walk(
@@ -43,42 +46,30 @@ def record_walk(
 def write_video(frames: NDArray[np.float64], path: Path) -> str | None:
     """Draw positions (F, 19) to an .mp4; returns None, or one line that says why there is no video."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    poses = path.with_suffix(".poses.npy")
-    np.save(poses, frames)
-    command = [sys.executable, "-m", "twin.render", str(poses), str(path)]
-    environment = os.environ | ({"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")} if sys.platform == "linux" else {})
+    poses, partial = path.with_suffix(".poses.npy"), path.with_name(f".{path.name}.mp4")
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"no video {path.name}: drawing took longer than {_TIMEOUT_S} s"
+        np.save(poses, frames)
+        reason = _draw(poses, partial)
+        if reason is None:
+            os.replace(partial, path)
     finally:
         poses.unlink(missing_ok=True)
-    if done.returncode == 0:
+        partial.unlink(missing_ok=True)
+    return None if reason is None else f"no video {path.name}: {reason}"
+
+
+def _draw(poses: Path, video: Path) -> str | None:
+    """Have the poses drawn; returns None, or why that failed."""
+    process = start_module("twin.drawing", [poses.resolve(), video.resolve(), _FPS], output=subprocess.PIPE, complaints=subprocess.DEVNULL)
+    try:
+        said, _ = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"drawing took longer than {_TIMEOUT_S} s"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # the encoder that it started goes with it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode == 0:
         return None
-    reason = (done.stderr.strip().splitlines() or ["the drawing process died"])[-1]
-    return f"no video {path.name}: {reason} (off-screen pictures need libegl1 and libgl1-mesa-dri, and the 'viz' extra)"
-
-
-def _draw(poses: Path, path: Path) -> None:
-    import imageio.v2 as imageio
-    import mujoco
-
-    from twin.model import build_model
-
-    model = build_model(FLAT)  # floors look alike
-    data = mujoco.MjData(model)
-    partial = path.with_name(f".{path.name}.mp4")
-    fps = round(1 / (go1.CONTROL_DT * FRAME_EVERY))
-    with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer, cast(Any, imageio.get_writer(partial, fps=fps, macro_block_size=16)) as writer:
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0  # most of the cost where there is no graphics card
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        for qpos in np.load(poses):
-            data.qpos[:] = qpos
-            mujoco.mj_forward(model, data)
-            renderer.update_scene(data, camera="side")
-            writer.append_data(renderer.render())
-    os.replace(partial, path)
-
-
-if __name__ == "__main__":
-    _draw(Path(sys.argv[1]), Path(sys.argv[2]))
+    reason = (said.decode(errors="replace").strip().splitlines() or ["the drawing process died"])[-1]
+    return reason + (_HINT if process.returncode == CANNOT_DRAW else "")

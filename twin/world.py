@@ -11,6 +11,8 @@ from common.errors import QuadloopError
 from robot import go1
 from twin.actuator import IDEAL, ActuatorConfig
 
+MAX_FRICTION = 5.0  # of a floor; rubber on dry concrete has 1
+
 
 class WorldError(QuadloopError):
     """A world that is neither known by name nor described by a readable file."""
@@ -85,8 +87,8 @@ class World:
         d_min, d_max, width = self.solimp
         if not (0.0 < d_min <= d_max < 1.0 and 0.0 < width <= 1.0):
             raise WorldError(f"terrain '{self.name}': solimp {self.solimp} must hold 0 < d_min <= d_max < 1 and a width in (0, 1] m")
-        if not 0.0 < self.friction <= 5.0:
-            raise WorldError(f"terrain '{self.name}': friction {self.friction} must be in (0, 5]")
+        if not 0.0 < self.friction <= MAX_FRICTION:
+            raise WorldError(f"terrain '{self.name}': friction {self.friction} must be in (0, {MAX_FRICTION:g}]")
 
 
 FLAT = World("flat")

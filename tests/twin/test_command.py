@@ -74,8 +74,8 @@ def test_a_terrain_of_ones_own(write_policy, tmp_path, capsys):
         (["--trials", "0"], 1, "at least one trial"),
         (["--robot", "spot"], 2, "spot"),
         (["--speed", "1"], 2, "speed"),
-        (["--gait.gait-frequency", "0"], 1, "gait_frequency is 0"),
-        (["--gait.gait-duration", "1"], 1, "gait_duration is 1"),
+        (["--gait.gait-frequency", "0"], 2, "--gait.gait-frequency is 0"),
+        (["--gait.gait-duration", "1"], 2, "--gait.gait-duration is 1"),
     ],
 )
 def test_what_cannot_be_done_is_said_on_one_line(write_policy, capsys, arguments, status, complaint):

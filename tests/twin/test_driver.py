@@ -1,8 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robot import go1
+from robot.control_cycle import ControlCycle
+from robot.control_loop import ControlLoop
 from robot.driver import DriverError, JointCommand
+from robot.episode import END_FALL
+from robot.observation import trot_command
+from robot.pace import AsFastAsPossible
+from robot.run_episode import EpisodePlan, run_episode, stand_up
+from robot.still_driver import StillPolicy
+from robot.supervisor import LATCHING, Mode, SafetyEvent, Supervisor
+from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
 from twin.world import FLAT
 
@@ -88,6 +99,58 @@ def test_damping_opposes_the_joints_motion_and_lets_the_robot_sink(driver):
     for _ in range(100):
         driver.write(command(kp=0.0, kd=5.0))
     assert driver.twin.read().base_pos_w[0, 2] < 0.2
+
+
+def test_damping_works_on_motors_that_lose_torque_with_speed():
+    driver = TwinDriver(replace(FLAT, actuator=ActuatorConfig(torque_speed_limit=True)), seed=3)
+    driver.connect()
+    for _ in range(100):
+        driver.write(command(kp=0.0, kd=5.0))
+    _, control = driver.twin.transition(0)
+    assert (control == go1.DEFAULT_JOINT_POS).all()
+    assert 0.03 < driver.twin.read().base_pos_w[0, 2] < 0.2
+    assert not driver.lost
+    driver.close()
+
+
+def blow_up(driver):
+    """Make the robot's numbers larger than any that the engine accepts."""
+    driver.twin._states[0, -1, 20] = 1e11
+
+
+def cycle_of(driver):
+    return ControlCycle(driver, TwinVelocity(driver, 0), ControlLoop(StillPolicy(), Supervisor(go1.KP, go1.KD)), AsFastAsPossible())
+
+
+def test_a_robot_whose_physics_blows_up_while_it_walks_has_fallen(driver):
+    cycle = cycle_of(driver)
+
+    def command_at(step):
+        if step == 5:
+            blow_up(driver)
+        return trot_command()
+
+    summary = run_episode(cycle, EpisodePlan(20, command_at), None)
+    assert summary.ended == END_FALL
+    assert summary.steps <= 6
+    assert summary.events & LATCHING == SafetyEvent.TILT
+    assert np.isfinite(summary.episode_return)
+
+
+def test_a_robot_whose_physics_blew_up_stays_fallen_until_it_is_placed(driver):
+    cycle = cycle_of(driver)
+    stand_up(cycle)
+    blow_up(driver)
+    for _ in range(3):
+        cycle.turn()
+        assert not driver.lost or not cycle.velocity.read(driver.read()).valid
+    assert cycle.loop.mode is Mode.DAMPING
+    assert cycle.loop.supervisor.cause == SafetyEvent.TILT
+    driver.place()
+    cycle.loop.rearm()
+    stand_up(cycle)
+    assert cycle.loop.mode is Mode.READY
+    assert cycle.velocity.read(driver.read()).valid
 
 
 def test_place_sets_a_fallen_robot_upright(driver):

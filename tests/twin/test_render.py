@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,8 +41,29 @@ def test_without_a_gl_library_there_is_a_note_and_no_picture(tmp_path, monkeypat
     note = write_video(np.tile(standing_qpos(), (2, 1)), tmp_path / "walk.mp4")
     assert note is not None
     assert note.startswith("no video walk.mp4: ")
+    assert "libegl1" in note
     assert "\n" not in note
     assert list(tmp_path.iterdir()) == []
+
+
+def test_poses_that_cannot_be_drawn_blame_no_library(tmp_path):
+    if write_video(np.tile(standing_qpos(), (1, 1)), tmp_path / "can.mp4") is not None:
+        pytest.skip("this machine cannot draw")
+    note = write_video(np.zeros((2, 3)), tmp_path / "walk.mp4")
+    assert note is not None
+    assert note.startswith("no video walk.mp4: ValueError")
+    assert "libegl1" not in note
+    assert [path.name for path in tmp_path.iterdir()] == ["can.mp4"]
+
+
+def test_nothing_of_the_users_directory_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("robot.py", "twin.py", "numpy.py"):
+        (tmp_path / name).write_text("from pathlib import Path\nPath('ran').touch()\nraise SystemExit('a user\\'s own file')\n")
+    note = write_video(np.tile(standing_qpos(), (2, 1)), Path("out") / "walk.mp4")
+    assert not (tmp_path / "ran").exists()
+    assert (note is None) == (tmp_path / "out" / "walk.mp4").exists()
+    assert note is None or "user's own file" not in note
 
 
 def test_a_video_is_whole_and_leaves_nothing_beside_it(tmp_path):
