@@ -64,10 +64,14 @@ def make_external(tensor: onnx.TensorProto) -> None:
     tensor.external_data.add(key="location", value="/etc/passwd")
 
 
-def add_subgraph_with_external_weights(model: onnx.ModelProto) -> None:
+def add_constant_with_external_weights(model: onnx.ModelProto) -> None:
     inner = numpy_helper.from_array(np.ones(12, dtype=np.float32), "inner")
     make_external(inner)
-    constant = helper.make_node("Constant", [], ["out"], value=inner)
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=inner))
+
+
+def add_branch(model: onnx.ModelProto) -> None:
+    constant = helper.make_node("Constant", [], ["out"], value=numpy_helper.from_array(np.ones(12, dtype=np.float32)))
     branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("out", TensorProto.FLOAT, [12])])
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "condition"))
     model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
@@ -76,6 +80,32 @@ def add_subgraph_with_external_weights(model: onnx.ModelProto) -> None:
 def add_loop(model: onnx.ModelProto) -> None:
     body = helper.make_graph([helper.make_node("Identity", ["c"], ["d"])], "body", [], [])
     model.graph.node.append(helper.make_node("Loop", ["", ""], ["unused"], body=body))
+
+
+def with_nodes(*nodes: onnx.NodeProto, **weights: list[int]) -> Callable[[onnx.ModelProto], None]:
+    """Adds nodes whose results nobody uses, and whole numbers as weights."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node.extend(nodes)
+        model.graph.initializer.extend(numpy_helper.from_array(np.array(values, dtype=np.int64), name) for name, values in weights.items())
+
+    return change
+
+
+_node = helper.make_node
+FILL = with_nodes(_node("ConstantOfShape", ["size"], ["x"]), _node("ReduceSum", ["x"], ["unused"]), size=[10**9])
+EXPAND = with_nodes(_node("Expand", ["bias", "size"], ["unused"]), size=[10**9, 12])
+DOUBLE = with_nodes(*(_node("Concat", [f"x{i}"] * 2, [f"x{i + 1}"], axis=1) for i in range(40)), x0=[[1]])
+EVERY_PAIR = with_nodes(
+    _node("Reshape", ["observation_history", "column"], ["x"]), _node("Reshape", ["observation_history", "row"], ["y"]),
+    _node("Add", ["x", "y"], ["pairs"]), _node("Reshape", ["pairs", "column"], ["xx"]),
+    _node("Reshape", ["pairs", "row"], ["yy"]), _node("Mul", ["xx", "yy"], ["unused"]), column=[-1, 1], row=[1, -1],
+)  # fmt: skip
+AS_THE_OBSERVATION_SAYS = with_nodes(
+    _node("Slice", ["observation_history", "zero", "one", "zero"], ["x"]), _node("Slice", ["x", "zero", "one", "one"], ["y"]),
+    _node("Cast", ["y"], ["z"], to=TensorProto.INT64), _node("Reshape", ["z", "one"], ["size"]),
+    _node("Expand", ["one", "size"], ["unused"]), zero=[0], one=[1],
+)  # fmt: skip
 
 
 def bad_weights(name: str, value: float) -> Callable[[onnx.ModelProto], None]:
@@ -114,12 +144,21 @@ OTHER_LAYOUTS: list[Callable[[dict[str, Any]], Any]] = [
 
 OTHER_GRAPHS: list[tuple[Callable[[onnx.ModelProto], Any], str]] = [
     (lambda model: make_external(model.graph.initializer[0]), "'weight' lie in an external file"),
-    (add_subgraph_with_external_weights, "'inner' lie in an external file"),
+    (add_constant_with_external_weights, "'inner' lie in an external file"),
     (lambda model: setattr(model.graph.node[0], "domain", "com.evil"), "custom domain 'com.evil'"),
     (lambda model: model.functions.add(name="f", domain="com.evil"), "local functions"),
-    (add_loop, "Loop, which may run for ever"),
-    (lambda model: setattr(model.graph.node[1], "op_type", "RandomNormalLike"), "leaves sampling to its user"),
-    (lambda model: setattr(model.graph.node[0], "op_type", "NoSuchOperator"), "onnxruntime refuses the graph"),
+    (add_loop, "the operator 'Loop'; a policy is a plain feed-forward graph"),
+    (add_branch, "the operator 'If'"),
+    (lambda model: setattr(model.graph.node[1], "op_type", "RandomNormalLike"), "the operator 'RandomNormalLike'"),
+    (lambda model: setattr(model.graph.node[0], "op_type", "NoSuchOperator"), "the operator 'NoSuchOperator'"),
+    (FILL, "the operator 'ConstantOfShape'"),
+    (EXPAND, "computes 1.2e+10 numbers"),
+    (DOUBLE, "numbers for 8 observations, more than 16,777,216"),
+    (EVERY_PAIR, "numbers for 8 observations, more than 16,777,216"),
+    (AS_THE_OBSERVATION_SAYS, "how large the value 'unused' is cannot be told"),
+    (lambda model: model.graph.sparse_initializer.add(), "sparse weights"),
+    (lambda model: model.graph.node[0].input.__setitem__(1, "bias"), "parts do not fit together"),
+    (lambda model: setattr(model.graph.node[1], "name", model.graph.node[0].name), "onnxruntime refuses the graph"),
     (bad_weights("weight", np.nan), "'weight' are not finite"),
     (bad_weights("bias", -np.inf), "'bias' are not finite"),
     (bad_weights("bias", 2.0), "golden pairs differ by 1 "),

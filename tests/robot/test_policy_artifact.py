@@ -72,6 +72,30 @@ def test_written_and_loaded_are_the_same(tmp_path: Path) -> None:
     assert written.sha256 == loaded.sha256
 
 
+def test_a_policy_with_a_normaliser_layer_norm_and_a_std_for_each_observation_acts(tmp_path: Path) -> None:
+    model = make_graph(std_of_batch=True)
+    del model.graph.node[:]
+    node = onnx.helper.make_node
+    model.graph.node.extend([
+        node("Sub", ["observation_history", "centre"], ["x"]), node("Div", ["x", "scale"], ["y"]),
+        node("Clip", ["y", "low", "high"], ["z"]), node("LayerNormalization", ["z", "scale"], ["normal"]),
+        node("MatMul", ["normal", "weight"], ["linear"]),
+        node("Add", ["linear", "bias"], ["biased"]), node("Elu", ["biased"], ["hidden"]), node("Tanh", ["hidden"], ["action_mean"]),
+        node("Shape", ["action_mean"], ["shape"]), node("Expand", ["std", "shape"], ["action_std"]),
+    ])  # fmt: skip
+    weights = {"centre": np.full(290, 0.1), "scale": np.full(290, 2.0), "low": np.array(-5.0), "high": np.array(5.0)}
+    model.graph.initializer.extend(numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items())
+    write(tmp_path / "policy.onnx", model)
+    history = np.random.default_rng(0).standard_normal((3, 290))
+    mean, std = load_artifact(tmp_path / "policy.onnx").act(history)
+    assert mean.shape == std.shape == (3, 12)
+    normal = history.clip(-9.9, 10.1)
+    normal = 2.0 * (normal - normal.mean(axis=1, keepdims=True)) / normal.std(axis=1, keepdims=True)
+    linear = 0.5 * normal[:, :12] + 1.0
+    assert mean == pytest.approx(np.tanh(np.where(linear > 0, linear, np.expm1(linear))), abs=1e-4)
+    assert (std == 0.5).all()
+
+
 def test_a_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     hashes = [write(tmp_path / f"{number}.onnx", seed=seed).sha256 for number, seed in enumerate((3, 3, 4))]
     assert hashes[0] == hashes[1] != hashes[2]
