@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from common.config import flat, load_config
-from common.errors import UsageError
+from common.errors import ConfigError, UsageError
 from common.run_directory import CONFIG
 
 T = TypeVar("T")
 
+NO_PRESET = "none"
+MAX_SEED = 2**63 - 1  # what torch takes
 _NO_PRESETS: Mapping[str, Any] = {}
 
 Settings = Annotated[T, tyro.conf.arg(name="")]
@@ -47,7 +49,8 @@ class _Sources:
     """Where settings come from before single flags change them."""
 
     file: Path | None
-    preset: str | None
+    preset: str
+    stored: Path | None  # config of the run that is gone on with
 
 
 def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[str, Any] = _NO_PRESETS) -> T:
@@ -60,20 +63,39 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     """
     if not any(field.name == "config" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
         return _checked(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
-    sources, first = _parsed_with_sources(verb, _with_defaults(kind), arguments, presets)
-    config = _base_config(kind, sources, first, presets)
-    _, final = _parsed_with_sources(verb, _with_defaults(kind, config=config), arguments, presets)
+    config = _base_config(kind, _sources(verb, kind, arguments, presets), presets)
+    fields = [*_source_fields(presets), ("own", Annotated[kind, tyro.conf.arg(name="")])]
+    whole = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
+    own = _with_defaults(kind, config=config)
+    parsed: Any = _parsed(verb, whole, arguments, kind.__doc__, _with_defaults(whole, own=own))
+    final: T = parsed.own
     return _checked(final)
 
 
-def _base_config(kind: type[Any], sources: _Sources, parsed: Any, presets: Mapping[str, Any]) -> Any:
+def _source_fields(presets: Mapping[str, Any]) -> list[Any]:
+    """Fields of `--config` and, if there are presets, of `--preset`."""
+    file = Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE", help="YAML file of what differs from the defaults")]
+    preset = Annotated[Literal[(NO_PRESET, *presets)], tyro.conf.arg(help="settings to start from")]  # type: ignore[valid-type]
+    return [("file", file, None), *([("preset", preset, NO_PRESET)] if presets else [])]
+
+
+def _sources(verb: str, kind: type[Any], arguments: Sequence[str], presets: Mapping[str, Any]) -> _Sources:
+    """What the command line says about sources. Nothing else of it is read: a flag may fit only what the sources give."""
+    run = [("out", Path | None, None), ("resume", bool, False)] if issubclass(kind, RunArguments) else []
+    sources = dataclasses.make_dataclass("Sources", [*_source_fields(presets), *run])
+    known = [argument for argument in arguments if argument not in ("-h", "--help")]
+    found: Any = _parsed(verb, sources, known, None, sources(), others_too=True)
+    stored = found.out / CONFIG if run and found.resume and found.out is not None else None
+    return _Sources(found.file, getattr(found, "preset", NO_PRESET), stored)
+
+
+def _base_config(kind: type[Any], sources: _Sources, presets: Mapping[str, Any]) -> Any:
     """What the flags change: see `parse`."""
-    config = presets[sources.preset] if sources.preset else _with_defaults(kind).config
+    config = _with_defaults(kind).config if sources.preset == NO_PRESET else presets[sources.preset]
     if sources.file is not None:
         return load_config(config, sources.file)
-    stored = parsed.out / CONFIG if isinstance(parsed, RunArguments) and parsed.resume else None
-    if stored is not None and stored.exists() and not sources.preset:
-        return load_config(config, stored)
+    if sources.stored is not None and sources.stored.exists() and sources.preset == NO_PRESET:
+        return load_config(config, sources.stored)
     return config
 
 
@@ -85,38 +107,39 @@ def _with_defaults(kind: type[T], **values: Any) -> T:
     return kind(**values)
 
 
-def _parsed_with_sources(verb: str, default: T, arguments: Sequence[str], presets: Mapping[str, Any]) -> tuple[_Sources, T]:
-    """`--preset`, `--config` and the verb's own arguments, whose defaults are `default`, from one command line."""
-    kind = type(default)
-    file = Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE", help="YAML file of what differs from the defaults")]
-    preset = Annotated[Literal[("none", *presets)], tyro.conf.arg(help="settings to start from")]  # type: ignore[valid-type]
-    fields: list[Any] = [("file", file), *([("preset", preset)] if presets else []), ("own", Annotated[kind, tyro.conf.arg(name="")])]
-    whole = dataclasses.make_dataclass("Arguments", fields)
-    unset = {"file": None, "own": default} | ({"preset": "none"} if presets else {})
-    parsed: Any = _parsed(verb, whole, arguments, kind.__doc__, whole(**unset))
-    chosen = getattr(parsed, "preset", "none")
-    return _Sources(parsed.file, None if chosen == "none" else chosen), parsed.own
-
-
-def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str | None, default: T) -> T:
+def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str | None, default: T, others_too: bool = False) -> T:
+    """`arguments` as `kind`; UsageError for what does not fit, but for arguments of another `kind` if there may be `others_too`."""
     complaint = io.StringIO()
+    program = f"quadloop {verb}"
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=f"quadloop {verb}", description=description, args=arguments, default=default)
+            if others_too:
+                return tyro.cli(kind, prog=program, args=arguments, default=default, return_unknown_args=True)[0]
+            return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
+    except ConfigError as error:  # the defaults fit, so a flag does not
+        raise UsageError(_with_flags(str(error), arguments)) from None
     except SystemExit as end:
         if end.code in (0, None):
             raise
-    raise UsageError(f"{_one_line(complaint.getvalue())}; see quadloop {verb} --help")
+    raise UsageError(f"{_one_line(complaint.getvalue())}; see {program} --help")
+
+
+def _with_flags(message: str, arguments: Sequence[str]) -> str:
+    """What a config says of its fields, "name is value", with the flags that gave them: a config does not know where it lies in another."""
+    for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+        name = flag.removeprefix("--").rpartition(".")[2].replace("-", "_")
+        message = re.sub(rf"(?<![\w.-]){re.escape(name)}(?= is )", flag, message, count=1)
+    return message
 
 
 def _checked(arguments: T) -> T:
-    """`arguments`, refused if one of their numbers is NaN or infinite (Python's float takes "nan" for a number) or a seed is negative."""
+    """`arguments`, refused if one of their numbers is NaN or infinite (Python's float takes "nan" for a number) or a seed is none."""
     for name, value in flat(arguments).items():
         flag = f"--{name.removeprefix('config.').replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{flag} must be a finite number, not {value}")
-        if name.rpartition(".")[2] == "seed" and value < 0:
-            raise UsageError(f"{flag} must be 0 or more, not {value}")
+        if name.rpartition(".")[2] == "seed" and not 0 <= value <= MAX_SEED:
+            raise UsageError(f"{flag} must be from 0 to {MAX_SEED}, not {value}")
     return arguments
 
 

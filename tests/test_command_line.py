@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_written_is_one_line(made: list[str]) -> None:
 )
 def test_a_negative_seed_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert quadloop.main([*arguments, "--seed", "-1"]) == 2
-    assert capsys.readouterr().err == "quadloop: error: --seed must be 0 or more, not -1\n"
+    assert capsys.readouterr().err == "quadloop: error: --seed must be from 0 to 9223372036854775807, not -1\n"
     assert not Path("no-such-run").exists()
 
 

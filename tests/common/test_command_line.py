@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.checks import POSITIVE, require, require_rising
 from common.command_line import RunArguments, Settings, parse
 from common.errors import ConfigError, UsageError
 from common.run_directory import RunDirectory
@@ -20,6 +21,11 @@ class Learner:
     """layers"""
     fast: bool = True
     """hurry"""
+    weight: float = 1.0
+    """of any size"""
+
+    def __post_init__(self) -> None:
+        require(self, POSITIVE, "clip_ratio")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,13 @@ class Config:
     """of all chance"""
     ppo: Learner = field(default_factory=Learner)
     """the learner"""
+    slowest: float = 0.5
+    """m/s"""
+    fastest: float = 1.0
+    """m/s"""
+
+    def __post_init__(self) -> None:
+        require_rising(self, "slowest", "fastest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +99,46 @@ def test_resume_takes_the_config_of_the_run(tmp_path: Path) -> None:
     assert walk(f"--out {tmp_path / 'new'} --resume").config == Config()
 
 
+def test_a_flag_need_only_fit_what_the_file_gives(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("fastest: 3.0\n")
+    config = walk(f"--out x --slowest 2.0 --config {tmp_path / 'e.yaml'}").config
+    assert (config.slowest, config.fastest) == (2.0, 3.0)
+    assert walk(f"--slowest=2.0 --config={tmp_path / 'e.yaml'} --out=x").config == config
+
+
+def test_a_flag_need_only_fit_what_the_preset_gives() -> None:
+    parsed = parse("walk", Arguments, ["--out", "x", "--slowest", "2.0", "--preset", "fast"], {"fast": Config(fastest=3.0)})
+    assert (parsed.config.slowest, parsed.config.fastest) == (2.0, 3.0)
+
+
+def test_a_flag_need_only_fit_the_config_of_the_run_that_is_resumed(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, Config(fastest=3.0)).close()
+    assert walk(f"--slowest 2.0 --out {tmp_path} --resume").config.slowest == 2.0
+    with pytest.raises(UsageError, match=r"--slowest is 2\.0, fastest is 1\.0"):
+        walk(f"--slowest 2.0 --out {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--out x --ppo.clip-ratio -1", "--ppo.clip-ratio is -1.0; it must be above 0"),
+        ("--out x --ppo.clip-ratio=0", "--ppo.clip-ratio is 0.0; it must be above 0"),
+        ("--out x --slowest 5 --fastest 4", "--slowest is 5.0, --fastest is 4.0; they must not fall in this order"),
+    ],
+)
+def test_a_flag_that_the_config_refuses_is_named_in_full(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        walk(line)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(UsageError, match=f"--seed must be from 0 to 9223372036854775807, not {seed}"):
+        walk(f"--out x --seed {seed}")
+    assert walk(f"--out x --seed {2**63 - 1}").seed == 2**63 - 1
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -98,7 +151,7 @@ def test_resume_takes_the_config_of_the_run(tmp_path: Path) -> None:
         ("--out x y", "Unrecognized options: y; see quadloop walk --help"),
         ("--out x --steps 1.5", "Error parsing --steps: invalid literal for int() with base 10: '1.5'; see quadloop walk --help"),
         ("--out x --preset smok", "invalid choice 'smok' for argument '--preset'. Expected one of ("),
-        ("--out x --ppo.clip-ratio nan", "--ppo.clip-ratio must be a finite number, not nan"),
+        ("--out x --ppo.weight nan", "--ppo.weight must be a finite number, not nan"),
     ],
 )
 def test_what_does_not_fit_is_one_line(line: str, said: str) -> None:

@@ -111,23 +111,23 @@ def test_finetune_is_not_resumed_with_other_inputs(collect, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "status", "complaint"),
     [
-        (["--terrain", "swamp"], "unknown terrain 'swamp'"),
-        (["--measure.commands", "0.5", "9"], "beyond 5 m/s"),
-        (["--measure.trials", "0"], "trials is 0"),
-        (["--collect.sessions", "1"], "sessions is 1"),
-        (["--online.ppo.epochs", "0"], "epochs is 0"),
+        (["--terrain", "swamp"], 1, "unknown terrain 'swamp'"),
+        (["--measure.commands", "0.5", "9"], 1, "beyond 5 m/s"),
+        (["--measure.trials", "0"], 2, "--measure.trials is 0"),
+        (["--collect.sessions", "1"], 2, "--collect.sessions is 1"),
+        (["--online.ppo.epochs", "0"], 2, "--online.ppo.epochs is 0"),
     ],
 )
-def test_the_loop_refuses_before_it_writes(tmp_path, capsys, arguments, complaint):
-    assert main(["loop", "--preset", "smoke", "--out", str(tmp_path / "out"), *arguments]) == 1
+def test_the_loop_refuses_before_it_writes(tmp_path, capsys, arguments, status, complaint):
+    assert main(["loop", "--preset", "smoke", "--out", str(tmp_path / "out"), *arguments]) == status
     assert_refused(capsys, tmp_path / "out", complaint)
 
 
 def test_finetune_compares_at_least_once(tmp_path, capsys):
-    assert finetune(tmp_path / "x.onnx", tmp_path, tmp_path / "out", "--trials", "0") == 1
-    assert_refused(capsys, tmp_path / "out", "trials is 0; it must be at least 1")
+    assert finetune(tmp_path / "x.onnx", tmp_path, tmp_path / "out", "--trials", "0") == 2
+    assert_refused(capsys, tmp_path / "out", "--trials is 0; it must be at least 1")
 
 
 def test_online_refuses_before_it_writes(write_policy, tmp_path, capsys):
