@@ -6,7 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +15,11 @@ from typing import IO, Any
 from common.errors import QuadloopError
 
 _BLOCK_BYTES = 1 << 20
+_LEFT_BEHIND = re.compile(r"\..+\.\d+\.tmp")
 
 
 class FileExistsAlreadyError(QuadloopError):
-    """The target exists and overwriting was not asked for."""
+    """The target exists and overwriting was not asked for, or is to be a directory and is a file."""
 
 
 @contextmanager
@@ -32,6 +34,13 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_behind(directory: Path) -> None:
+    """Delete the temporary files in `directory` of writers that were killed. The caller knows that nobody writes there now."""
+    for entry in directory.iterdir() if directory.is_dir() else ():
+        if _LEFT_BEHIND.fullmatch(entry.name) and entry.is_file():
+            entry.unlink()
 
 
 @contextmanager
@@ -82,6 +91,15 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
     """Raise FileExistsAlreadyError if `path` exists and `force` is not set."""
     if path.exists() and not force:
         raise FileExistsAlreadyError(f"{path} exists; choose another --out or add --force")
+
+
+def refuse_to_fill(directory: Path, names: Iterable[str], force: bool) -> None:
+    """Raise FileExistsAlreadyError if `directory` cannot be one, or if a file of these names is in it and `force` is not set."""
+    there = next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise FileExistsAlreadyError(f"{there} is a file, and no directory can be made of it; choose another --out")
+    for name in names:
+        refuse_to_overwrite(directory / name, force)
 
 
 def sha256_of_bytes(content: bytes) -> str:

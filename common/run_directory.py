@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from common.config import first_difference, load_config, to_yaml
 from common.errors import QuadloopError
-from common.files import hold, write_bytes, write_json
+from common.files import hold, remove_left_behind, write_bytes, write_json
 from common.metrics import Metrics
 from common.revision import git_revision
 
@@ -24,6 +24,7 @@ REVISION = "revision"
 INPUTS = "inputs.json"
 STAGES = "stages"
 LOCK = ".lock"
+_MAX_JSON_BYTES = 1 << 24  # of inputs or a stage's result; what is larger was not written by a run
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 T = TypeVar("T")
@@ -93,6 +94,8 @@ class RunDirectory(Generic[T]):
     def _begin(self, resume: bool, force: bool) -> None:
         if not hold(self._lock):
             raise RunDirectoryError(f"another process works in {self.path}; wait for it or end it, or choose another --out")
+        for directory in (self.path, self.path / STAGES):
+            remove_left_behind(directory)
         if self._holds_anything():
             self._resume_or_clear(resume, force)
         if not (self.path / CONFIG).exists():
@@ -120,7 +123,8 @@ class RunDirectory(Generic[T]):
         return self.path.exists() and any(entry.name not in early and not entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _refuse_other_config(self) -> None:
-        difference = first_difference(load_config(self.config, self.path / CONFIG), self.config) or self._other_input()
+        defaults = type(self.config)()  # what the file lacks was no setting yet; it must not count as what is asked for now
+        difference = first_difference(load_config(defaults, self.path / CONFIG), self.config) or self._other_input()
         if difference is not None:
             advice = "resume without changes or choose another --out"
             raise RunDirectoryError(f"{self.path} holds a run of another config ({difference}); {advice}")
@@ -148,8 +152,8 @@ class RunDirectory(Generic[T]):
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        value = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_JSON_BYTES else None
+    except (OSError, ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise RunDirectoryError(f"{path} is damaged; delete it to do that part again, or choose another --out")

@@ -9,6 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+_MAX_SHOWN = 200  # characters
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
 _WORDS = {float: "a finite number", int: "a whole number", str: "text", bool: "true or false", Path: "a path", type(None): "null"}
 
 
@@ -53,7 +56,10 @@ def describe(kind: Any) -> str:
 
 def show(value: Any) -> str:
     """A short repr: what a hostile file holds must not fill the screen."""
-    return reprlib.repr(value)
+    try:
+        return _SHORT.repr(value)[:_MAX_SHOWN]
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a huge number"
 
 
 def _as_simple_type(kind: Any, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ def blaming(path: Path) -> Iterator[None]:
     """Around whatever takes over the content of `path`, which came from outside: any failure is a CheckpointError that names the file."""
     try:
         yield
+    except CheckpointError as error:  # says which file and what is wrong
+        raise CheckpointError(f"{error}; delete it to begin anew") from error
     except Exception as error:  # a foreign state dict can fail in as many ways as there are modules
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{path} does not fit this run: {reason}; delete it to begin anew") from error
@@ -45,8 +48,7 @@ def blaming(path: Path) -> Iterator[None]:
 
 def _load(path: Path) -> Any:
     try:
-        size = path.stat().st_size
-        if size <= _MAX_BYTES:
+        if _unpacked_bytes(path) <= _MAX_BYTES:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
@@ -54,3 +56,11 @@ def _load(path: Path) -> Any:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{path} is not a checkpoint of quadloop: {reason}") from error
     raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What a checkpoint takes in memory: it is an archive, which a thousandth of that on the disk can fill."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())

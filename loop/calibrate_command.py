@@ -11,7 +11,7 @@ import tyro
 
 from common.command_line import parse
 from common.config import to_yaml
-from common.files import refuse_to_overwrite, write_bytes, write_json
+from common.files import refuse_to_fill, write_bytes, write_json
 from common.result import emit
 from loop.calibrate_report import PICTURE, write_report
 from loop.calibration import Calibration, CalibrationConfig, calibrate
@@ -48,8 +48,7 @@ class CalibrateArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("calibrate", CalibrateArguments, arguments)
-    for name in FILES:
-        refuse_to_overwrite(wanted.out / name, wanted.force)
+    refuse_to_fill(wanted.out, FILES, wanted.force)
     policies = {str(path): load_artifact(path) for path in wanted.policies}
     episodes = [episode for path in logs_below(wanted.logs) for episode in read_log(path)]
     began = time.monotonic()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.checks import at_least, require
 from common.command_line import parse
 from common.errors import UsageError
-from common.files import refuse_to_overwrite, write_json
+from common.files import refuse_to_fill, write_json
 from common.result import emit
 from loop.replay_report import PICTURE, write_report
 from offline_finetune.readable_log import read_log
@@ -69,8 +69,7 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("replay", ReplayArguments, arguments)
     world = find_world(wanted.terrain)
-    for name in FILES:
-        refuse_to_overwrite(wanted.out / name, wanted.force)
+    refuse_to_fill(wanted.out, FILES, wanted.force)
     episodes = read_log(wanted.log)
     if wanted.episode >= len(episodes):
         raise UsageError(f"{wanted.log} holds {len(episodes)} episodes; --episode counts from 0")

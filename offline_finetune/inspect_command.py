@@ -16,7 +16,7 @@ from rich.text import Text
 
 from common.command_line import parse
 from common.errors import QuadloopError, UsageError
-from common.files import refuse_to_overwrite
+from common.files import refuse_to_fill
 from common.result import emit
 from offline_finetune.inspect_report import EPISODES, session_rows, write_report
 from offline_finetune.inspection import inspect_episode, remarks, summarise
@@ -49,8 +49,7 @@ def run(arguments: list[str]) -> int:
         emit(inspect_policy(load_artifact(wanted.source)), wanted.json)
         return 0
     if wanted.out is not None:
-        for name in ("index.html", EPISODES):
-            refuse_to_overwrite(wanted.out / name, wanted.force)
+        refuse_to_fill(wanted.out, ("index.html", EPISODES), wanted.force)
     found = inspect_logs(wanted.source, _named(wanted.policies))
     if wanted.out is not None:
         found["report"] = str(write_report(wanted.out, found))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import take_over
 from common.checks import POSITIVE, SHARE, at_least, require, require_rising
 from robot.observation import COMMAND_NAMES, trot_command
 
@@ -128,7 +129,7 @@ class Commander:
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state_dict` gave; ValueError or KeyError where it does not fit."""
         for name in ("open", "cell", "tracked", "steps"):
-            getattr(self, name)[:] = state[name]
+            take_over(getattr(self, name), state, name, finite=name != "tracked")  # what cannot be mastered has tracked -inf
 
     def _easy_cells(self) -> BoolArray:
         share = self.config.easy_share

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import take_over
 from common.checks import POSITIVE, Rule, at_least, require
 from robot import go1
 from robot.observation import GO1_LAYOUT, foot_phases, trot_command
@@ -110,11 +111,7 @@ class WalkingEnvironment:
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides how the robots go on: physics, histories, commands, clocks, luck."""
-        walkers = self.walkers
-        arrays: dict[str, NDArray[Any]] = {
-            "history": walkers.history.frames, "commands": walkers.commands, "gait_index": walkers.gait_index,
-            "last_action": walkers.last_action, "mean_error": self.mean_error, "steps": self.steps,
-        }  # fmt: skip
+        arrays = self._memory()
         arrays |= {f"twin/{name}": value for name, value in self.twin.state_dict().items()}
         arrays |= {f"commander/{name}": value for name, value in self.commander.state_dict().items()}
         return {name: value.copy() for name, value in arrays.items()} | {
@@ -126,9 +123,8 @@ class WalkingEnvironment:
         walkers = self.walkers
         self.twin.load_state_dict(_below("twin/", state))
         self.commander.load_state_dict(_below("commander/", state))
-        walkers.history.frames[:], walkers.commands[:] = state["history"], state["commands"]
-        walkers.gait_index[:], walkers.last_action = state["gait_index"], np.array(state["last_action"])
-        self.mean_error[:], self.steps[:] = state["mean_error"], state["steps"]
+        for name, array in self._memory().items():
+            take_over(array, state, name)
         self.total_steps = int(state["total_steps"])
         self.rng.bit_generator.state = json.loads(state["rng"])
         walkers.state = self.twin.read()
@@ -138,6 +134,14 @@ class WalkingEnvironment:
     def close(self) -> None:
         """Stop the engine's threads."""
         self.twin.close()
+
+    def _memory(self) -> dict[str, NDArray[Any]]:
+        """The arrays beside the twin's and the commander's."""
+        walkers = self.walkers
+        return {
+            "history": walkers.history.frames, "commands": walkers.commands, "gait_index": walkers.gait_index,
+            "last_action": walkers.last_action, "mean_error": self.mean_error, "steps": self.steps,
+        }  # fmt: skip
 
     def _reward_terms(self, before: BatchState, action: Float64Array) -> tuple[reward.Terms, reward.Terms]:
         walkers = self.walkers

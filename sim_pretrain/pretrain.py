@@ -22,7 +22,7 @@ from learners.ppo import Ppo
 from learners.value import Value
 from robot import go1
 from robot.observation import GO1_LAYOUT
-from robot.policy_artifact import ArtifactError, PolicyArtifact, write_artifact
+from robot.policy_artifact import ArtifactError, PolicyArtifact, load_artifact, write_artifact
 from sim_pretrain.backend import make_environment
 from sim_pretrain.config import PretrainConfig
 from sim_pretrain.rollout import Rollout
@@ -41,7 +41,10 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revision: str = "") -> PolicyArtifact:
-    """Train until `config.steps`; goes on from `out`/checkpoint.pt if there is one. Writes policy.onnx (stage "pretrained")."""
+    """Train until `config.steps`; goes on from `out`/checkpoint.pt if there is one. Writes policy.onnx (stage "pretrained").
+
+    A policy.onnx that holds the result already stays as it is, with the revision of the code that made it.
+    """
     environment = make_environment(config, seed, out)
     try:
         trainer = Pretrainer(config, seed, environment)
@@ -54,7 +57,17 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
         trainer.save(out / "checkpoint.pt")
     finally:
         environment.close()
-    return export(trainer.average, out / "policy.onnx", config.deployed_std, revision)
+    made = out / "policy.onnx"
+    return exported_before(trainer.average, made, config.deployed_std) or export(trainer.average, made, config.deployed_std, revision)
+
+
+def exported_before(policy: GaussianPolicy, path: Path, std: float) -> PolicyArtifact | None:
+    """The artifact at `path` if it is this policy with this std; None if there is no such artifact."""
+    try:
+        artifact = load_artifact(path)
+        return artifact if _difference(artifact, policy, std) <= EXPORT_TOLERANCE else None
+    except ArtifactError:
+        return None
 
 
 def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
@@ -64,13 +77,19 @@ def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -
     """
     with torch.no_grad():
         policy.log_std.fill_(math.log(std))
-        artifact = write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision, force=True)
-        histories = torch.randn(64, GO1_LAYOUT.size, generator=torch.Generator().manual_seed(0))
-        expected = policy(histories).numpy()
-    difference = float(np.abs(artifact.act(histories.numpy())[0] - expected).max())
+    artifact = write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision, force=True)
+    difference = _difference(artifact, policy, std)
     if not difference <= EXPORT_TOLERANCE:
         raise ArtifactError(f"{path} differs from the policy it was made of by {difference:.2g}; please report this")
     return artifact
+
+
+@torch.no_grad()
+def _difference(artifact: PolicyArtifact, policy: GaussianPolicy, std: float) -> float:
+    """The largest between the artifact's actions, or their std, and what the policy gives for 64 random histories."""
+    histories = torch.randn(64, GO1_LAYOUT.size, generator=torch.Generator().manual_seed(0))
+    mean, stds = artifact.act(histories.numpy())
+    return float(max(np.abs(mean - policy(histories).numpy()).max(), np.abs(stds - std).max()))
 
 
 class Pretrainer:
@@ -147,8 +166,8 @@ class Pretrainer:
         """Go on from a checkpoint, if there is one, exactly as if there had been no interruption."""
         if not path.exists():
             return
-        state = load_checkpoint(path)
         with blaming(path):
+            state = load_checkpoint(path)
             self.ppo.load_state_dict(state)
             self.average.load_state_dict(state["average"])
             self.generator.set_state(state["generator"])

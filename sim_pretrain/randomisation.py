@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from common.errors import ConfigError
+from common.typed_values import show
 from robot import go1
 from robot.observation import ObservationLayout
-from twin.world import NO_PUSHES, Pushes, World
+from twin.world import MAX_FRICTION, NO_PUSHES, Pushes, World
 
 Float32Array = NDArray[np.float32]
+_RANGES = ("friction", "added_mass", "com_shift", "motor_strength", "gains")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class RandomisationConfig:
     """Ranges that robots are drawn from; a robot is drawn anew at each episode's start. The defaults are the standard robot."""
 
     variants: int = 1
-    """different robots that are drawn from; 1 is the standard robot, whatever the ranges below"""
+    """different robots that are drawn from; 1 is the standard robot alone, and leaves the ranges below as they are"""
     friction: tuple[float, float] = (0.4, 1.2)
     """sliding friction of the floor"""
     added_mass: tuple[float, float] = (-0.5, 1.5)
@@ -41,8 +44,12 @@ class RandomisationConfig:
         require(self, at_least(1), "variants")
         require(self, POSITIVE, "friction", "motor_strength", "gains")
         require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
-        for name in ("friction", "added_mass", "com_shift", "motor_strength", "gains"):
+        require(self, Rule(f"at most {MAX_FRICTION:g}", lambda value: value <= MAX_FRICTION), "friction")
+        for name in _RANGES:
             require_rising(self, name)
+            given = getattr(self, name)
+            if self.variants == 1 and given != getattr(type(self), name):
+                raise ConfigError(f"{name} is {show(given)}, but variants is 1 and nothing is drawn from it; give more variants")
 
 
 @dataclass(frozen=True)

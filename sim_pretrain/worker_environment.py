@@ -177,7 +177,7 @@ class WorkerEnvironment:
     def _checked(self, line: bytes) -> dict[str, Any]:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             raise WorkerError("the worker sent something else than a line of JSON")

@@ -115,6 +115,28 @@ def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
         begun(tmp_path, Config(lr=0.25), resume=True)
 
 
+def test_what_a_stored_config_lacks_is_not_what_is_asked_for_now(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (tmp_path / "config.yaml").write_text("steps: 10\n")
+    begun(tmp_path, resume=True)
+    with pytest.raises(RunDirectoryError, match=r"\(lr is 0.5, not 9.0\)"):
+        begun(tmp_path, Config(lr=9.0), resume=True)
+
+
+def test_resume_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path, Config()) as run:
+        run.mark_stage_done("critics", {})
+    left = [tmp_path / ".checkpoint.pt.4711.tmp", tmp_path / "stages" / ".critics.json.4711.tmp"]
+    others = [tmp_path / ".notes.tmp", tmp_path / "checkpoint.pt.4711.tmp", tmp_path / ".draft.4711.tmp.txt"]
+    for path in left + others:
+        path.write_text("")
+    (tmp_path / ".folder.4711.tmp").mkdir()
+    begun(tmp_path, resume=True)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+    assert (tmp_path / ".folder.4711.tmp").is_dir()
+
+
 def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
     begun(tmp_path, inputs={"seed": 1, "logs": Path("here")})
     begun(tmp_path, inputs={"seed": 1, "logs": Path("here")}, resume=True)
@@ -130,7 +152,11 @@ def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Pa
     assert (tmp_path / "config.yaml").exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "3", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "3", "\x00", '{"a":' * 100_000 + "1" + "}" * 100_000, '{"a": "' + "x" * (1 << 24) + '"}'],
+    ids=["empty", "cut", "number", "zero byte", "deep", "long"],
+)
 def test_a_damaged_stage_is_named(tmp_path: Path, content: str) -> None:
     run = begun(tmp_path)
     run.mark_stage_done("critics", {})

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import pytest
@@ -109,3 +110,12 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     with path.open("wb") as file:
         file.truncate(2**31 + 1)  # sparse: takes no space
     assert refused(path) == f"{path} is larger than 2147483648 bytes; no checkpoint of quadloop is"
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(good, tmp_path):
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(good) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for member in archive.infolist():
+            bomb.writestr(member.filename, archive.read(member))
+        bomb.infolist()[0].file_size = 2**31 + 1  # as its table of contents would say of two gigabytes of zeros
+    assert refused(packed) == f"{packed} is larger than 2147483648 bytes; no checkpoint of quadloop is"

@@ -77,3 +77,9 @@ def test_few_sessions_are_too_few(logs, tmp_path, capsys):
 def test_settings_are_checked(logs, tmp_path, capsys, bad):
     assert calibrate(logs, tmp_path / "fit", *bad) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_out_that_is_a_file_is_refused_before_any_log_is_read(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert main(["calibrate", str(tmp_path / "no-such-log.hdf5"), "--out", str(tmp_path / "out"), "--force"]) == 1
+    assert f"{tmp_path / 'out'} is a file" in capsys.readouterr().err

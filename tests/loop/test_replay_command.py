@@ -99,3 +99,9 @@ def test_nothing_is_overwritten_without_force(recording, tmp_path, capsys):
     assert replay(recording, tmp_path / "out") == 1
     assert "exists" in capsys.readouterr().err
     assert replay(recording, tmp_path / "out", "--force") == 0
+
+
+def test_an_out_that_is_a_file_is_refused_before_any_log_is_read(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert main(["replay", str(tmp_path / "no-such-log.hdf5"), "--out", str(tmp_path / "out"), "--force"]) == 1
+    assert f"{tmp_path / 'out'} is a file" in capsys.readouterr().err

@@ -100,3 +100,9 @@ def test_a_session_may_have_any_name(write_made, capsys) -> None:
 def test_a_policy_is_inspected_alone(write_policy, tmp_path, capsys) -> None:
     assert main(["inspect", str(write_policy().path), "--out", str(tmp_path / "page")]) != 0
     assert "--out" in capsys.readouterr().err
+
+
+def test_an_out_that_is_a_file_is_refused_before_any_log_is_read(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert main(["inspect", str(tmp_path / "no-such-log.hdf5"), "--out", str(tmp_path / "out"), "--force"]) == 1
+    assert f"{tmp_path / 'out'} is a file" in capsys.readouterr().err

@@ -62,16 +62,24 @@ def test_ranges_away_from_zero_begin_at_their_near_end(vx):
         assert np.abs(commands[:, 0]).max() < 1.6
 
 
-def test_standing_and_straight_commands_master_nothing():
-    for share in ({"standing_share": 1.0}, {"straight_share": 1.0}):
-        commander = Commander(400, replace(SMALL, **share))
-        for _ in range(2):
-            drawn(commander=commander)
-            if "straight_share" in share:
-                commander.tracked[np.isfinite(commander.tracked[:, 0])] = -np.inf  # the half that turns may
-            follow(commander)
-        drawn(commander=commander)
-        assert commander.open_share == 0.5
+@pytest.mark.parametrize("share", [{"standing_share": 1.0}, {"straight_share": 1.0}])
+def test_robots_that_are_not_asked_to_turn_master_nothing(share):
+    commander = Commander(400, replace(SMALL, **share))
+    well = drawn(commander=commander)[:, 2] == 0
+    assert well.sum() >= 100
+    for _ in range(60):
+        commander.account(well.astype(float), well.astype(float))
+    drawn(commander=commander)
+    assert commander.open_share == 0.5
+
+
+def test_robots_that_turn_without_going_sideways_master_their_cell():
+    commander = Commander(400, replace(SMALL, straight_share=1.0))
+    well = drawn(commander=commander)[:, 2] != 0
+    for _ in range(60):
+        commander.account(well.astype(float), well.astype(float))
+    drawn(commander=commander)
+    assert commander.open_share == 1.0
 
 
 def test_plain_commands_are_the_usual_trot_and_the_others_stay_in_their_ranges():

@@ -1,11 +1,13 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from common.errors import ConfigError
 from robot.observation import GO1_LAYOUT
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
-from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig
+from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_worlds
 from twin.actuator import ActuatorConfig
 from twin.world import FLAT, Pushes
 
@@ -157,6 +159,31 @@ def test_a_state_that_was_kept_goes_on_the_same(make):
         assert np.array_equal(environment.critic_observations, other.critic_observations)
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("steps", lambda array: array[:1]),
+        ("mean_error", lambda array: array[0]),
+        ("history", lambda array: array * np.nan),
+        ("gait_index", lambda array: array.astype(np.int64)),
+        ("commands", lambda array: "none"),
+        ("commander/open", lambda array: array.astype(np.float64)),
+        ("commander/steps", lambda array: array + np.inf),
+        ("twin/states", lambda array: array[:1, :1]),
+        ("twin/states", lambda array: np.where(np.arange(array.shape[-1]) == 3, np.inf, array)),
+        ("twin/delay", lambda array: array[0]),
+        ("twin/diverged", lambda array: array.astype(np.int64)),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_name(make, name, spoil):
+    environment = make(LONG)
+    state = environment.state_dict()
+    with pytest.raises(ValueError, match=f"'{name.rpartition('/')[2]}'"):
+        environment.load_state_dict(state | {name: spoil(state[name])})
+    with pytest.raises(KeyError, match=name.rpartition("/")[2]):
+        environment.load_state_dict({key: value for key, value in state.items() if key != name})
+
+
 def test_the_same_seed_is_the_same_training_ground(make):
     first, again, other = (make(LONG, seed) for seed in (1, 1, 2))
     assert np.array_equal(first.observations, again.observations)
@@ -168,3 +195,22 @@ def test_actions_beyond_ten_count_as_ten(make):
     first, again = make(LONG), make(LONG)
     assert np.array_equal(first.step(10 * np.sign(TOPPLE)).rewards, again.step(1000 * TOPPLE).rewards)
     assert np.abs(frames(first.observations)[:, 4, GO1_LAYOUT.slice_of("last_action")]).max() == 10.0
+
+
+@pytest.mark.parametrize(
+    ("ranges", "said"),
+    [
+        ({"friction": (0.5, 5.1), "variants": 2}, "at most 5"),
+        ({"friction": (0.0, 1.0), "variants": 2}, "above 0"),
+        ({"friction": (0.5, 0.6)}, "friction is (0.5, 0.6), but variants is 1"),
+        ({"gains": (0.8, 1.2)}, "gains is (0.8, 1.2), but variants is 1"),
+    ],
+)
+def test_ranges_that_no_robot_can_be_drawn_from_are_refused(ranges, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        RandomisationConfig(**ranges)
+
+
+def test_the_most_slippery_and_the_roughest_floor_can_be_drawn():
+    config = RandomisationConfig(variants=3, friction=(5.0, 5.0))
+    assert [world.friction for world in draw_worlds(config, FLAT, np.random.default_rng(0))] == [5.0] * 3

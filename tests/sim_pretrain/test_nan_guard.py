@@ -59,10 +59,34 @@ def test_only_the_first_are_dumped(blown_up, tmp_path):
     assert len(list((tmp_path / "diverged").iterdir())) == MAX_DUMPS
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"terrain": {"name": 1}}', b"\xff", b"x" * 2_000_000])
+def refused(path):
+    with pytest.raises(NanGuardError, match=path.name) as refusal:
+        replay(path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b"\xff", b"x" * 2_000_000, b"[" * 100_000],
+    ids=["empty", "list", "object", "bytes", "long", "deep"],
+)
 def test_other_files_are_refused_on_one_line(tmp_path, content):
     path = tmp_path / "dump.json"
     path.write_bytes(content)
-    with pytest.raises(NanGuardError, match=r"dump\.json") as refusal:
-        replay(path)
-    assert "\n" not in str(refusal.value)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"world": {"name": 1}}, {"world": {"ground": "ice"}}, {"world": {"friction": -1.0}}, {"world": None},
+        {"state": [0.0] * 5}, {"state": [[0.0]]}, {"state": "still"}, {"state": {"a": 1}},
+        {"control": [[0.0] * 11] * 4}, {"control": [[0.0] * 12] * 3}, {"control": [["a"] * 12] * 4},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_dump_of_which_a_part_is_wrong_is_refused_on_one_line(blown_up, tmp_path, changed):
+    blown_up.step(STILL)
+    path = tmp_path / "diverged" / "step_2_robot_1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    refused(path)

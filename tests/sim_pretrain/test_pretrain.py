@@ -122,11 +122,29 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path):
     assert report.steps == [384, 512]
 
 
-def test_a_finished_run_gives_the_same_policy_again(tmp_path):
-    first = pretrain(TINY, 0, tmp_path, Report())
+def test_a_finished_run_keeps_its_policy_and_the_revision_that_made_it(tmp_path):
+    first = pretrain(TINY, 0, tmp_path, Report(), "abc")
     report = Report()
-    assert pretrain(TINY, 0, tmp_path, report).sha256 == first.sha256
+    assert pretrain(TINY, 0, tmp_path, report, "def").sha256 == first.sha256
     assert report.steps == []
+    assert load_artifact(tmp_path / "policy.onnx").metadata.git_revision == "abc"
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"half a policy")], ids=["absent", "damaged"])
+def test_a_finished_run_without_a_policy_exports_it_again(tmp_path, damage):
+    first = pretrain(TINY, 0, tmp_path, Report(), "abc")
+    damage(first.path)
+    assert pretrain(TINY, 0, tmp_path, Report(), "abc").sha256 == first.sha256
+    assert load_artifact(first.path).sha256 == first.sha256
+
+
+def test_a_policy_of_an_earlier_checkpoint_or_with_another_std_is_replaced(tmp_path):
+    earlier = pretrain(TINY, 0, tmp_path, Report())
+    longer = replace(TINY, steps=512)
+    later = pretrain(longer, 0, tmp_path, Report())
+    bolder = pretrain(replace(longer, deployed_std=0.6), 0, tmp_path, Report())
+    assert len({artifact.sha256 for artifact in (earlier, later, bolder)}) == 3
+    assert load_artifact(bolder.path).act(np.zeros(290))[1] == pytest.approx(np.full(12, 0.6))
 
 
 EVERYTHING = replace(
@@ -262,7 +280,7 @@ def test_the_verb_checks_the_task_without_training(tmp_path, capsys):
 
 
 def test_the_isaacgym_backend_says_what_it_lacks(tmp_path, capsys):
-    assert main(["pretrain", "--preset", "smoke", "--backend", "isaacgym", "--out", str(tmp_path / "run")]) == 1
+    assert main(["pretrain", "--preset", "smoke", "--backend", "isaacgym", "--out", str(tmp_path / "run")]) == 2
     assert "--isaacgym.python" in capsys.readouterr().err
 
 
