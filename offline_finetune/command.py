@@ -17,10 +17,10 @@ from offline_finetune.released_policies import import_policy
 
 @dataclass(frozen=True, kw_only=True)
 class ImportArguments:
-    """Turn a released policy (.npz) into a policy artifact, or a released log or a directory of them into episode logs."""
+    """Turn a released policy (.pt, .npz) into a policy artifact, or a released log or a directory of them into episode logs."""
 
     source: tyro.conf.Positional[Path]
-    """a .npz file, a .hdf5 file, or a directory of .hdf5 files"""
+    """a policy (ac_weights_*.pt, pi_*.pt or .npz), a log (.hdf5), or a directory of logs"""
     out: Path
     """the artifact (.onnx), or a directory for the episode logs"""
     force: bool = False
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
 def _import(wanted: ImportArguments) -> dict[str, Any]:
     if wanted.source.is_dir() or wanted.source.suffix == ".hdf5":
         return asdict(import_logs(wanted.source, wanted.out, wanted.force))
-    if wanted.source.suffix != ".npz":
-        raise ReleasedFileError(f"{wanted.source} is no released policy (.npz), no released log (.hdf5) and no directory of such logs")
+    if wanted.source.suffix not in (".npz", ".pt"):
+        raise ReleasedFileError(f"{wanted.source} is no released policy (.pt, .npz), no released log (.hdf5) and no directory of such logs")
     artifact = import_policy(wanted.source, wanted.out, wanted.force)
     return {"policy": artifact.path, "policy_sha256": artifact.sha256, "stage": artifact.metadata.stage}

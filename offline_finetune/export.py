@@ -104,7 +104,7 @@ def _minari_root(directory: Path) -> Iterator[None]:
     before: Any = os.environ.get(MINARI_ROOT)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
-    os.environ[MINARI_ROOT] = str(temporary)
+    os.environ[MINARI_ROOT] = str(temporary.resolve())  # Minari puts a relative one before every path once more
     try:
         yield
         older = temporary.with_suffix(".old")

@@ -1,17 +1,24 @@
-"""The simulator policies released with Uni-O4 (`sim_*.npz`) as policy artifacts."""
+"""The policies released with Uni-O4 as policy artifacts.
+
+`ac_weights_*.pt` hold actor and critic of the simulator run, `pi_*.pt` a fine-tuned policy; both are PyTorch's state dicts, which are read
+as tensors only. A `.npz` holds an actor's layers as `layer0.weight` (out, in), `layer0.bias` and so on, and `std`.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.arrays import load_arrays
 from common.files import sha256_of_file
 from common.revision import git_revision
+from learners.checkpoint import load_checkpoint
 from learners.onnx_graph import policy_graph
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot.policy_artifact import PolicyArtifact, write_artifact
@@ -21,25 +28,30 @@ Layer = tuple[Float32Array, Float32Array]
 
 LAYER_SIZES = (290, 512, 256, 128, 12)  # ELU between the layers
 STAGE = "imported"
+ACTORS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "actor_body.": lambda std: std,
+    "_net.": lambda std: np.exp(6.0 * std - 4.0),  # soft_clamp of the release's net.py: a share of the log's range from -10 to 2
+}
+"""What the layers of an actor are called, and what its `std` says of the standard deviation."""
 # The weights are 1.3 MB in float32; the caps leave room for float64 and stop a decompression bomb.
 MAX_FILE_BYTES = 8 * 2**20
 MAX_UNPACKED_BYTES = 16 * 2**20
 
 
-def import_policy(npz: Path, out: Path, force: bool = False) -> PolicyArtifact:
-    """Write the released policy `npz` as the artifact `out`; its parent is the sha256 of the released file.
+def import_policy(released: Path, out: Path, force: bool = False) -> PolicyArtifact:
+    """Write the policy in the file `released` as the artifact `out`; its parent is the sha256 of that file.
 
     ReleasedFileError if the file is not such a policy; FileExistsAlreadyError if `out` exists and `force` is not set.
     """
-    layers, std = read_released_policy(npz)
-    graph, parent = policy_graph(layers, np.log(std)), sha256_of_file(npz)
+    layers, std = read_released_policy(released)
+    graph, parent = policy_graph(layers, np.log(std)), sha256_of_file(released)
     return write_artifact(out, graph, stage=STAGE, parent_sha256=parent, git_revision=git_revision(), force=force)
 
 
 def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:
     """Layers [(weight (out, in), bias (out,)), ...] and the Gaussian's standard deviation (12,), all float32; else ReleasedFileError."""
     check_size(path, MAX_FILE_BYTES)
-    arrays = load_arrays(path, MAX_UNPACKED_BYTES, ReleasedFileError)
+    arrays = _from_state_dict(path) if path.suffix == ".pt" else load_arrays(path, MAX_UNPACKED_BYTES, ReleasedFileError)
     shapes = _expected_shapes()
     if set(arrays) != set(shapes):
         raise ReleasedFileError(f"{path}: holds {sorted(arrays)[:12]}, not a released policy's {sorted(shapes)}")
@@ -48,6 +60,21 @@ def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:
         raise ReleasedFileError(f"{path}: std has values that are not positive")
     layers = [(checked[f"layer{i}.weight"], checked[f"layer{i}.bias"]) for i in range(len(LAYER_SIZES) - 1)]
     return layers, checked["std"]
+
+
+def _from_state_dict(path: Path) -> dict[str, Any]:
+    """The actor's arrays, named as in a .npz."""
+    state = {name: value.detach().numpy() for name, value in load_checkpoint(path).items() if _is_plain(value)}
+    prefix = next((each for each in ACTORS if f"{each}0.weight" in state), None)
+    if prefix is None or "std" not in state:
+        raise ReleasedFileError(f"{path}: holds no actor with its deviation; of a released run take ac_weights_*.pt, or a pi_*.pt")
+    kinds = itertools.product(range(len(LAYER_SIZES) - 1), ("weight", "bias"))
+    layers = {f"layer{index}.{kind}": state.get(f"{prefix}{2 * index}.{kind}") for index, kind in kinds}  # activations lie between
+    return layers | {"std": ACTORS[prefix](state["std"])}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided and value.dtype in (torch.float32, torch.float64)
 
 
 def _expected_shapes() -> dict[str, tuple[int, ...]]:
