@@ -37,13 +37,23 @@ def load_config(default: T, path: Path) -> T:
 
 
 def with_overrides(config: T, overrides: Mapping[str, Any]) -> T:
-    """`config` with dotted names set to plain values, checked as those of a file are; ConfigError names the one that does not fit."""
+    """`config` with dotted names set to plain values, checked as those of a file are; ConfigError names the one that does not fit.
+
+    All of them are put in at once: two that only fit together may come in either order.
+    """
+    together: dict[str, Any] = {}
     for name, value in overrides.items():
         nested = value
         for part in reversed(name.split(".")):
             nested = {part: nested}
-        config = merged(config, nested, "")
-    return config
+        together = laid_over(together, nested)
+    return merged(config, together, "")
+
+
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings in one, the one above over the one below; where both have a mapping under a key, these in one."""
+    nested = [key for key in below if isinstance(below[key], dict) and isinstance(above.get(key), dict)]
+    return below | above | {key: laid_over(below[key], above[key]) for key in nested}
 
 
 def to_yaml(config: Any) -> str:

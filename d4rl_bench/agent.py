@@ -13,7 +13,9 @@ import numpy as np
 from common.arrays import load_arrays
 from common.config import config_hash
 from common.files import whole_or_absent
+from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.online import RECIPE as ONLINE_RECIPE
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
 from d4rl_bench.task import Task
 from learners.checkpoint import CheckpointError, blaming, load_checkpoint, save_checkpoint
@@ -39,7 +41,8 @@ class Agent:
 
     def __init__(self, task: Task, config: OnlineConfig, seed: int, folder: Path) -> None:
         training = {name: value for name, value in asdict(config).items() if name != "steps"}
-        key = config_hash({"recipe": RECIPE, "task": task.environment, "seed": seed, "training": training})[:16]
+        recipes = [RECIPE, ONLINE_RECIPE, EVALUATION_RECIPE]
+        key = config_hash({"recipes": recipes, "task": task.environment, "seed": seed, "training": training})[:16]
         self.folder = folder / f"agent-{key}"
         self.stages: list[Stage] = []
         self._config = config

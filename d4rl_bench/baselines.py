@@ -41,6 +41,10 @@ INTERPRETER_VARIABLE = "QUADLOOP_D3RLPY"
 WORKER = Path(__file__).with_name("d3rlpy_worker.py")
 LOG = "d3rlpy.log"
 
+RECIPE = 1
+"""Raised with any change, here, in the worker or in how data are handed over, after which equal data, settings and seeds give other
+policies."""
+
 MAX_LAYERS = 16
 MAX_WIDTH = 8192
 MAX_FILE_BYTES = 256 * 2**20
@@ -224,7 +228,7 @@ def _settings(method: str, data: Transitions, config: BaselineConfig, seed: int,
 
 def _digest(method: str, data: Transitions, config: BaselineConfig, seed: int) -> str:
     """Names a training by all that decides it, so that no other is taken for it."""
-    digest = hashlib.sha256(f"{method} {config_hash(config)} {seed}".encode())
+    digest = hashlib.sha256(f"{RECIPE} {method} {config_hash(config)} {seed}".encode())
     for array in _arrays(data).values():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -26,8 +26,11 @@ BoolArray = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 """Arrays under D4RL's keys: float32 numbers, bool flags, all of N rows"""
 
-MAX_BYTES = 4 * 2**30
-"""Of a file, and of the arrays in it"""
+MAX_FILE_BYTES = 4 * 2**30
+"""Of a file, which may hold more than is read"""
+MAX_BYTES = 2**30
+"""Of what is read, as it comes into memory: three times the largest of D4RL's. Successors, scaled copies and the process of a
+baseline make up to about eight times as much of it, and two cells at once must fit into 24 GiB."""
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
 TABLES = ("observations", "actions", "next_observations")
@@ -125,7 +128,7 @@ def blamed(source: object) -> Iterator[None]:
 
 
 def check_file(path: Path) -> None:
-    """DataError unless `path` is a regular file of at most MAX_BYTES that may be read."""
+    """DataError unless `path` is a regular file of at most MAX_FILE_BYTES that may be read."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
     if not path.is_file():
@@ -133,8 +136,19 @@ def check_file(path: Path) -> None:
     if not os.access(path, os.R_OK):
         raise DataError(f"{path}: you may not read this file")
     size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: {size:,} bytes, more than the {MAX_BYTES:,} that data may have")
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{path}: {size:,} bytes, more than the {MAX_FILE_BYTES:,} that a file may have")
+
+
+def bytes_in_memory(dataset: h5py.Dataset) -> int:
+    """What reading it takes: its values as they are stored, or as float32 if that is more."""
+    return int(math.prod(dataset.shape or ()) * max(dataset.dtype.itemsize, np.dtype(np.float32).itemsize))
+
+
+def check_bytes(count: int) -> None:
+    """DataError if arrays of so many bytes are more than MAX_BYTES."""
+    if count > MAX_BYTES:
+        raise DataError(f"its arrays take {count:,} bytes of memory, more than the {MAX_BYTES:,} that data may")
 
 
 def check_sizes(observation_size: int, action_size: int, task: Task) -> None:
@@ -173,9 +187,7 @@ def _stored(file: h5py.File) -> dict[str, h5py.Dataset]:
     if missing:
         raise DataError(f"no {' and no '.join(missing)} in it; D4RL's files have {', '.join(REQUIRED)}")
     stored = {name: _dataset(file, name) for name in (*REQUIRED, *OPTIONAL) if name in file}
-    total = sum(math.prod(dataset.shape or ()) * dataset.dtype.itemsize for dataset in stored.values())
-    if total > MAX_BYTES:
-        raise DataError(f"its arrays have {total:,} bytes, more than the {MAX_BYTES:,} that data may have")
+    check_bytes(sum(map(bytes_in_memory, stored.values())))
     return stored
 
 

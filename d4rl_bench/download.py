@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from common.files import sha256_of_file, sync, write_bytes, write_json
+from common.files import one_at_a_time, sha256_of_file, sync, write_bytes, write_json
 from common.progress import Progress
-from d4rl_bench.d4rl_file import MAX_BYTES, DataError
+from d4rl_bench.d4rl_file import MAX_FILE_BYTES, DataError
 from d4rl_bench.task import Task
 
 TIMEOUT_S = 30.0
@@ -56,28 +58,35 @@ def download(task: Task, folder: Path, sha256: str | None = None) -> Path:
 
     The file must have the given `sha256` (hex), or else the one that was recorded beside it when it was first fetched. D4RL publishes
     no sums, so the first download is trusted: it is held to the size that the server says and to being HDF5, not more.
-    A file that is there already with the right sum is not fetched again; any other is not touched.
-    DownloadError, which says what to do, for: no network, an answer other than the file, more than MAX_BYTES, a wrong sum.
+    A file that is there already with the right sum is not fetched again; any other is not touched. Two downloads of one file wait for
+    each other.
+    DownloadError, which says what to do, for: no network, an answer other than the file, more than MAX_FILE_BYTES, a wrong sum.
     """
     target = folder / f"{task.name}.hdf5"
-    wanted = _recorded(_record(target)) if sha256 is None else _checked(sha256.lower(), "the given sha256 is not 64 hexadecimal digits")
-    if target.exists():
-        _check_present(target, wanted)
-        return target
-    if urlsplit(task.url).scheme not in ("http", "https"):
-        raise DownloadError(f"{task.name}: '{task.url}' is no http or https address; {_advice(target)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    _fetch(task.url, target)
-    _accept(task.url, target, wanted)
+    wanted = _wanted(target, sha256)
+    if not target.exists():
+        if urlsplit(task.url).scheme not in ("http", "https"):
+            raise DownloadError(f"{task.name}: '{task.url}' is no http or https address; {_advice(target)}")
+        with one_at_a_time(target, partial(print, f"{target}: another download is under way; waiting for it", file=sys.stderr)):
+            if not target.exists():
+                size = _fetch(task.url, target)
+                _accept(task.url, target, size, wanted)
+                return target
+    _check_present(target, _wanted(target, sha256))  # asked again: another download may just have recorded it
     return target
 
 
-def _fetch(url: str, target: Path) -> None:
-    """Bring all bytes of `url` into the `.part`."""
+def _wanted(target: Path, sha256: str | None) -> str | None:
+    """The sum that the file must have: the given one, or else the recorded one; None if there is neither."""
+    return _recorded(_record(target)) if sha256 is None else _checked(sha256.lower(), "the given sha256 is not 64 hexadecimal digits")
+
+
+def _fetch(url: str, target: Path) -> int:
+    """Bring all bytes of `url` into the `.part`; returns how many it must have."""
     before = _remembered(url, target)
     done = _part(target).stat().st_size if before else 0
     if before and done == before.size:
-        return
+        return before.size
     with _answer(url, target, before, done) as response:
         if response.status == 206:
             if before is None or not _continues(response, before, done):
@@ -89,6 +98,7 @@ def _fetch(url: str, target: Path) -> None:
             write_json(_beside(target), asdict(remote))
             done, size = 0, remote.size
         _append(response, url, target, done, size)
+    return size
 
 
 def _answer(url: str, target: Path, before: _Remote | None, done: int) -> HTTPResponse:
@@ -121,8 +131,8 @@ def _remote(url: str, target: Path, response: HTTPResponse) -> _Remote:
     size = response.length
     if size is None:
         raise DownloadError(f"{url}: the server does not say how long the file is; {_advice(target)}")
-    if size > MAX_BYTES:
-        raise DownloadError(f"{url}: {size:,} bytes, more than the {MAX_BYTES:,} that data may have")
+    if size > MAX_FILE_BYTES:
+        raise DownloadError(f"{url}: {size:,} bytes, more than the {MAX_FILE_BYTES:,} that a file may have")
     return _Remote(url, _validator(response), size)
 
 
@@ -157,9 +167,12 @@ def _blocks(response: HTTPResponse, url: str) -> Iterator[bytes]:
         raise DownloadError(f"{url}: the connection broke ({_line(error)}); run again to fetch the rest") from error
 
 
-def _accept(url: str, target: Path, wanted: str | None) -> None:
+def _accept(url: str, target: Path, size: int, wanted: str | None) -> None:
     """Give the whole `.part` its name; one that is not what was expected is deleted."""
     part = _part(target)
+    if (length := part.stat().st_size) != size:
+        _forget(target)
+        raise DownloadError(f"{part} has {length:,} bytes, not the {size:,} of {url}: somebody else wrote to it; run again to start anew")
     with part.open("rb") as file:
         hdf5 = file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
     if not hdf5:

@@ -3,7 +3,8 @@
 gymnasium-robotics has changed Adroit since: from 1.2.1 on, three dense rewards grow with the hand's distance from what it should
 reach for (0.1 |d| where D4RL has -0.1 |d|), and a dropped pen no longer ends the episode. Both are set right here, from the
 observation, so that scores mean what the published ones mean. Its kitchen does not start with MuJoCo 4, whose types of joints no longer
-equal the numbers in a model: it is shown numbers instead.
+equal the numbers in a model: it is shown numbers instead. Its mazes move start and goal by up to a metre each time, let the ant begin
+without a tremble and count the goal as reached within 0.45 m: all three are set to D4RL's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Environment = gymnasium.Env[Any, Any]
 
 DROPPED_PEN_HEIGHT_M = 0.075  # D4RL's pen_v0.py
 REACH_WEIGHT = 0.1
-
+GOAL_RADIUS_M = 0.5  # D4RL's goal_reaching_env.py; the library has 0.45
+ANT_TREMBLE = 0.1  # of an ant's positions and velocities when an episode begins, D4RL's ant.py; the library's mazes have none
 
 _MAZES = {
     "AntMaze_UMaze-v5": ("U_MAZE", (1, 1), (3, 1)),
@@ -36,10 +38,6 @@ _MAZES = {
     "AntMaze_Large-v5": ("LARGE_MAZE", (1, 1), (7, 9)),
 }
 """Maze, and the cells (row, column) of start and goal when D4RL measures (its maze_env.py)."""
-
-_KITCHEN = ["microwave", "kettle", "light switch", "slide cabinet"]
-_MIXED_KITCHEN = ["microwave", "kettle", "bottom burner", "light switch"]
-"""What is to be done in them (D4RL's kitchen_envs.py): each is worth 1, once."""
 _ROBOT_POSITIONS, _ROBOT_VELOCITIES, _OBJECT_POSITIONS = 9, 9, 21  # at the beginning of the library's observation
 
 
@@ -60,6 +58,8 @@ def make_environment(task: Task) -> Environment:
             environment = gymnasium.make(task.environment, max_episode_steps=task.episode_steps, **_options(task))
     except (AssertionError, gymnasium.error.Error, AttributeError) as error:
         raise EnvironmentMissingError(f"{task.environment} does not start with the installed libraries ({_first_line(error)})") from error
+    if task.family == "antmaze":
+        _set_luck(environment.unwrapped)
     for wrapper in _WRAPPERS.get(task.environment, _FAMILY_WRAPPERS.get(task.family, ())):
         environment = wrapper(environment)
     return gymnasium.wrappers.ClipAction(environment)
@@ -88,7 +88,7 @@ def _options(task: Task) -> dict[str, Any]:
     """kitchen: what is to be done. antmaze: as when D4RL measures, one start and one goal, where the episode ends; the library's own
     mazes draw both anew."""
     if task.family == "kitchen":
-        asked = _MIXED_KITCHEN if "mixed" in task.name else _KITCHEN
+        asked = list(task.asked)
         return {"tasks_to_complete": asked, "disable_env_checker": True}  # it warns of observations that KitchenObservation copies
     if task.family != "antmaze":
         return {}
@@ -98,6 +98,12 @@ def _options(task: Task) -> dict[str, Any]:
     cells = [list(row) for row in getattr(maps, name)]
     cells[start[0]][start[1]], cells[goal[0]][goal[1]] = maps.RESET, maps.GOAL
     return {"continuing_task": False, "maze_map": cells}
+
+
+def _set_luck(maze: Any) -> None:
+    """D4RL's luck, which `gymnasium.make` cannot be told: none in a maze's places, some in the ant, or all episodes would be the same."""
+    maze.position_noise_range = 0.0
+    maze.ant_env._reset_noise_scale = ANT_TREMBLE
 
 
 def _first_line(error: Exception) -> str:
@@ -157,6 +163,16 @@ class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
         return np.concatenate([measured[:_ROBOT_POSITIONS], measured[objects : objects + _OBJECT_POSITIONS], goal])
 
 
+class AntMazeGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """D4RL's radius: within GOAL_RADIUS_M of the goal the ant earns 1, and the episode ends."""
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """As gymnasium's, with reward and termination set right."""
+        observation, _, _, truncated, info = self.env.step(action)
+        reached = bool(np.linalg.norm(observation["achieved_goal"] - observation["desired_goal"]) <= GOAL_RADIUS_M)
+        return observation, float(reached), reached, truncated, info
+
+
 class AntMazeObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
     """D4RL's 29 values: the ant's place (2), then positions and velocities (27) without contact forces or the goal."""
 
@@ -188,6 +204,6 @@ _WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {
     "AdroitHandPen-v1": (PenDrop,),
 }
 _FAMILY_WRAPPERS: dict[str, tuple[Callable[[Environment], Environment], ...]] = {
-    "antmaze": (AntMazeObservation,),
+    "antmaze": (AntMazeGoal, AntMazeObservation),
     "kitchen": (KitchenObservation,),
 }

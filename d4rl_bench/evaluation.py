@@ -18,6 +18,9 @@ from learners.policy import GaussianPolicy
 Act = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Actions (N, A) for raw observations (N, O)."""
 
+RECIPE = 1
+"""Raised with any change, here or in the environments, after which the same policy has another score."""
+
 
 def mean_action(policy: GaussianPolicy, scaler: Scaler) -> Act:
     """The mean of a single policy that sees scaled observations."""

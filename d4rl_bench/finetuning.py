@@ -23,9 +23,6 @@ CHECKPOINT_POINTS = 5
 """So many points of the curve after a checkpoint comes the next one. There all episodes begin anew, resumed or not, since those that are
 under way cannot be kept; it is rare, because who is cut off early never learns what comes late in an episode."""
 
-RECIPE = 2
-"""Raised with any change after which equal settings give another curve."""
-
 
 def load_learner(folder: Path) -> Learner:
     """What an offline run of Uni-O4 left in `folder`; QuadloopError if it left nothing usable."""
@@ -73,7 +70,7 @@ def _score(trainer: OnlineTrainer, evaluator: Evaluator) -> float:
 
 
 def _resumed(trainer: OnlineTrainer, checkpoint: Path) -> Curve:
-    state = load_checkpoint(checkpoint)
     with blaming(checkpoint):
+        state = load_checkpoint(checkpoint)
         trainer.load_state_dict(state)
         return [(int(steps), float(score)) for steps, score in state["curve"]]

@@ -14,17 +14,19 @@ from common.config import config_hash, merged, with_overrides
 from common.errors import QuadloopError
 from d4rl_bench.baselines import METHODS as BASELINES
 from d4rl_bench.baselines import ONLINE_METHODS as ONLINE_BASELINES
+from d4rl_bench.baselines import RECIPE as BASELINE_RECIPE
 from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, library_versions, train_baseline
 from d4rl_bench.environments import make_environment
+from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
-from d4rl_bench.finetuning import RECIPE as FINE_TUNING_RECIPE
 from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
 from d4rl_bench.online import PAPER, SCRATCH, SEED_STRIDE, OnlineConfig
+from d4rl_bench.online import RECIPE as ONLINE_RECIPE
 from d4rl_bench.rewards import LearningRewards, learning_rewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
-from d4rl_bench.source import load
-from d4rl_bench.task import FROM_NOTHING, Task, find_task
+from d4rl_bench.source import LoadedData, load
+from d4rl_bench.task import FROM_NOTHING, Task, find_task, first_of_world
 from learners.progress import Progress
 from learners.training import RECIPE
 from learners.transitions import Transitions
@@ -44,17 +46,19 @@ _ONLINE_POINTS = {"smoke": 2, "minutes": 25, "paper": 100}
 _BASELINES_UPDATE_EVERY = {"smoke": 1, "minutes": 5, "paper": 1}  # environment steps for a gradient step: an hour a cell becomes a quarter
 _BASELINES_EARLY_POINTS = 10  # a baseline's curve has even steps: as many times the points, so that its first steps are seen too
 
-_DECISIVE = (
-    "name", "environment", "random_return", "expert_return", "episode_steps", "evaluation_episodes", "learning_reward",
-)  # fmt: skip
-"""What of a task decides a result, besides settings and data."""
+_DECISIVE = ("world", "random_return", "expert_return", "episode_steps", "evaluation_episodes")
+"""What of a task decides a result, besides settings and data; where data are learnt from also the next ones."""
+_DECISIVE_OF_DATA = ("name", "learning_reward")
 
 Config = OfflineConfig | BaselineConfig | OnlineConfig | OnlineBaselineConfig
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cell is made from. `data` and `start` are places; what lies there decides, not where."""
+    """What a cell is made from. `data` and `start` are places; what lies there decides, not where.
+
+    What starts from nothing has the first task of its world, whichever is asked for.
+    """
 
     phase: str
     """offline or online"""
@@ -66,7 +70,7 @@ class Job:
     preset: str = "minutes"
     """one of d4rl_bench.offline.PRESETS"""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """dotted names of settings -> values: an ablation"""
+    """dotted names of settings -> values: an ablation, unless all of them are what the preset says anyway"""
     data: str = ""
     """where the data are, see d4rl_bench.source.load"""
     start: str = ""
@@ -76,6 +80,8 @@ class Job:
         known = METHODS.get(self.phase, ())
         if self.method not in known:
             raise QuadloopError(f"'{self.method}' is no method of the {self.phase} phase; known are {', '.join(known)}")
+        if self.method == FROM_NOTHING:
+            object.__setattr__(self, "task", first_of_world(self.task).name)
 
     @cached_property
     def config(self) -> Config:
@@ -84,6 +90,10 @@ class Job:
         if self.phase == "offline" and self.method == UNI_O4:
             return config_of(task, self.preset, self.overrides)
         return with_overrides(self._plain_config(task), self.overrides)
+
+    def ablation(self) -> dict[str, Any]:
+        """The overrides; none if they change nothing, since this is the plain cell then."""
+        return self.overrides if self.config != replace(self, overrides={}).config else {}
 
     def _plain_config(self, task: Task) -> Config:
         if self.phase == "offline":
@@ -97,12 +107,17 @@ class Job:
 
     def key(self) -> str:
         """16 hex digits: the same for the same work, wherever its data lie."""
-        parts = {name: getattr(self, name) for name in ("phase", "method", "seed")}
-        task = {name: getattr(find_task(self.task), name) for name in _DECISIVE}
-        data = _data_hash(self.task, self.data)
-        if self.method not in BASELINES:
-            parts["recipe"] = RECIPE if self.phase == "offline" else [RECIPE, FINE_TUNING_RECIPE]
-        return config_hash(parts | {"task": task, "settings": self.config, "data": data, "start": _key_in(self.start)})[:16]
+        parts = {name: getattr(self, name) for name in ("phase", "method", "seed")} | {"recipes": self._recipes(), "settings": self.config}
+        if self.method != FROM_NOTHING:
+            parts |= {"data": _data_hash(self.task, self.data), "start": _key_in(self.start)}
+        names = _DECISIVE if self.method == FROM_NOTHING else _DECISIVE + _DECISIVE_OF_DATA
+        return config_hash(parts | {"task": {name: getattr(find_task(self.task), name) for name in names}})[:16]
+
+    def _recipes(self) -> list[int]:
+        """Of all code that decides the result."""
+        if self.method in BASELINES:
+            return [EVALUATION_RECIPE, BASELINE_RECIPE]
+        return [EVALUATION_RECIPE, RECIPE] + ([ONLINE_RECIPE] if self.phase == "online" else [])
 
     def name(self) -> str:
         """The cell's folder, relative: task, then phase, method, seed and key."""
@@ -131,14 +146,20 @@ def _key_in(start: str) -> str:
 def run_job(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     """Do the work in `folder`, from where an earlier try was; returns the cell's result, JSON values."""
     task = find_task(job.task)
-    data = load(task, job.data)
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * job.seed)
-    run = _offline if job.phase == "offline" else _online
-    result = run(job, task, data.transitions, folder, evaluator, progress)
+    if job.method == FROM_NOTHING:
+        result = _by_ppo(job, task, folder, evaluator, progress)
+    else:
+        data = load(task, job.data)
+        run = _offline if job.phase == "offline" else _online
+        result = run(job, task, data.transitions, folder, evaluator, progress) | {"data": _described(data)}
     evaluator.close()
-    described = {"sha256": data.sha256, "source": data.source, "steps": len(data.transitions), "made_locally": data.made_locally}
-    cell = {name: getattr(job, name) for name in ("phase", "task", "method", "seed", "preset", "overrides")}
-    return cell | {"key": job.key()} | result | {"data": described}
+    cell = {name: getattr(job, name) for name in ("phase", "task", "method", "seed", "preset")}
+    return cell | {"overrides": job.ablation(), "key": job.key()} | result
+
+
+def _described(data: LoadedData) -> dict[str, Any]:
+    return {"sha256": data.sha256, "source": data.source, "steps": len(data.transitions), "made_locally": data.made_locally}
 
 
 def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
@@ -152,20 +173,26 @@ def _offline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: E
         seen = scaled(rewards.applied_to(data), scaler)
         evidence = {"library_versions": library_versions()}  # before the training: of what begins
         policies = train_baseline(job.method, seen, job.config, job.seed, folder, progress)
-        curve = _curve(policies, scaler, evaluator)
+        curve = _curve(policies, scaler, evaluator, progress)
         act = _scaled_act(policies[-1][1], scaler)
     return evaluator.measure(act) | {"curve": [list(point) for point in curve]} | evidence
 
 
 def _online(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
     if isinstance(job.config, OnlineConfig):
-        start = None if job.method == FROM_NOTHING else Path(job.start)
-        curve, evidence = finetune(task, start, job.config, job.seed, folder, evaluator, progress), {}
-    else:
-        assert isinstance(job.config, OnlineBaselineConfig)  # noqa: S101
-        evidence = {"library_versions": library_versions()}
-        curve = _finetune_baseline(job, task, data, folder, evaluator, progress)
-    return {"score": curve[-1][1], "curve": [list(point) for point in curve]} | evidence
+        return _by_ppo(job, task, folder, evaluator, progress)
+    evidence = {"library_versions": library_versions()}
+    return _ended(_finetune_baseline(job, task, data, folder, evaluator, progress)) | evidence
+
+
+def _by_ppo(job: Job, task: Task, folder: Path, evaluator: Evaluator, progress: Progress) -> dict[str, Any]:
+    assert isinstance(job.config, OnlineConfig)  # noqa: S101
+    start = None if job.method == FROM_NOTHING else Path(job.start)
+    return _ended(finetune(task, start, job.config, job.seed, folder, evaluator, progress))
+
+
+def _ended(curve: Curve) -> dict[str, Any]:
+    return {"score": curve[-1][1], "curve": [list(point) for point in curve]}
 
 
 def _finetune_baseline(job: Job, task: Task, data: Transitions, folder: Path, evaluator: Evaluator, progress: Progress) -> Curve:
@@ -174,11 +201,16 @@ def _finetune_baseline(job: Job, task: Task, data: Transitions, folder: Path, ev
     steps = ScaledSteps(task, scaler, rewards, SEED_STRIDE * job.seed)
     seen, offline = scaled(rewards.applied_to(data), scaler), _baseline_config(task, job.preset)
     policies = finetune_baseline(job.method, seen, offline, job.config, steps, job.seed, Path(job.start), folder, progress)
-    return _curve(policies, scaler, evaluator)
+    return _curve(policies, scaler, evaluator, progress)
 
 
-def _curve(policies: list[tuple[int, TanhPolicy]], scaler: Scaler, evaluator: Evaluator) -> Curve:
-    return [(step, evaluator.score(_scaled_act(policy, scaler))) for step, policy in policies]
+def _curve(policies: list[tuple[int, TanhPolicy]], scaler: Scaler, evaluator: Evaluator, progress: Progress) -> Curve:
+    """The score of each policy; of an online phase there are hundreds, and each is told."""
+    curve: Curve = []
+    for step, policy in policies:
+        curve.append((step, evaluator.score(_scaled_act(policy, scaler))))
+        progress("evaluation", len(curve), len(policies), {"score": curve[-1][1]})
+    return curve
 
 
 def _scaled_act(policy: TanhPolicy, scaler: Scaler) -> Act:

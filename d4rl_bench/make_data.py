@@ -7,8 +7,9 @@ of the expert.
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from common.checks import at_least, require, require_rising
+from common.config import config_hash
 from common.errors import QuadloopError
 from common.files import one_at_a_time, refuse_to_overwrite, sha256_of_file, write_json
 from common.revision import git_revision
@@ -51,30 +53,47 @@ class MakeConfig:
 def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, progress: Progress, force: bool = False) -> dict[str, Any]:
     """Write `<task>.hdf5` for the three locomotion tasks of `environment` ("hopper", ...), and `<environment>.json` with what was done.
 
-    An agent's training that was killed goes on from its last evaluation and gives the same data.
-    QuadloopError if the agent never becomes medium after `config.steps` steps.
+    An agent's training that was killed goes on from its last evaluation and gives the same data. Runs for the same files wait for each
+    other. QuadloopError if the agent never becomes medium after `config.steps` steps.
     """
     tasks = {kind: _task_of(environment, kind) for kind in KINDS}
     agent = Agent(tasks["medium"], config.training, seed, folder / TRAINING / environment)
-    with one_at_a_time(agent.folder, partial(progress, "agent, which another run trains", 0, config.training.steps, {})):
-        for task in tasks.values():
-            refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
-        agent.train(progress)
-        expert = max(agent.stages, key=lambda stage: stage.episode_return)
-        policies = {"medium": _medium(agent.stages, expert, config), "expert": expert}
-        parts = _parts(agent, policies, tasks["medium"], config, seed, progress)
-        record: dict[str, Any] = {"environment": tasks["medium"].environment, "seed": seed, "revision": git_revision()}
-        files = {kind: agent.folder / f"{task.name}.hdf5" for kind, task in tasks.items()}
-        for kind, path in files.items():
-            write_d4rl(path, parts[kind], record | {"made_by": MADE_BY, "task": tasks[kind].name}, force=True)
-        record["policies"] = {name: {"steps": p.steps, "score": tasks["medium"].score(p.episode_return)} for name, p in policies.items()}
-        record["data"] = {kind: _described(path, parts[kind], tasks[kind]) for kind, path in files.items()}
-        record["curve"] = [[stage.steps, tasks["medium"].score(stage.episode_return)] for stage in agent.stages]
-        for path in files.values():
-            path.replace(folder / path.name)
-        write_json(folder / f"{environment}.json", record | {"config": asdict(config)})
+    made = agent.folder / f"made-{config_hash(config)[:16]}"
+    record = made / f"{environment}.json"  # written last: once it is there, all is made, and a rerun only moves what is left
+    waiting = partial(progress, "agent, which another run trains", 0, config.training.steps, {})
+    with one_at_a_time(folder / record.name, waiting):
+        if not record.exists():
+            _refuse_to_overwrite(tasks, folder, force)
+            agent.train(progress)
+            content = _make(agent, tasks, made, config, seed, progress)
+            _refuse_to_overwrite(tasks, folder, force)  # training takes hours, in which others may have put files there
+            write_json(record, content)
+        content = json.loads(record.read_bytes())
+        for path in [*(made / f"{task.name}.hdf5" for task in tasks.values()), record]:
+            if path.exists():
+                path.replace(folder / path.name)
         shutil.rmtree(agent.folder)
-    return record
+    return {name: value for name, value in content.items() if name != "config"}
+
+
+def _refuse_to_overwrite(tasks: Mapping[str, Task], folder: Path, force: bool) -> None:
+    for task in tasks.values():
+        refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
+
+
+def _make(agent: Agent, tasks: Mapping[str, Task], made: Path, config: MakeConfig, seed: int, progress: Progress) -> dict[str, Any]:
+    """Write the data of each kind into the folder `made`; returns what was done."""
+    task, expert = tasks["medium"], max(agent.stages, key=lambda stage: stage.episode_return)
+    policies = {"medium": _medium(agent.stages, expert, config), "expert": expert}
+    parts = _parts(agent, policies, task, config, seed, progress)
+    record: dict[str, Any] = {"environment": task.environment, "seed": seed, "revision": git_revision()}
+    files = {kind: made / f"{other.name}.hdf5" for kind, other in tasks.items()}
+    for kind, path in files.items():
+        write_d4rl(path, parts[kind], record | {"made_by": MADE_BY, "task": tasks[kind].name}, force=True)
+    record["policies"] = {name: {"steps": p.steps, "score": task.score(p.episode_return)} for name, p in policies.items()}
+    record["data"] = {kind: _described(path, parts[kind], tasks[kind]) for kind, path in files.items()}
+    record["curve"] = [[stage.steps, task.score(stage.episode_return)] for stage in agent.stages]
+    return record | {"config": asdict(config)}
 
 
 def _parts(

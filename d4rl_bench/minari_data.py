@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from d4rl_bench.d4rl_file import MAX_BYTES, TABLES, Columns, DataError, blamed, check_finite, check_sizes, transitions_of
+from d4rl_bench.d4rl_file import (
+    TABLES,
+    Columns,
+    DataError,
+    blamed,
+    bytes_in_memory,
+    check_bytes,
+    check_finite,
+    check_sizes,
+    transitions_of,
+)
 from d4rl_bench.task import Task
 from learners.transitions import Transitions
 
@@ -35,15 +47,27 @@ def read_minari(name: str, task: Task) -> Transitions:
         if not {"observation_space", "action_space"} <= found.keys():  # Minari would run whatever environment the data set names
             raise DataError("its metadata do not describe observations and actions")
         dataset = minari.load_dataset(name)
-        size = sum(file.stat().st_size for file in dataset.storage.data_path.rglob("*") if file.is_file())
-        if size > MAX_BYTES:
-            raise DataError(f"{size:,} bytes, more than the {MAX_BYTES:,} that data may have")
+        for path in dataset.storage.data_path.rglob("*.hdf5"):
+            _check_episodes(path)
         columns = _columns(dataset.iterate_episodes(), task)
     return transitions_of(source, columns)
 
 
+def _check_episodes(path: Path) -> None:
+    """DataError if an episode of the file, which is read as a whole, would take more memory than data may; compressed it may be small."""
+    with h5py.File(path, "r") as file:
+        for episode in file.values():
+            arrays: list[h5py.Dataset] = []
+            episode.visititems(lambda _name, item, into=arrays: into.append(item) if isinstance(item, h5py.Dataset) else None)
+            check_bytes(sum(map(bytes_in_memory, arrays)))
+
+
 def _columns(episodes: Iterable[Any], task: Task) -> Columns:
-    parts = [_episode(episode, task) for episode in episodes]
+    parts, count = [], 0
+    for episode in episodes:
+        parts.append(_episode(episode, task))
+        count += sum(values.nbytes for values in parts[-1].values())
+        check_bytes(count)
     if not parts:
         raise DataError("holds no episode")
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import CloningConfig, clone_behavior
 from learners.dynamics import DynamicsConfig
 from learners.gate import GateConfig
+from learners.gate import in_json as decision_in_json
 from learners.iql import IqlConfig
 from learners.policy import GaussianPolicy, member
 from learners.progress import Progress
@@ -125,7 +126,7 @@ def run_uni_o4(
     left = Learner(improvement.policy, learner.critics.v, scaler, config.uni_o4.reward_scale * rewards.scale, rewards.shift)
     save_checkpoint(folder / LEARNER, left.state_dict())
     queries = [
-        asdict(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
+        decision_in_json(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
         for query in improvement.queries
     ]
     evidence = {

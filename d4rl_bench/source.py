@@ -15,6 +15,11 @@ MINARI = "minari:"
 """Begins the name of a data set of Minari"""
 
 
+def is_of_one_task(where: str) -> bool:
+    """Whether there are the data of one task alone at `where`, rather than a directory of many."""
+    return where.startswith(MINARI) or Path(where).is_file()
+
+
 @dataclass(frozen=True)
 class LoadedData:
     """Transitions and what they were read from."""

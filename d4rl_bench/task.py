@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from common.config import merged
+from common.config import laid_over, merged
 from common.errors import QuadloopError
 
 FOLDER = Path(__file__).parent / "tasks"
@@ -24,7 +24,7 @@ EARLY_STEPS = 20_000
 """Of fine-tuning: within them it must not lose what was learnt offline."""
 
 FROM_NOTHING = "scratch"
-"""The method of an online run that starts from no data: its cell is the same for all tasks of an environment."""
+"""The method of an online run that starts from no data: its cell is the same for all tasks of a world, and lies under the first of them."""
 
 LearningReward = Literal["as it is", "by the range of returns", "minus one"]
 
@@ -45,6 +45,8 @@ class Task:
     """gymnasium's id"""
     observation_size: int = 0
     action_size: int = 0
+    asked: tuple[str, ...] = ()
+    """kitchen: what is to be done, in the environment's words; each is worth 1, once"""
     random_return: float = 0.0
     """D4RL's reference return of a random policy: score 0"""
     expert_return: float = 1.0
@@ -75,6 +77,11 @@ class Task:
         return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
 
     @property
+    def world(self) -> tuple[str, ...]:
+        """What is acted in: equal for tasks that differ in their data alone."""
+        return self.environment, *self.asked
+
+    @property
     def point(self) -> float:
         """The return that is worth one point of score."""
         return (self.expert_return - self.random_return) / 100.0
@@ -91,15 +98,9 @@ def _tasks_of(family: str) -> Iterator[Task]:
     content = yaml.safe_load((FOLDER / f"{family}.yaml").read_text())
     for environment in content["environments"].values():
         for name, own in environment.pop("tasks").items():
-            values = _laid_over(_laid_over(content["common"], environment), own)
+            values = laid_over(laid_over(content["common"], environment), own)
             settings, online = values.pop("settings", {}), values.pop("online_settings", {})
             yield replace(merged(Task(name=name, family=family), values, f"{name}."), settings=settings, online_settings=online)
-
-
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both mappings in one; where both have a mapping under a key, these in one."""
-    both = {key: _laid_over(below[key], above[key]) for key in below if isinstance(above.get(key), dict)}
-    return below | above | both
 
 
 def find_task(name: str) -> Task:
@@ -109,3 +110,9 @@ def find_task(name: str) -> Task:
             return task
     near = difflib.get_close_matches(name, all_tasks(), n=1, cutoff=0.4)
     raise TaskError(f"there is no task '{name}'{f'; did you mean {near[0]}?' if near else ''}; quadloop d4rl list names them")
+
+
+def first_of_world(name: str) -> Task:
+    """The first of all tasks whose world is that of the task `name`: it stands for them where no data are learnt from."""
+    world = find_task(name).world
+    return next(task for task in all_tasks().values() if task.world == world)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import MAX_FILE_BYTES, config_hash, first_difference, load_config, to_yaml
+from common.config import MAX_FILE_BYTES, config_hash, first_difference, load_config, to_yaml, with_overrides
 from common.errors import ConfigError
 
 
@@ -196,3 +196,33 @@ def test_hash_is_that_of_the_sorted_json() -> None:
 )
 def test_first_difference(changes: dict[str, Any], said: str | None) -> None:
     assert first_difference(Experiment(), replace(Experiment(), **changes)) == said
+
+
+@dataclass(frozen=True)
+class Budget:
+    steps: int = 100
+    checkpoints: int = 10
+
+    def __post_init__(self) -> None:
+        if self.steps % self.checkpoints:
+            raise ValueError(f"steps is {self.steps}; it must be a multiple of checkpoints, which is {self.checkpoints}")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_overrides_that_only_fit_together_may_come_in_either_order(order: int) -> None:
+    overrides = dict([("steps", 14), ("checkpoints", 7)][::order])
+    assert with_overrides(Budget(), overrides) == Budget(14, 7)
+    with pytest.raises(ConfigError, match="steps is 14; it must be a multiple of checkpoints, which is 10"):
+        with_overrides(Budget(), {"steps": 14})
+
+
+def test_overrides_of_one_nested_config_are_all_taken() -> None:
+    overrides = {"ppo.epochs": 3, "critic": {"epochs": 4}, "ppo.clip_ratio": 0.5, "critic.max_kl": 0.1, "weights.a": 1, "weights.b": 2}
+    assert with_overrides(Experiment(), overrides) == replace(
+        Experiment(), ppo=Learner(0.5, 3), critic=Learner(epochs=4, max_kl=0.1), weights={"a": 1.0, "b": 2.0}
+    )
+
+
+def test_the_later_of_two_overrides_of_one_thing_counts() -> None:
+    assert with_overrides(Experiment(), {"critic.epochs": 3, "critic": None}).critic is None
+    assert with_overrides(Experiment(), {"critic": None, "critic.epochs": 3}).critic == Learner(epochs=3)

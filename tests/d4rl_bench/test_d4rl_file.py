@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from common.files import FileExistsAlreadyError
-from d4rl_bench.d4rl_file import MAX_BYTES, DataError, read_d4rl, returns_of_episodes, write_d4rl
+from d4rl_bench.d4rl_file import MAX_FILE_BYTES, DataError, read_d4rl, returns_of_episodes, write_d4rl
 from d4rl_bench.task import Task, find_task
 from learners.transitions import Transitions
 from tests.damage import mutated
@@ -249,7 +249,8 @@ BAD_ROWS = np.where(np.arange(6)[:, None] % 2, np.ones((6, 11)), np.nan)
         (_with(timeouts=np.array([0, 0, 0.5, 0, 0, 0])), "'timeouts' holds values that are neither 0 nor 1"),
         (_with(timeouts=np.array([0, 0, np.nan, 0, 0, 0])), "'timeouts' holds values that are neither 0 nor 1"),
         (_replaced("terminals", _invalid_booleans), "'terminals' holds values that are neither 0 nor 1"),
-        (_replaced("observations", _create("observations", (10**12, 11), "f4", chunks=(100, 11))), "its arrays have"),
+        (_replaced("observations", _create("observations", (10**12, 11), "f4", chunks=(100, 11))), "its arrays take 44,000,000,000,"),
+        (_replaced("observations", _create("observations", (25 * 10**6, 11), "i1", chunks=(100, 11))), "its arrays take 1,100,000,"),
         (_replaced("actions", _create("actions", (6, 3), "f4", chunks=(10**7, 3), maxshape=(None, 3))), "chunks of an absurd size"),
     ],
 )
@@ -295,7 +296,7 @@ def test_what_is_no_file_or_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a regular file"):
         read_d4rl(Path("/dev/null"), HOPPER)
     with (tmp_path / "large.hdf5").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # sparse: takes no space
+        file.truncate(MAX_FILE_BYTES + 1)  # sparse: takes no space
     with pytest.raises(DataError, match=r"large.hdf5: 4,294,967,297 bytes, more than"):
         read_d4rl(tmp_path / "large.hdf5", HOPPER)
 

@@ -6,7 +6,9 @@ import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d4rl_bench.d4rl_file import MAX_BYTES
+from d4rl_bench.d4rl_file import MAX_FILE_BYTES
 from d4rl_bench.download import DownloadError, download
 from d4rl_bench.task import Task, find_task
 
@@ -35,6 +37,8 @@ class Remote:
     range_shift: int = 0  # parts begin so many bytes behind the one that was asked for
     cut: int | None = None  # the connection ends after so many bytes
     length: str | None = None  # Content-Length, if not the true one; "" for none
+    pause_s: float = 0.0  # before the body
+    also: Path | None = None  # a file that gets four bytes more while the body is sent
     asked: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, asked: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -68,6 +72,12 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
+            time.sleep(state.pause_s)
+            if state.also is not None:
+                while not state.also.exists():
+                    time.sleep(0.01)
+                with state.also.open("ab") as file:
+                    file.write(b"more")
             self.wfile.write(body[: state.cut])
 
         def log_message(self, *arguments: object) -> None:
@@ -89,7 +99,8 @@ def task(remote: Remote) -> Task:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    """What is in a folder besides the empty lock, which stays."""
+    return {path.name for path in folder.iterdir()} - {f".{NAME}.lock"} if folder.exists() else set()
 
 
 def interrupt(task: Task, remote: Remote, folder: Path, after: int) -> None:
@@ -120,6 +131,23 @@ def test_an_interrupted_download_is_gone_on_from(task: Task, remote: Remote, tmp
     assert names(tmp_path) == {NAME, f"{NAME}.sha256"}
     assert remote.asked[1]["Range"] == "bytes=20000-"
     assert remote.asked[1]["If-Range"] == headers.get("Last-Modified", '"one"')
+
+
+def test_two_downloads_at_once_fetch_one_file(task: Task, remote: Remote, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    remote.pause_s = 0.5
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: download(task, tmp_path), range(2))) == [tmp_path / NAME] * 2
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert names(tmp_path) == {NAME, f"{NAME}.sha256"}
+    assert len(remote.asked) == 1
+    assert f"{NAME}: another download is under way; waiting for it" in capfd.readouterr().err
+
+
+def test_a_part_that_somebody_else_writes_to_is_not_taken(task: Task, remote: Remote, tmp_path: Path) -> None:
+    remote.also = tmp_path / f"{NAME}.part"
+    with pytest.raises(DownloadError, match=r"hdf5.part has 50,012 bytes, not the 50,008 of http\S+: somebody else wrote to it; run again"):
+        download(task, tmp_path)
+    assert names(tmp_path) == set()
 
 
 def test_it_may_be_interrupted_more_than_once(task: Task, remote: Remote, tmp_path: Path) -> None:
@@ -281,7 +309,8 @@ def test_nor_does_a_redirection_lead_elsewhere(task: Task, remote: Remote, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("length", "complaint"), [(str(MAX_BYTES + 1), "4,294,967,297 bytes, more than"), ("", "does not say how long"), ("x", "does not say")]
+    ("length", "complaint"),
+    [(str(MAX_FILE_BYTES + 1), "4,294,967,297 bytes, more than"), ("", "does not say how long"), ("x", "does not say")],
 )
 def test_too_much_and_endless_is_refused(task: Task, remote: Remote, tmp_path: Path, length: str, complaint: str) -> None:
     remote.length = length

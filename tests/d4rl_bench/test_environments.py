@@ -106,16 +106,41 @@ def test_the_last_observation_of_an_episode_is_not_the_next_ones_first():
     environments.close()
 
 
-@pytest.mark.parametrize("name", ["antmaze-umaze", "antmaze-medium-play", "antmaze-large-diverse"])
-def test_an_ant_starts_and_ends_where_d4rls_does_whatever_the_seed(name):
+# Cells are 4 m wide and the maze's middle is (0, 0): cell (row, column) of a maze of R rows and C columns lies at
+# x = 4 (column + 0.5 - C / 2), y = 4 (R / 2 - row - 0.5). U: 5 x 5, medium: 8 x 8, large: 9 x 12.
+@pytest.mark.parametrize(
+    ("name", "start", "goal"),
+    [
+        ("antmaze-umaze", (-4, 4), (-4, -4)),
+        ("antmaze-medium-play", (-10, 10), (10, -10)),
+        ("antmaze-large-diverse", (-18, 12), (14, -12)),
+    ],
+)
+def test_an_ant_starts_and_ends_where_d4rls_does_whatever_the_seed(name, start, goal):
     environment = make_environment(find_task(name))
-    places = []
+    starts = []
     for seed in range(5):
         observation, _ = environment.reset(seed=seed)
-        places.append((observation[:2], environment.unwrapped.goal))
-    starts, goals = (np.array(column) for column in zip(*places, strict=True))
-    assert np.ptp(starts, axis=0).max() < 2.1 and np.ptp(goals, axis=0).max() < 2.1  # noise within a cell of 4 m
-    assert np.linalg.norm(starts.mean(0) - goals.mean(0)) > 6  # not in the same cell
+        starts.append(observation[:2])
+        assert environment.unwrapped.goal == pytest.approx(goal, abs=1e-9)
+    assert np.abs(np.array(starts) - start).max() <= 0.1  # m
+    assert np.ptp(starts, axis=0).min() > 0  # another start for each seed: or all episodes would be the same
+    environment.close()
+
+
+@pytest.mark.parametrize(("distance", "there"), [(0.49, True), (0.51, False)])
+def test_an_ant_within_half_a_metre_of_its_goal_is_there(distance, there):
+    environment = make_environment(find_task("antmaze-umaze"))
+    environment.reset(seed=0)
+    maze = environment.unwrapped
+    _, reward, terminated, _, _ = environment.step(np.zeros(8))
+    assert (reward, terminated) == (0.0, False)
+    observation, *_ = environment.step(np.zeros(8))
+    maze.goal = observation[:2] + np.array([distance, 0.0])
+    positions, velocities = maze.data.qpos.copy(), maze.data.qvel.copy()
+    maze.ant_env.set_state(positions, np.zeros_like(velocities))  # at rest it moves by less than a centimetre in a step
+    _, reward, terminated, _, _ = environment.step(np.zeros(8))
+    assert (reward, terminated) == (float(there), there)
     environment.close()
 
 

@@ -7,55 +7,25 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from d4rl_bench.baselines import BaselineMissingError, find_interpreter
 from d4rl_bench.d4rl_file import write_d4rl
 from d4rl_bench.environments import make_environment
 from d4rl_bench.job import Job, ScaledSteps, run_job
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler
 from d4rl_bench.task import find_task
-from learners.transitions import Transitions
 
 HOPPER = find_task("hopper-medium")
 
 
-def walk(seed, episodes=20, length=30):
-    """Hopper's first steps with random actions, as data."""
-    environment, random = make_environment(HOPPER), np.random.default_rng(seed)
-    rows = []
-    for episode in range(episodes):
-        observation, _ = environment.reset(seed=seed + episode)
-        for step in range(length):
-            action = random.uniform(-1, 1, 3).astype(np.float32)
-            following, reward, terminated, truncated, _ = environment.step(action)
-            last = step == length - 1
-            rows.append((observation, action, reward, following, terminated, (truncated or last) and not terminated))
-            observation = following
-            if terminated:
-                break
-    environment.close()
-    observations, actions, rewards, following, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
-    ended = terminated | truncated
-    return Transitions(
-        observations.astype(np.float32), actions, rewards.astype(np.float32), following.astype(np.float32), terminated, truncated,
-        np.concatenate([[0], np.flatnonzero(ended)[:-1] + 1]),
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / f"{HOPPER.name}.hdf5"
-    write_d4rl(path, walk(0), {"made_by": "quadloop"})
-    return str(path)
-
-
 @pytest.fixture
-def job(data):
-    return Job("offline", HOPPER.name, "uni-o4", 0, "smoke", {}, data)
+def job(hopper_data):
+    return Job("offline", HOPPER.name, "uni-o4", 0, "smoke", {}, str(hopper_data))
 
 
-def test_the_name_follows_from_all_that_decides_the_result(job, data, tmp_path):
+def test_the_name_follows_from_all_that_decides_the_result(job, hopper_data, walk, tmp_path):
     elsewhere = tmp_path / f"{HOPPER.name}.hdf5"
-    shutil.copy(data, elsewhere)
+    shutil.copy(hopper_data, elsewhere)
     assert replace(job, data=str(elsewhere)).key() == replace(job, data=str(tmp_path)).key() == job.key()
     other = tmp_path / "other.hdf5"
     write_d4rl(other, walk(1, episodes=2), {})
@@ -66,6 +36,47 @@ def test_the_name_follows_from_all_that_decides_the_result(job, data, tmp_path):
     assert len({job.key(), *(another.key() for another in changed)}) == 6
     assert replace(job, overrides={"uni_o4.members": 2}).key() == job.key()  # what the preset says anyway
     assert job.name() == f"hopper-medium-v2/offline-uni-o4-seed_0-{job.key()}"
+
+
+RECIPES = ("EVALUATION_RECIPE", "BASELINE_RECIPE", "RECIPE", "ONLINE_RECIPE")
+
+
+@pytest.mark.parametrize(
+    ("phase", "method", "own"),
+    [
+        ("offline", "uni-o4", {"EVALUATION_RECIPE", "RECIPE"}),
+        ("offline", "bc", {"EVALUATION_RECIPE", "BASELINE_RECIPE"}),
+        ("online", "iql", {"EVALUATION_RECIPE", "BASELINE_RECIPE"}),
+        ("online", "uni-o4", {"EVALUATION_RECIPE", "RECIPE", "ONLINE_RECIPE"}),
+        ("online", "scratch", {"EVALUATION_RECIPE", "RECIPE", "ONLINE_RECIPE"}),
+    ],
+)
+def test_a_recipe_that_is_raised_makes_other_cells_of_what_it_is_for(job, monkeypatch, phase, method, own):
+    cell = replace(job, phase=phase, method=method)
+    before, changed = cell.key(), set()
+    for name in RECIPES:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"d4rl_bench.job.{name}", 99)
+            if cell.key() != before:
+                changed.add(name)
+    assert changed == own
+
+
+def test_overrides_that_change_nothing_are_no_ablation(job):
+    assert replace(job, overrides={"uni_o4.members": 2}).ablation() == {}
+    assert replace(job, overrides={"uni_o4.members": 1}).ablation() == {"uni_o4.members": 1}
+
+
+def test_what_starts_from_nothing_is_one_job_for_all_tasks_of_a_world_and_asks_for_no_data():
+    alone = Job("online", "hopper-medium-replay-v2", "scratch", 0, "smoke")
+    assert alone.name() == f"hopper-medium-v2/online-scratch-seed_0-{alone.key()}"
+    assert Job("online", "hopper-medium-expert-v2", "scratch", 0, "smoke", data="nowhere").name() == alone.name()
+    other = [
+        replace(alone, seed=1), replace(alone, preset="minutes"), replace(alone, overrides={"steps": 1000}),
+        replace(alone, task="walker2d-medium-v2"), replace(alone, task="kitchen-partial-v0"), replace(alone, task="kitchen-mixed-v0"),
+    ]  # fmt: skip
+    assert len({alone.key(), *(another.key() for another in other)}) == 7
+    assert replace(alone, task="kitchen-partial-v0").name() == replace(alone, task="kitchen-complete-v0").name()
 
 
 def test_settings_that_do_not_exist_are_refused_before_any_work(job):
@@ -102,6 +113,20 @@ def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path)
     finetuned = run_job(online, tmp_path / "online", lambda *_: None)
     assert finetuned["curve"][0][0] == 0 and finetuned["curve"][-1][0] >= 600
     assert finetuned["curve"][0][1] == pytest.approx(result["score"])
+
+
+def test_a_cell_of_a_baseline_tells_each_policy_that_is_measured(job, tmp_path):
+    try:
+        find_interpreter()
+    except BaselineMissingError as error:
+        pytest.skip(str(error))
+    said = []
+    result = run_job(replace(job, method="bc"), tmp_path / "cell", lambda part, done, total, figures: said.append((part, done, total)))
+    assert [step for step, _ in result["curve"]] == [100, 200]
+    assert result["score"] == pytest.approx(result["curve"][-1][1])
+    assert ("bc", 200, 200) in said and said[-2:] == [("evaluation", 1, 2), ("evaluation", 2, 2)]
+    assert result["overrides"] == {} and result["data"]["made_locally"]
+    assert set(result["library_versions"]) == {"python", "d3rlpy", "gymnasium", "numpy", "torch"}
 
 
 def test_the_same_job_gives_the_same_numbers(job, tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +91,32 @@ def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
         again, once = (read_d4rl(folder / f"{task.name}.hdf5", task) for folder in (tmp_path, made[0]))
         assert again.sha256 == once.sha256
     assert not list((tmp_path / "training" / "hopper").glob("agent-*"))  # nothing is left of the agent once its data are there
+
+
+def test_what_was_killed_between_its_files_is_completed(made, tmp_path):
+    """As if the process had died after it had put the first file in its place."""
+    in_the_way = tmp_path / "hopper-medium-replay-v2.hdf5" / "in the way"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(OSError, match=r"hopper-medium-replay-v2\.hdf5"):
+        make_data("hopper", tmp_path, SMALL, 0, lambda *_: None, force=True)
+    assert (tmp_path / "hopper-medium-v2.hdf5").is_file()
+    shutil.rmtree(in_the_way.parent)
+    record = make_data("hopper", tmp_path, SMALL, 0, lambda part, *_: pytest.fail(f"{part} is done again"))
+    assert record["data"] == made[1]["data"] and record["curve"] == made[1]["curve"]
+    for kind in ("medium", "medium-replay", "medium-expert"):
+        assert (tmp_path / f"hopper-{kind}-v2.hdf5").is_file()
+    with pytest.raises(QuadloopError, match="exists"):  # now it is whole
+        make_data("hopper", tmp_path, SMALL, 0, lambda *_: None)
+
+
+def test_two_seeds_at_once_do_not_overwrite_each_other(tmp_path):
+    said = []
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(make_data, "hopper", tmp_path, SMALL, seed, lambda part, *_: said.append(part)) for seed in (0, 1)]
+    errors = [future.exception() for future in running]
+    assert sorted(type(error).__name__ for error in errors) == ["FileExistsAlreadyError", "NoneType"]
+    assert "agent, which another run trains" in said
+    assert json.loads((tmp_path / "hopper.json").read_text())["seed"] == errors.index(None)
 
 
 def test_an_agent_that_goes_on_did_the_same_as_one_that_was_not_ended(tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -171,3 +172,21 @@ def test_a_data_set_cannot_have_code_run(make: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="metadata do not describe"):
         read_minari(NAME, HOPPER)
     assert "this" not in sys.modules
+
+
+def test_an_episode_that_would_fill_the_memory_is_refused_before_it_is_read(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    path = tmp_path / NAME / "data" / "main_data.hdf5"
+    with h5py.File(path, "r+") as file:
+        del file["episode_0/rewards"]
+        file.create_dataset("episode_0/rewards", (2**28,), "i1", chunks=(2**20,), compression="gzip")
+    assert path.stat().st_size < 2**20
+    with pytest.raises(DataError, match=r"its arrays take 1,073,\d+,\d+ bytes of memory, more than the 1,073,741,824 that data may"):
+        read_minari(NAME, HOPPER)
+
+
+def test_many_episodes_that_would_fill_the_memory_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("d4rl_bench.d4rl_file.MAX_BYTES", 1000)
+    make([hopper_episode(number, 4) for number in range(3)])  # a row of hopper's has (2 * 11 + 3 + 1) * 4 + 2 = 106 bytes
+    with pytest.raises(DataError, match="its arrays take 1,272 bytes of memory, more than the 1,000 that data may"):
+        read_minari(NAME, HOPPER)

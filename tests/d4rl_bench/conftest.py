@@ -1,0 +1,52 @@
+"""What tests of the benchmark share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d4rl_bench.d4rl_file import write_d4rl
+from d4rl_bench.environments import make_environment
+from d4rl_bench.task import find_task
+from learners.transitions import Transitions
+
+HOPPER = find_task("hopper-medium")
+
+Walk = Callable[..., Transitions]
+
+
+@pytest.fixture(scope="session")
+def walk() -> Walk:
+    """Makes data of hopper's first steps with random actions: walk(seed, episodes=20, length=30)."""
+    return _walk
+
+
+@pytest.fixture(scope="session")
+def hopper_data(walk: Walk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such data as a file, as if made here."""
+    path = tmp_path_factory.mktemp("data") / f"{HOPPER.name}.hdf5"
+    write_d4rl(path, walk(0), {"made_by": "quadloop"})
+    return path
+
+
+def _walk(seed: int, episodes: int = 20, length: int = 30) -> Transitions:
+    environment, random = make_environment(HOPPER), np.random.default_rng(seed)
+    rows = []
+    for episode in range(episodes):
+        observation, _ = environment.reset(seed=seed + episode)
+        for step in range(length):
+            action = random.uniform(-1, 1, 3).astype(np.float32)
+            following, reward, terminated, truncated, _ = environment.step(action)
+            last = step == length - 1
+            rows.append((observation, action, reward, following, terminated, (truncated or last) and not terminated))
+            observation = following
+            if terminated:
+                break
+    environment.close()
+    observations, actions, rewards, following, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
+    ended = terminated | truncated
+    return Transitions(
+        observations.astype(np.float32), actions, rewards.astype(np.float32), following.astype(np.float32), terminated, truncated,
+        np.concatenate([[0], np.flatnonzero(ended)[:-1] + 1]),
+    )  # fmt: skip
