@@ -14,14 +14,17 @@ from common.checks import NOT_NEGATIVE, at_least, require
 from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
-from d4rl_bench.task import FROM_NOTHING, all_tasks, find_task
+from d4rl_bench.task import FROM_NOTHING, all_tasks, find_task, first_of_world
 
 if TYPE_CHECKING:
+    from d4rl_bench.engines import Engine
     from d4rl_bench.job import Job
 
 DATA = "runs/d4rl/data"
 CELLS = Path("runs/d4rl/cells")
 Preset = Literal["smoke", "minutes", "paper"]
+Cell = tuple[str, str, int]
+"""Task, method, seed."""
 
 
 def run(arguments: list[str]) -> int:
@@ -150,6 +153,9 @@ class SweepArguments:
     def __post_init__(self) -> None:
         require(self, at_least(1), "workers")
         require(self, NOT_NEGATIVE, "seeds")
+        for name in ("tasks", "methods", "seeds"):
+            if not getattr(self, name):
+                raise UsageError(f"--{name} takes at least one value")
         if self.address and self.engine == "local":
             raise UsageError("--address is of a Ray cluster; add --engine ray")
 
@@ -157,6 +163,17 @@ class SweepArguments:
         """Full names of the tasks that are asked for; TaskError for what is neither a task nor a family."""
         names = [[task.name for task in all_tasks().values() if task.family == name] or [find_task(name).name] for name in self.tasks]
         return list(dict.fromkeys(name for group in names for name in group))
+
+    def cells(self) -> list[Cell]:
+        """What is asked for, each once: what starts from nothing does so under the first task of its world. UsageError for the data of one
+        task where there are several."""
+        from d4rl_bench.source import is_of_one_task
+
+        tasks = self.chosen_tasks()
+        if len(tasks) > 1 and is_of_one_task(self.data):
+            raise UsageError(f"{self.data} is the data of one task; give a directory for {len(tasks)} tasks")
+        pairs = [(first_of_world(task).name if method == FROM_NOTHING else task, method) for task in tasks for method in self.methods]
+        return list(dict.fromkeys((*pair, seed) for pair in pairs for seed in self.seeds))
 
     def overrides(self) -> dict[str, Any]:
         """`set` as dotted names and values of JSON (or bare words); UsageError for what is no name=value."""
@@ -194,25 +211,23 @@ def _online(arguments: list[str]) -> int:
 
 
 def _sweep(wanted: SweepArguments, phase: str) -> int:
-    """The cells that are asked for; online, the offline cells that they start from first, unless they are there."""
+    """The cells that are asked for; online, the offline cells that they start from first, unless they are there.
+
+    Where such a start fails, the others go on without it, and that is said in the end.
+    """
     from d4rl_bench.engines import LocalEngine, RayEngine
     from d4rl_bench.job import Job
-    from d4rl_bench.sweep import run_all
+    from d4rl_bench.sweep import SweepError, run_all
 
     engine = LocalEngine(wanted.workers) if wanted.engine == "local" else RayEngine(wanted.workers, wanted.address)
-    tasks, overrides = wanted.chosen_tasks(), wanted.overrides()
-    if len(tasks) > 1 and Path(wanted.data).is_file():
-        raise UsageError(f"{wanted.data} is the data of one task; give a directory for {len(tasks)} tasks")
-    cells = [(task, method, seed) for task in tasks for method in wanted.methods if _wanted(task, method, tasks) for seed in wanted.seeds]
-    starts: dict[tuple[str, str, int], Job] = {}
-    if phase == "online":
-        _check([Job(phase, *cell, wanted.preset, overrides) for cell in cells])  # before hours of work
-        starts = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
-        run_all(list(starts.values()), wanted.out, engine)
-    folders = {cell: str((wanted.out / job.name()).resolve()) for cell, job in starts.items()}
-    jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, folders.get(cell, "")) for cell in cells]
-    _check(jobs)
+    cells, overrides = wanted.cells(), wanted.overrides()
+    _check([Job(phase, *cell, wanted.preset, overrides) for cell in cells])  # before hours of work
+    starts, lost = _starts(wanted, cells, engine) if phase == "online" else ({}, "")
+    begun = [cell for cell in cells if phase == "offline" or cell[1] == FROM_NOTHING or cell in starts]
+    jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, starts.get(cell, "")) for cell in begun]
     results = run_all(jobs, wanted.out, engine)
+    if lost:
+        raise SweepError(f"{len(cells) - len(begun)} of {len(cells)} cells have no offline run to start from: {lost}")
     emit(
         {job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in zip(jobs, results, strict=True)},
         wanted.json,
@@ -220,10 +235,19 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     return 0
 
 
-def _wanted(task: str, method: str, tasks: Sequence[str]) -> bool:
-    """Whether it is a cell of its own: what starts from nothing does so once an environment, under the first of its tasks."""
-    same = [other for other in tasks if all_tasks()[other].environment == all_tasks()[task].environment]
-    return method != FROM_NOTHING or task == same[0]
+def _starts(wanted: SweepArguments, cells: Sequence[Cell], engine: Engine) -> tuple[dict[Cell, str], str]:
+    """The folders of the offline cells that online ones start from, run unless they are there, and what went wrong with those that lack."""
+    from d4rl_bench.job import Job
+    from d4rl_bench.sweep import SweepError, read_result, run_all
+
+    jobs = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
+    lost = ""
+    try:
+        run_all(list(jobs.values()), wanted.out, engine)
+    except SweepError as error:
+        lost = str(error)
+    folders = {cell: (wanted.out / job.name()).resolve() for cell, job in jobs.items()}
+    return {cell: str(folder) for cell, folder in folders.items() if read_result(folder, jobs[cell].key()) is not None}, lost
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -259,6 +283,8 @@ def _table(arguments: list[str]) -> int:
     wanted = parse("d4rl table", TableArguments, arguments)
     if wanted.cells.is_dir():
         collect(wanted.cells, wanted.results)
+    elif wanted.cells != CELLS:
+        raise UsageError(f"{wanted.cells} is no directory; --cells takes the --out of quadloop d4rl offline and online")
     write_table(wanted.page, [wanted.results], all_tasks())
     picture = wanted.page.with_suffix(".png")
     why_not = plot_curves([wanted.results], picture)

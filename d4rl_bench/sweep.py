@@ -60,9 +60,10 @@ def run_all(jobs: Sequence[Work], out: Path, engine: Engine, retries: int = 2, w
 
     For each job `worker` is run with the job's folder as its last argument. It finds there `job.json`, `{"key", "command", "job"}`:
     the job's key, the command line of the sweep and the job itself. It leaves `result.json`, an object with the same "key", whole or
-    absent; until then it may say in `progress.json` how far it is, as `{"part", "done", "total"}`. A job whose result is there
-    is not done again. One that is killed is begun again in the same folder, up to `retries` times; one in whose folder another sweep
-    works is waited for. Progress goes to standard error. However this function is left, no worker goes on.
+    absent; until then it may say in `progress.json` how far it is, as `{"part", "done", "total", "seconds"}`, the last of all its work
+    so far. A job whose result is there is not done again. One that is killed is begun again in the same folder, up to `retries` times;
+    one in whose folder another sweep works is waited for. Progress goes to standard error. However this function is left, no worker goes
+    on.
 
     SweepError, once all others are done, if jobs failed: each is named on a line of standard error. Two jobs that are the same are
     refused before anything is begun.
@@ -114,12 +115,21 @@ class _Cell:
     result: dict[str, Any] | None
     killed: int = 0
     rest_until_s: float = 0.0
+    first: tuple[Any, int, float] = ("", 0, 0.0)  # its part, how much of that was done, and seconds, when that part was first looked at
 
     def said(self) -> str:
-        """How far the worker says that it is, such as "critics 1,200/5,000"."""
+        """How far the worker says that it is, such as "critics 1,200/5,000, 240/s, 0:00:16 left": as fast as since that part was first
+        looked at."""
         said = _read_object(self.folder / PROGRESS) or {}
-        part, done, total = (said.get(name) for name in ("part", "done", "total"))
-        return f"{part} {done:,}/{total:,}" if isinstance(done, int) and isinstance(total, int) else "begins"
+        part, done, total, seconds = (said.get(name) for name in ("part", "done", "total", "seconds"))
+        if not isinstance(done, int) or not isinstance(total, int):
+            return "begins"
+        seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+        if part != self.first[0] or done < self.first[1]:  # less is done where it goes on after it was killed
+            self.first = part, done, seconds
+        _, begun, since_s = self.first
+        pace = _pace((done - begun) / (seconds - since_s), total - done) if seconds > since_s and begun < done < total else ""
+        return f"{part} {done:,}/{total:,}{pace}"
 
     def last_words(self) -> str:
         """The last line of the worker's log."""
@@ -236,6 +246,11 @@ class _Board:
         here, left = self._done - self._done_before, self._total - self._done
         estimate = f", {_hours(elapsed_s / here * left)} left" if here and left else ""
         return f"{self._done}/{self._total}, {_hours(elapsed_s)} so far{estimate}"
+
+
+def _pace(rate: float, left: int) -> str:
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f", {speed}/s, {_hours(left / rate)} left"
 
 
 def _hours(seconds: float) -> str:

@@ -2,16 +2,17 @@
 
 Gathered results lie in `<phase>/<task>.json`, each a list of results: `{"phase", "task", "method", "seed", "preset", "overrides", "key",
 "score", "return", "curve": [[step, score], ...], "data": {"sha256", "source", "steps", "made_locally"}, "seconds", "revision", "command",
-"versions"}` and what else a job had to say. Scores are D4RL's: 0 is a random policy, 100 an expert.
+"versions"}` and what else a job had to say; what starts from nothing has no data. Scores are D4RL's: 0 is a random policy, 100 an expert.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
@@ -25,11 +26,12 @@ from common.page import draw
 from common.typed_values import WrongTypeError, as_type, describe, show
 from d4rl_bench.gate_record import MARGIN, GateRecord, gate_record
 from d4rl_bench.sweep import RESULT, read_json
-from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task, all_tasks
+from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task, all_tasks, first_of_world
 
 PROTOCOL_SEEDS = 5
 CURVE_POINTS = 40
 LATE_STEPS = 50_000
+REVISION_DIGITS = 12
 QUOTED = ("BC", "IQL", "TD3+BC", "Uni-O4")
 """Methods whose scores are quoted from the paper, by the paper's names."""
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
@@ -57,7 +59,8 @@ class TableError(QuadloopError):
 
 
 class Row(NamedTuple):
-    """A task and the data that were learnt from. Data made locally count as one, whatever their seed: the recipe is the same."""
+    """A task and the data that were learnt from. Data made locally count as one, whatever their seed: the recipe is the same. What starts
+    from nothing has the first task of its world, without data."""
 
     task: str
     sha256: str = ""
@@ -91,10 +94,15 @@ class Group(NamedTuple):
     ablation: str  # its overrides as JSON; empty for the table's own cells
 
 
+Place = tuple[Group, int]
+"""A group and a seed."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """One result, checked; `content` is all of it, as it stood in the file."""
+    """One result, checked; `content` is all of it, as it stood in the file `path`."""
 
+    path: Path
     group: Group
     seed: int
     key: str
@@ -102,11 +110,20 @@ class Result:
     curve: Curve
     content: dict[str, Any]
 
+    @property
+    def place(self) -> Place:
+        """Of which the tables take one result."""
+        return self.group, self.seed
+
+    def __str__(self) -> str:
+        """The place in words."""
+        return ", ".join([str(self.group.row), str(self.group.column), *filter(None, [self.group.ablation]), f"seed {self.seed}"])
+
     def order(self) -> tuple[Any, ...]:
-        """Sorts by task, data, method, preset, ablation and seed."""
-        row = self.group.row
-        task = list(all_tasks()).index(row.task)
-        return self.group.phase, task, row.made_locally, row.sha256, self.group.column.order(), self.group.ablation, self.seed, self.key
+        """Sorts by task, data, method, preset, ablation and seed; what starts from nothing behind all others."""
+        group, row = self.group, self.group.row
+        learnt = group.phase, group.column.method == FROM_NOTHING, list(all_tasks()).index(row.task), row.made_locally, row.sha256
+        return *learnt, group.column.order(), group.ablation, self.seed, self.key
 
     def before(self) -> float | None:
         """The score at step 0; None if it was not measured."""
@@ -133,16 +150,33 @@ Groups = Mapping[Group, Sequence[Result]]
 def collect(out: Path, into: Path) -> None:
     """Put the results that are finished below `out`, the folder of a sweep, into `into`/<phase>/<task>.json beside what is there.
 
-    A result takes the place of one with the same key. Curves are thinned to about CURVE_POINTS. TableError for damaged files.
+    A result takes the place of the one of the same group and seed, in the file that has it; other work in that place (another key) is
+    named on standard error. Of two below `out` the newer file counts. Curves are thinned to about CURVE_POINTS. TableError for damaged
+    files.
     """
-    finished: dict[Path, list[Result]] = defaultdict(list)
-    for path in sorted(out.rglob(RESULT)):
-        result = _result(_read(path), str(path))
-        finished[into / result.group.phase / f"{result.group.row.task}.json"].append(result)
-    for path, results in finished.items():
-        there = read_file(path) if path.exists() else []
-        by_key = {result.key: result for result in [*there, *results]}
-        write_json(path, [_with_thin_curve(result) for result in sorted(by_key.values(), key=Result.order)])
+    there = {result.place: result for result in read_results([into])} if into.is_dir() else {}
+    finished = (_result(_read(path), path) for path in sorted(out.rglob(RESULT), key=_age))
+    touched = set()
+    for result in {result.place: result for result in finished}.values():
+        home = into / result.group.phase / f"{result.group.row.task}.json"
+        if (before := there.get(result.place)) is not None:
+            home = before.path
+            if before.key != result.key:
+                print(f"{home}: {result} is replaced, revision {_revision(before)} -> {_revision(result)}", file=sys.stderr)
+        there[result.place] = replace(result, path=home)
+        touched.add(home)
+    for path in touched:
+        results = sorted((result for result in there.values() if result.path == path), key=Result.order)
+        write_json(path, [_with_thin_curve(result) for result in results])
+
+
+def _age(path: Path) -> tuple[int, Path]:
+    """Sorts the newest file last."""
+    return path.stat().st_mtime_ns, path
+
+
+def _revision(result: Result) -> str:
+    return str(result.content.get("revision", "unknown"))[:REVISION_DIGITS]
 
 
 def read_results(folders: Sequence[Path]) -> list[Result]:
@@ -154,9 +188,9 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
                 raise TableError(f"{path}: another file has another result with the key {show(result.key)}; remove one of them")
     results = sorted(by_key.values(), key=Result.order)
     for one, other in itertools.pairwise(results):
-        if (one.group, one.seed) == (other.group, other.seed):
-            cell = f"{one.group.phase} results of {one.group.row}, {one.group.column}, seed {one.seed}"
-            raise TableError(f"there are two {cell}, keys {show(one.key)} and {show(other.key)}; remove the one that is out of date")
+        if one.place == other.place:
+            keys = " and ".join(f"{show(result.key)} in {result.path}" for result in (one, other))
+            raise TableError(f"there are two {one.group.phase} results of {one}, keys {keys}; remove the one that is out of date")
     return results
 
 
@@ -165,7 +199,7 @@ def read_file(path: Path) -> list[Result]:
     content = _read(path)
     if not isinstance(content, list):
         raise TableError(f"{path}: not a list of results")
-    return [_result(item, f"{path}, result {index}") for index, item in enumerate(content)]
+    return [_result(item, path, f", result {index}") for index, item in enumerate(content)]
 
 
 def build_table(results: Sequence[Path], tasks: Mapping[str, Task]) -> str:
@@ -214,22 +248,22 @@ def plot_curves(results: Sequence[Path], out_png: Path) -> str | None:
     return draw(out_png, -(-len(panels) // columns), columns, lambda axes: _paint(axes, panels))
 
 
-def thinned(curve: Sequence[Any], early_steps: int) -> list[Any]:
-    """About CURVE_POINTS points of a curve, those nearest to evenly spread steps, and all within `early_steps`. Done again it changes
-    nothing, so that results may be collected on top of older ones.
+def thinned(curve: Sequence[Any], early_steps: int, late_steps: int) -> list[Any]:
+    """About CURVE_POINTS points of a curve, those nearest to evenly spread steps, and all within the first `early_steps` and the last
+    `late_steps`, whose means are shown. Done again it changes nothing, so that results may be collected on top of older ones.
     """
     if len(curve) <= CURVE_POINTS:
         return list(curve)
     first, last = curve[0][0], curve[-1][0]
     wanted = [first + place * (last - first) / (CURVE_POINTS - 1) for place in range(CURVE_POINTS)]
     kept = {min(range(len(curve)), key=lambda index: abs(curve[index][0] - step)) for step in wanted}
-    kept.update(index for index, (step, _) in enumerate(curve) if step <= early_steps)
+    kept.update(index for index, (step, _) in enumerate(curve) if step <= early_steps or step > last - late_steps)
     return [curve[index] for index in sorted(kept)]
 
 
 def _with_thin_curve(result: Result) -> dict[str, Any]:
-    early_steps = EARLY_STEPS if result.group.phase == "online" else 0
-    return result.content | {"curve": thinned(result.content["curve"], early_steps)}
+    ends = (EARLY_STEPS, LATE_STEPS) if result.group.phase == "online" else (0, 0)
+    return result.content | {"curve": thinned(result.content["curve"], *ends)}
 
 
 def _json_files(folder: Path) -> list[Path]:
@@ -245,10 +279,10 @@ def _read(path: Path) -> Any:
         raise TableError(f"{path}: not a readable JSON file ({' '.join(str(error).split())})") from None
 
 
-def _result(content: Any, place: str) -> Result:
-    """A result from a file; `place` says from where, for the TableError."""
+def _result(content: Any, path: Path, where: str = "") -> Result:
+    """A result from a file; `where` in it is said in the TableError."""
+    place = f"{path}{where}"
     values = _values(content, _KINDS, place)
-    data = _values(content.get("data"), _DATA_KINDS, f"{place}: data")
     overrides = content.get("overrides")
     if not isinstance(overrides, dict):
         raise TableError(f"{place}: overrides must be a mapping, not {show(overrides)}")
@@ -256,10 +290,17 @@ def _result(content: Any, place: str) -> Result:
         raise TableError(f"{place}: there is no task {show(values['task'])}")
     if any(later <= earlier for (earlier, _), (later, _) in itertools.pairwise(values["curve"])):
         raise TableError(f"{place}: the steps of its curve do not rise")
-    row = Row(values["task"], "" if data["made_locally"] else data["sha256"], data["made_locally"])
+    row = _row(values, content, place)
     ablation = json.dumps(overrides, sort_keys=True) if overrides else ""
     group = Group(values["phase"], row, Column(values["method"], values["preset"]), ablation)
-    return Result(group, values["seed"], values["key"], values["score"], values["curve"], content)
+    return Result(path, group, values["seed"], values["key"], values["score"], values["curve"], content)
+
+
+def _row(values: Mapping[str, Any], content: Mapping[str, Any], place: str) -> Row:
+    if values["method"] == FROM_NOTHING:
+        return Row(first_of_world(values["task"]).name)
+    data = _values(content.get("data"), _DATA_KINDS, f"{place}: data")
+    return Row(values["task"], "" if data["made_locally"] else data["sha256"], data["made_locally"])
 
 
 def _values(content: Any, kinds: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -287,18 +328,14 @@ def _grouped(results: Iterable[Result]) -> dict[Group, Sequence[Result]]:
 
 
 def _with_scratch(groups: Groups) -> dict[Group, Sequence[Result]]:
-    """The same, PPO from nothing shown beside all tasks of its environment: it learnt from no data."""
-    shown = dict(groups)
+    """The same, PPO from nothing shown beside all tasks of its world, since it learnt from no data; alone where there are none."""
+    shown = {group: results for group, results in groups.items() if group.column.method != FROM_NOTHING}
+    learnt = list(shown)
     for group, results in groups.items():
         if group.column.method == FROM_NOTHING:
-            beside = (other.row for other in groups if other.phase == group.phase and _environment(other) == _environment(group))
-            for row in dict.fromkeys(beside):
-                shown.setdefault(group._replace(row=row), results)
+            beside = [other.row for other in learnt if other.phase == group.phase and first_of_world(other.row.task).name == group.row.task]
+            shown |= {group._replace(row=row): results for row in beside or [group.row]}
     return shown
-
-
-def _environment(group: Group) -> str:
-    return all_tasks()[group.row.task].environment
 
 
 class _Number(NamedTuple):

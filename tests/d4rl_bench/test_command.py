@@ -1,9 +1,11 @@
 """`quadloop d4rl` as people and machines use it."""
 
 import json
+import sys
 
 import pytest
 
+from d4rl_bench.baselines import INTERPRETER_VARIABLE
 from d4rl_bench.command import SweepArguments
 from d4rl_bench.task import all_tasks
 from quadloop import main
@@ -33,7 +35,7 @@ def test_list_names_the_tasks_one_a_line(capsys):
             "'ppo' is no method of the offline phase; known are uni-o4",
         ),
         (["d4rl", "online", "--methods", "ppo"], 1, "'ppo' is no method of the online phase; known are uni-o4, iql"),
-        (["d4rl", "offline", "--seeds", "0", "-1"], 1, "seeds is (0, -1); it must be 0 or more"),
+        (["d4rl", "offline", "--seeds", "0", "-1"], 2, "--seeds is (0, -1); it must be 0 or more"),
         (["d4rl", "offline", "--address", "10.0.0.1:6379"], 2, "--address is of a Ray cluster; add --engine ray"),
         (
             ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "uni-o4", "--set", "ppo.cliprange=1"],
@@ -41,6 +43,11 @@ def test_list_names_the_tasks_one_a_line(capsys):
             "unknown key 'ppo.cliprange'",
         ),
         (["d4rl", "offline", "--tasks", "kitchen", "--data", "pyproject.toml"], 2, "is the data of one task; give a directory for 3 tasks"),
+        (["d4rl", "online", "--data", "minari:mujoco/hopper/medium-v0"], 2, "is the data of one task; give a directory for 9 tasks"),
+        (["d4rl", "offline", "--seeds"], 2, "--seeds takes at least one value"),
+        (["d4rl", "offline", "--methods"], 2, "--methods takes at least one value"),
+        (["d4rl", "online", "--tasks"], 2, "--tasks takes at least one value"),
+        (["d4rl", "table", "--cells", "nowhere"], 2, "nowhere is no directory; --cells takes the --out of quadloop d4rl offline"),
         (["d4rl", "offline", "--set", "members"], 2, "--set takes name=value, such as uni_o4.members=1, not 'members'"),
     ],
 )
@@ -55,8 +62,21 @@ def test_a_family_stands_for_its_tasks_and_none_is_run_twice():
     assert wanted.chosen_tasks() == ["hopper-medium-v2", "kitchen-complete-v0", "kitchen-partial-v0", "kitchen-mixed-v0"]
 
 
+def test_a_cell_is_asked_for_once_however_often_its_seed_and_method_are_named():
+    wanted = SweepArguments(tasks=("hopper-medium",), methods=("iql", "scratch", "iql"), seeds=(0, 1, 0))
+    task = "hopper-medium-v2"
+    assert wanted.cells() == [(task, "iql", 0), (task, "iql", 1), (task, "scratch", 0), (task, "scratch", 1)]
+
+
+def test_what_starts_from_nothing_does_so_once_a_world():
+    wanted = SweepArguments(tasks=("hopper-medium-replay", "hopper-medium-expert", "kitchen"), methods=("scratch",))
+    assert [task for task, _, _ in wanted.cells()] == ["hopper-medium-v2", "kitchen-complete-v0", "kitchen-mixed-v0"]
+
+
 def test_settings_of_an_ablation_are_values_of_json():
-    wanted = SweepArguments(tasks=(), methods=(), set=("uni_o4.members=1", "uni_o4.gate.max_kl=null", "uni_o4.iql.precision=fp32"))
+    wanted = SweepArguments(
+        tasks=("hopper-medium",), methods=("uni-o4",), set=("uni_o4.members=1", "uni_o4.gate.max_kl=null", "uni_o4.iql.precision=fp32")
+    )
     assert wanted.overrides() == {"uni_o4.members": 1, "uni_o4.gate.max_kl": None, "uni_o4.iql.precision": "fp32"}
 
 
@@ -65,3 +85,32 @@ def test_the_real_demonstrations_are_shown(real_data, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] == 6704 and shown["episodes"] == 25 and shown["terminated"] == 0
     assert not shown["made_locally"]
+
+
+@pytest.mark.timeout(300)  # five processes that load the learners
+def test_from_data_to_both_tables(hopper_data, tmp_path, capsys, monkeypatch):
+    """Offline, online, table. An interpreter without d3rlpy lets IQL's offline cell fail: it takes no other cell along."""
+    monkeypatch.setenv(INTERPRETER_VARIABLE, sys.executable)
+    cells, results, page = tmp_path / "cells", tmp_path / "results", tmp_path / "page.md"
+    common = ["--tasks", "hopper-medium", "--preset", "smoke", "--data", str(hopper_data), "--out", str(cells), "--json"]
+
+    assert main(["d4rl", "offline", *common]) == 0
+    [(name, offline)] = json.loads(capsys.readouterr().out).items()
+    assert name.startswith("hopper-medium-v2/offline-uni-o4-seed_0-")
+
+    assert main(["d4rl", "online", *common, "--methods", "uni-o4", "iql", "scratch"]) == 1
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 3 cells have no offline run to start from: 1 of 2 jobs failed, the first: hopper-medium-v2/offline-iql-" in complaint
+    assert main(["d4rl", "online", *common, "--methods", "uni-o4", "scratch"]) == 0  # which are there
+    online = json.loads(capsys.readouterr().out)
+    assert [name.partition("-seed")[0] for name in online] == ["hopper-medium-v2/online-uni-o4", "hopper-medium-v2/online-scratch"]
+
+    assert main(["d4rl", "table", "--cells", str(cells), "--results", str(results), "--page", str(page)]) == 0
+    assert sorted(str(path.relative_to(results)) for path in results.rglob("*.json")) == [
+        "offline/hopper-medium-v2.json",
+        "online/hopper-medium-v2.json",
+    ]
+    table = page.read_text()
+    assert f"| hopper-medium-v2 † | {offline['score']:.1f} (1) ‡ |" in table
+    assert "| hopper-medium-v2 † | uni-o4, smoke |" in table and "| hopper-medium-v2 † | scratch, smoke |" in table
+    assert page.with_suffix(".png").exists()

@@ -55,6 +55,11 @@ while step < job["steps"]:
     if trouble == "slow":
         (folder / "progress.json").write_text(json.dumps({"part": "half", "done": step, "total": job["steps"]}))
         time.sleep(60 if (folder / "../wait").exists() else 0.3)
+    if job["trouble"] == "steady":
+        said = {"part": "all", "done": step, "total": job["steps"], "seconds": 500.0 + 10 * step}
+        (folder / "new.json").write_text(json.dumps(said))
+        os.replace(folder / "new.json", folder / "progress.json")
+        time.sleep(0.15)
 if job["trouble"] != "says nothing":
     (folder / "new.json").write_text(json.dumps({"key": order["key"], "value": value, "threads": os.environ["OMP_NUM_THREADS"]}))
     os.replace(folder / "new.json", folder / "result.json")
@@ -177,6 +182,12 @@ def test_a_bar_of_cells_and_what_the_running_ones_say(sweep, capsys, monkeypatch
     assert any(line.startswith("cells: 1/2, 0:00:0") and line.endswith(" left") for line in lines)
     assert "  toy-0001: half 5/10" in lines
     assert lines[-1].startswith("cells: 2/2")
+
+
+def test_a_running_cell_says_how_fast_it_is_and_how_long_its_part_still_takes(sweep, capsys, monkeypatch):
+    monkeypatch.setattr("d4rl_bench.sweep.LINES_PERIOD_S", 0.05)
+    sweep([Toy(1, "steady")])  # a step in 10 s, as it says
+    assert "  toy-0001: all 8/10, 0.1/s, 0:00:20 left" in capsys.readouterr().err.splitlines()
 
 
 class Terminal(io.StringIO):

@@ -1,6 +1,7 @@
 """Results in small files, and the tables and curves that are made of them."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -144,17 +145,18 @@ def test_the_tables_do_not_depend_on_the_order_of_files_and_results(gathered):
     assert build_table([gathered(*results[2:])], TWO) == first
 
 
-def test_thinned_curves_keep_their_ends_and_all_early_points():
+def test_thinned_curves_keep_their_ends_and_all_early_and_late_points():
     curve = [[1000 * step, 50.0 + step % 7] for step in range(500)]
-    thin = thinned(curve, early_steps=20_000)
-    assert len(thin) <= 21 + 40
+    thin = thinned(curve, early_steps=20_000, late_steps=50_000)
+    assert len(thin) <= 21 + 40 + 50
     assert thin[0] == curve[0]
     assert thin[-1] == curve[-1]
     assert thin[:21] == curve[:21]
     assert all(point in curve for point in thin)
-    assert thinned(thin, early_steps=20_000) == thin
-    assert len(thinned(curve, early_steps=0)) == 40
-    assert thinned(curve[:40], early_steps=0) == curve[:40]
+    assert thin[-50:] == curve[-50:]
+    assert thinned(thin, early_steps=20_000, late_steps=50_000) == thin
+    assert len(thinned(curve, early_steps=0, late_steps=0)) == 40
+    assert thinned(curve[:40], early_steps=0, late_steps=0) == curve[:40]
 
 
 def finish(out, content):
@@ -176,6 +178,56 @@ def test_finished_cells_of_a_sweep_are_gathered(tmp_path):
     assert bc.content == result(method="bc")
     assert len(iql.curve) == 40
     assert iql.content["more"] == {"kept": True}
+
+
+def test_collecting_again_changes_nothing(tmp_path):
+    out, into = tmp_path / "out", tmp_path / "into"
+    finish(out, result(phase="online", key="a", curve=[[1000 * step, 1.0] for step in range(251)]))
+    finish(out, result(phase="online", method="scratch", key="b"))
+    collect(out, into)
+    once = (into / "online" / f"{HOPPER}.json").read_text()
+    collect(out, into)
+    assert (into / "online" / f"{HOPPER}.json").read_text() == once
+
+
+def test_a_result_takes_the_place_of_other_work_and_says_so(tmp_path, capsys):
+    into = tmp_path / "into"
+    finish(tmp_path / "first", result(score=1.0, key="a", revision="1" * 40))
+    finish(tmp_path / "second", result(score=2.0, key="b", revision="2" * 40))
+    for out in ("first", "second"):
+        collect(tmp_path / out, into)
+    path = into / "offline" / f"{HOPPER}.json"
+    assert [(one.key, one.score) for one in read_file(path)] == [("b", 2.0)]
+    assert capsys.readouterr().err == f"{path}: {HOPPER}, iql, minutes, seed 0 is replaced, revision 111111111111 -> 222222222222\n"
+    build_table([into], TWO)
+
+
+def test_of_two_cells_of_one_place_the_newer_counts(tmp_path):
+    for name, when in (("a", 3000), ("b", 1000), ("c", 2000)):
+        finish(tmp_path / "out", result(key=name))
+        os.utime(tmp_path / "out" / name / "result.json", (when, when))
+    collect(tmp_path / "out", tmp_path / "into")
+    assert [one.key for one in read_file(tmp_path / "into" / "offline" / f"{HOPPER}.json")] == ["a"]
+
+
+def test_what_starts_from_nothing_takes_its_place_in_whichever_file_it_is(tmp_path, gathered):
+    replay = "hopper-medium-replay-v2"
+    there = [result(task=replay, phase="online", method="scratch", seed=seed, score=40.0, key=key) for seed, key in enumerate("ab")]
+    gathered(result(task=replay, phase="online", key="u", method="uni-o4", score=80.0), *there, name=f"online/{replay}.json")
+    for seed, key in ((1, "c"), (2, "d")):  # now it lies under its world's first task, and has no data
+        content = result(phase="online", method="scratch", seed=seed, score=44.0, key=key)
+        del content["data"]
+        finish(tmp_path / "new", content)
+    into = tmp_path / "gathered"
+    collect(tmp_path / "new", into)
+    assert [one.key for one in read_file(into / "online" / f"{replay}.json")] == ["u", "a", "c"]
+    assert [one.key for one in read_file(into / "online" / f"{HOPPER}.json")] == ["d"]
+    online = build_table([into], TWO | {replay: all_tasks()[replay]}).split("### Online")[1].split("### Data")[0]
+    # 40, 44, 44: mean 42.67, deviation the root of (7.11 + 1.78 + 1.78) / 2
+    assert [row[:2] + row[6:7] for row in rows_of(online, "hopper")] == [
+        [replay, "uni-o4, minutes", "**80.0 (1) ‡**"],
+        [replay, "scratch, minutes", "42.7 ± 2.3 (3) ‡"],
+    ]
 
 
 def test_a_newer_result_takes_the_place_of_the_one_with_its_key(tmp_path):
@@ -221,8 +273,11 @@ def test_a_bad_file_is_named_on_one_line(tmp_path, content, complaint):
 
 
 def test_two_results_for_one_place_are_refused(gathered):
-    with pytest.raises(TableError, match="there are two offline results of hopper-medium-v2, iql, minutes, seed 0, keys 'a' and 'b'"):
-        build_table([gathered(result(key="a"), result(key="b"))], TWO)
+    folder = gathered(result(key="a"), name="a.json")
+    gathered(result(key="b"), name="b.json")
+    two = r"there are two offline results of hopper-medium-v2, iql, minutes, seed 0, keys 'a' in \S+/a.json and 'b' in \S+/b.json; remove"
+    with pytest.raises(TableError, match=two):
+        build_table([folder], TWO)
 
 
 def test_two_results_with_one_key_are_refused_unless_they_are_the_same(gathered):
