@@ -20,7 +20,7 @@ from twin.world import find_world
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineArguments(RunArguments):
-    """Fine-tune a policy by PPO on its own episodes; writes policy.onnx after every update."""
+    """Fine-tune a policy by PPO on its own episodes, in this version on the twin only; writes policy.onnx after every update."""
 
     policy: Path
     """the policy artifact to start from, usually of the offline stage"""

@@ -26,7 +26,7 @@ class PretrainArguments(RunArguments):
     """Train a walking policy in simulation by PPO; writes policy.onnx and report/index.html."""
 
     check: bool = False
-    """train nothing: let agents that know nothing walk, print what each reward term does, fail if one never moves"""
+    """train and write nothing: let agents that know nothing walk, print what each reward term does, fail if one never moves"""
     config: Settings[PretrainConfig] = field(default_factory=PretrainConfig)
 
 

@@ -33,10 +33,10 @@ class PenaltyWeights:
 
     lin_vel_z: float = 0.02  # per (m/s)^2, Table 3's 4e-4 / 0.02
     ang_vel_xy: float = 0.02  # per (rad/s)^2
-    joint_torque: float = 2e-4  # per (N m)^2, twice Table 3's 2e-6 / 0.02
+    joint_torque: float = 2e-4  # per (N m)^2; Table 3 has 2e-6 / 0.02, which is 1e-4
     joint_vel: float = 1e-4  # per (rad/s)^2, Table 3's 2e-6 / 0.02
     joint_acc: float = 2.5e-7  # per (rad/s^2)^2, Table 3's 5e-9 / 0.02
-    action_rate: float = 0.042  # per action^2, two fifths of Table 3's 2e-3 / 0.02: most of it is the exploration's
+    action_rate: float = 0.042  # per action^2, below Table 3's 2e-3 / 0.02, which is 0.1: most of it is the exploration's
     power: float = 1e-3  # per W of |torque * joint_vel|
     torque_gap: float = 0.0  # per (N m)^2 between the torque that was asked of the motors and what they gave
     bias: float = 1.3  # of the averaged velocity error, saturating
