@@ -33,7 +33,7 @@ VERBS = {
     "pretrain": Verb("train a walking policy in simulation", "sim_pretrain.command:run"),
     "collect": Verb("walk a robot episode by episode, with a person beside it, and log it", "loop.collect_command:run"),
     "finetune": Verb("improve a policy from robot logs, without the robot", "loop.finetune_command:run"),
-    "online": Verb("improve a policy while it walks", "loop.online_command:run"),
+    "online": Verb("improve a policy while it walks; in this version on the twin only", "loop.online_command:run"),
     "evaluate": Verb("measure how well a policy follows a command", "twin.command:run"),
     "import": Verb("turn the released Uni-O4 logs and policies into ours", "offline_finetune.command:run"),
     "export": Verb("write logs as D4RL's HDF5 or as a Minari dataset", "offline_finetune.export_command:run"),
@@ -64,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(known), EXIT_FAILURE)
     except QuadloopError as error:
         return _fail(str(error), error.exit_status)
+    except MemoryError as error:
+        return _fail(f"there is not enough memory for what was asked for ({error or 'no more was given'})", EXIT_FAILURE)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it empties the rest into it
+        return EXIT_FAILURE
     except OSError as error:  # a disk that is full, a directory that may not be written
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_FAILURE)
 

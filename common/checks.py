@@ -29,9 +29,11 @@ def at_least(least: int) -> Rule:
 
 
 def require(config: object, rule: Rule, *names: str) -> None:
-    """ConfigError unless every field in `names` keeps the rule: its number, each number of its tuple; None always does."""
+    """ConfigError unless every field in `names` keeps the rule: its number, each number of its tuple, which has one; None always does."""
     for name in names:
         value = getattr(config, name)
+        if value == ():
+            raise ConfigError(f"{name} has no value; it must be {rule.words}")
         if not all(number is None or rule.holds(number) for number in (value if isinstance(value, tuple) else (value,))):
             raise ConfigError(f"{name} is {show(value)}; it must be {rule.words}")
 

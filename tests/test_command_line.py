@@ -34,6 +34,10 @@ def run(arguments):
         import rclpy_of_no_one
     if wanted.do == "extra":
         raise ModuleNotFoundError("No module named 'mujoco.rollout'", name="mujoco.rollout")
+    if wanted.do == "gorge":
+        bytes(2**62)
+    if wanted.do == "talk":
+        sys.stdout.write("word " * 100_000)
     if wanted.do == "wait":
         print("ready", file=sys.stderr, flush=True)
         import time
@@ -129,6 +133,22 @@ def test_result_for_people(made: list[str]) -> None:
 def test_result_for_machines(made: list[str]) -> None:
     answer = run_made(made, "--do", "work", "--json")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, '{"done": "work"}\n', "chatter\n")
+
+
+def test_too_little_memory_is_one_line(made: list[str]) -> None:
+    answer = run_made(made, "--do", "gorge")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("quadloop: error: there is not enough memory for what was asked for (")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_who_stops_reading_hears_no_complaint(made: list[str]) -> None:
+    with subprocess.Popen([*made, "--do", "talk"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(4) == "word"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_an_expected_failure_is_one_line(made: list[str]) -> None:

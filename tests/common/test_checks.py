@@ -38,13 +38,18 @@ class Given:
         (at_least(2), 2, 1),
         (at_least(1), (8, 1), (8, 0)),
         (POSITIVE, None, math.nan),
-        (at_least(1), (), (0,)),
+        (at_least(1), (1,), (0,)),
     ],
 )
 def test_a_rule(rule: Rule, kept: Any, broken: Any) -> None:
     require(Given(kept), rule, "it")
     with pytest.raises(ConfigError, match=r"it is .*; it must be "):
         require(Given(broken), rule, "it")
+
+
+def test_a_tuple_without_a_number_keeps_no_rule() -> None:
+    with pytest.raises(ConfigError, match="it has no value; it must be at least 1"):
+        require(Given(()), at_least(1), "it")
 
 
 def test_numbers_that_rise() -> None:

@@ -1,4 +1,4 @@
-"""What held-out logs say of two policies, with numbers worked out by hand: two sessions, Student's t with one degree of freedom, 12.7062."""
+"""What held-out logs say of two policies, by hand: of two sessions, Student's t with one degree of freedom is 12.7062."""
 
 from __future__ import annotations
 
