@@ -145,7 +145,7 @@ def test_too_little_memory_is_one_line(made: list[str]) -> None:
 def test_who_stops_reading_hears_no_complaint(made: list[str]) -> None:
     with subprocess.Popen([*made, "--do", "talk"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.read(4) == "word"
+        assert process.stdout.read(4) == "chat"
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
