@@ -18,7 +18,7 @@ from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
 from offline_finetune.report import write_report
-from robot.episode_log import list_episodes
+from robot.episode_log import EpisodeLogError, list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import World, find_world
@@ -52,6 +52,8 @@ def run(arguments: list[str]) -> int:
     policy = load_trainable(wanted.policy)  # this and the next two before anything is written
     world = find_world(wanted.terrain)
     logs = list_episodes(wanted.logs, unfinished=True)
+    if not logs:
+        raise EpisodeLogError(f"{wanted.logs}: no episode log (.hdf5) in this folder or below")
     dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
     inputs = {
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from learners.transitions import Transitions
 from robot.artifact_metadata import layout_from_json
-from robot.episode import Episode
+from robot.episode import Episode, EpisodeAttributes
 from robot.episode_log import read_episode
 from robot.observation import ObservationLayout
 
@@ -24,6 +24,7 @@ Float32Array = NDArray[np.float32]
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
+TWIN = "twin"  # begins the source of a log of the simulated robot
 LEARNT_FROM = ("observations", "actions", "rewards")  # what a log without is no use
 
 HoldoutBy = Literal["session", "episode"]
@@ -108,19 +109,26 @@ def build_dataset(episode_paths: Sequence[Path], holdout_share: float = 0.2, see
 
 
 def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
-    """The usable rows of every episode log; DatasetError if there is none or if they do not show the policy the same observation."""
+    """The usable rows of every episode log; DatasetError if there is none, or if one cannot be learnt from together with the first."""
     if not episode_paths:
         raise DatasetError("no episode logs to build a data set from")
-    layout, parts = "", []
+    first, parts = None, []
     for path in episode_paths:
         episode = read_episode(path)
-        if lacking := [name for name in LEARNT_FROM if name in episode.missing]:
-            raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
-        layout = layout or episode.attributes.layout_json
-        if episode.attributes.layout_json != layout:
-            raise DatasetError(f"{path}: another observation layout than {episode_paths[0]}; build a data set of each")
+        first = first or episode.attributes
+        _check_belongs(path, episode, episode_paths[0], first)
         parts.append(usable_rows(episode))
     return parts
+
+
+def _check_belongs(path: Path, episode: Episode, first_path: Path, first: EpisodeAttributes) -> None:
+    if lacking := [name for name in LEARNT_FROM if name in episode.missing]:
+        raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
+    if episode.attributes.layout_json != first.layout_json:
+        raise DatasetError(f"{path}: another observation layout than {first_path}; build a data set of each")
+    if (simulated := episode.attributes.source.startswith(TWIN)) != first.source.startswith(TWIN):
+        one, other = (path, first_path) if simulated else (first_path, path)
+        raise DatasetError(f"{one} is of the simulated robot, {other} of a real one; keep their logs in folders of their own")
 
 
 def usable_rows(episode: Episode) -> UsableRows:

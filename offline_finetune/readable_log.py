@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
+
 from offline_finetune.released_episodes import episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import read_recording
@@ -18,6 +20,8 @@ def read_log(path: Path) -> list[Episode]:
     """
     if path.is_dir():
         raise EpisodeLogError(f"{path} is a directory; give one log (.hdf5)")
+    if path.is_file() and not h5py.is_hdf5(path):
+        raise EpisodeLogError(f"{path}: not an HDF5 file, or cut short; logs are such files")
     try:
         return [read_episode(path)]
     except EpisodeLogError as ours:

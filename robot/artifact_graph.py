@@ -41,7 +41,7 @@ def parse(content: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf raises its own DecodeError, which has no public typed home
-        raise ArtifactError("not an ONNX file, or cut short") from error
+        raise ArtifactError("not an ONNX file, or cut short; a policy released with Uni-O4 becomes one by quadloop import") from error
     if not model.graph.node:
         raise ArtifactError("this is not an ONNX file, or its graph is empty")
     return model

@@ -93,7 +93,7 @@ def episode_of_rows(attributes: EpisodeAttributes, rows: NDArray[np.void], final
 
 def _attributes(file: h5py.File) -> tuple[EpisodeAttributes, tuple[str, ...]]:
     if "format" not in file.attrs or _text(file, "format") != FORMAT:
-        raise EpisodeLogError("not an episode log")
+        raise EpisodeLogError("not an episode log; a log released with Uni-O4 becomes one by quadloop import")
     version = int(_scalar(file, "schema_version", "iu"))
     if version > SCHEMA_VERSION:
         raise EpisodeLogError(f"schema version {version} is newer than the {SCHEMA_VERSION} that this quadloop reads; update quadloop")

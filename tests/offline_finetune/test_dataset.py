@@ -184,6 +184,18 @@ def test_what_cannot_become_a_data_set_is_refused(write_made: Write, tmp_path: P
         build_dataset([tmp_path / "bad.hdf5"])
 
 
+def test_logs_of_the_twin_and_of_a_robot_are_not_mixed(tmp_path: Path) -> None:
+    for name, source in (("a", "twin:mattress"), ("b", "twin:flat"), ("c", "go1")):
+        episode = made_episode(3, session=name)
+        episode.attributes = replace(episode.attributes, source=source)
+        write_episode(tmp_path / f"{name}.hdf5", episode)
+    a, b, c = (tmp_path / f"{name}.hdf5" for name in "abc")
+    assert build_dataset([a, b]).report.steps == 6
+    for paths in ([a, b, c], [c, a]):
+        with pytest.raises(DatasetError, match=r"a\.hdf5 is of the simulated robot, .*c\.hdf5 of a real one; keep their logs in folders"):
+            build_dataset(paths)
+
+
 def test_a_policy_that_sees_another_layout_is_refused_before_anything_is_learnt(write_made: Write, tmp_path: Path) -> None:
     artifact = write_artifact(
         tmp_path / "policy.onnx",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -69,6 +70,13 @@ def test_minari_reads_whole_episodes(logs, tmp_path, monkeypatch):
         assert np.array_equal(episode.terminations, ours.terminated)
         assert np.array_equal(episode.truncations, ours.truncated)
         assert np.array_equal(episode.infos["reward_measured"][1:], ours.reward_measured)
+
+
+def test_minari_goes_to_a_relative_directory_too(logs, tmp_path, monkeypatch):
+    pytest.importorskip("minari")
+    monkeypatch.chdir(tmp_path)
+    assert export(logs, Path("runs/minari"), "--format", "minari") == 0
+    assert (tmp_path / "runs" / "minari" / "quadloop" / "go1-v0" / "data" / "main_data.hdf5").is_file()
 
 
 @pytest.mark.parametrize("form", ["d4rl", "minari"])

@@ -236,7 +236,7 @@ def test_the_import_verb_takes_one_log_and_tells_of_glitches(
     assert (tmp_path / "out" / "s1" / "a.hdf5").exists()
     with pytest.raises(ReleasedFileError, match="no such file"):
         run([str(tmp_path / "none.hdf5"), "--out", str(tmp_path / "out")])
-    with pytest.raises(ReleasedFileError, match=r"no released policy .*\(\.npz\)"):
+    with pytest.raises(ReleasedFileError, match=r"no released policy \(\.pt, \.npz\)"):
         run([str(tmp_path / "none.txt"), "--out", str(tmp_path / "out")])
 
 

@@ -416,7 +416,7 @@ def test_no_file_and_a_directory(tmp_path: Path) -> None:
 def test_somebody_elses_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "e.hdf5", "w") as file:
         file["observations"] = np.zeros((10, 39))
-    assert refusal(tmp_path / "e.hdf5") == "not an episode log"
+    assert refusal(tmp_path / "e.hdf5") == "not an episode log; a log released with Uni-O4 becomes one by quadloop import"
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
