@@ -52,7 +52,7 @@ STAGES = {
 }
 _BY_HAND = {
     "robot_interface": "build unitree_legged_sdk 3.8 with its Python wrapper and put robot_interface*.so on PYTHONPATH",
-    "pyrealsense2": "pip install pyrealsense2==2.53.1.4623, with Python 3.10 or older: later ones do not know the T265",
+    "pyrealsense2": "pip install pyrealsense2==2.53.1.4623, with Python 3.10: later ones do not know the T265",
     "isaacgym": "Isaac Gym Preview 4, from its maker, in an environment of Python 3.8",
     "EGL": "apt-get install libegl1 libgl1-mesa-dri",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,17 +11,18 @@ from typing import Any, Literal
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from common.command_line import parse
 from common.errors import UsageError
-from common.files import FileExistsAlreadyError
 from common.randomness import generator_for
 from common.result import emit
-from loop.operator import Operator, Willing
+from loop.operator import Operator, Willing, at_a_terminal
 from loop.sitting import Sitting
 from robot import go1
+from robot.log_directory import PLAIN_NAME, new_log_directory
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.session import Session
 from robot.station import ForwardCommands, attributes_of
+from robot.stick import FASTEST
 from twin.robots import OpenRobot, WantedRobot, open_robot
 
 
@@ -74,24 +74,27 @@ class CollectArguments:
         require(self, Rule("at least 0.1 s", lambda value: value >= 0.1), "episode_s")
         require(self, NOT_NEGATIVE, "vx_low")
         require(self, POSITIVE, "stance_force")
+        require(self, Rule(f"at most {FASTEST.vx:g} m/s", lambda value: value <= FASTEST.vx), "vx_high")
         require_rising(self, "vx_low", "vx_high")
+        require(self, PLAIN_NAME, "session")
 
 
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("collect", CollectArguments, arguments)
-    if wanted.robot == "go1" and (wanted.yes or not sys.stdin.isatty()):
+    if wanted.robot == "go1" and (wanted.yes or not at_a_terminal()):
         raise UsageError("at a real robot a person at a terminal confirms every motion; --yes and typed-ahead answers are for the twin")
     policy = load_artifact(wanted.policy)
     directory = wanted.out / (wanted.session or time.strftime("%Y%m%d-%H%M%S"))
-    if directory.exists():
-        raise FileExistsAlreadyError(f"{directory} exists; choose another --session")
     with ExitStack() as closing:
+        closing.enter_context(new_log_directory(directory, "--session"))
         robot = open_robot(_robot(wanted), closing)
         recorder = closing.enter_context(Recorder())
         operator = Willing() if wanted.yes else Operator()
         result = _sit(wanted, policy, robot, recorder, operator, directory)
         result["recorder"] = recorder.status.error
+    if operator.gone and not (result["episodes"] or at_a_terminal()):
+        raise UsageError("standard input has ended, so nobody could confirm a motion; --yes lets the twin move without")
     emit(result, wanted.json)
     return 0 if result["saved"] else 1
 

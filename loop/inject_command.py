@@ -17,11 +17,11 @@ from rich.table import Table
 
 from common.command_line import parse
 from common.errors import UsageError
-from common.files import refuse_to_overwrite
 from common.progress import Progress
 from common.result import emit
 from loop.faults import FAULTS
 from loop.rehearsal import Outcome, Rehearsal
+from robot.log_directory import new_log_directory
 from robot.policy_artifact import load_artifact
 from twin.world import find_world
 
@@ -94,14 +94,13 @@ def _check(wanted: InjectArguments) -> None:
     find_world(wanted.terrain)
     if wanted.policy is not None:
         load_artifact(wanted.policy)
-    if wanted.out is not None:
-        refuse_to_overwrite(wanted.out, force=False)
 
 
 def _rehearse(names: Sequence[str], wanted: InjectArguments) -> Sequence[Outcome]:
     outcomes = []
-    with tempfile.TemporaryDirectory() as kept, Progress("inject", len(names), "faults") as progress:
-        with Rehearsal(wanted.policy, wanted.terrain, wanted.seed, wanted.out or Path(kept)) as rehearsal:
+    logs = tempfile.TemporaryDirectory() if wanted.out is None else new_log_directory(wanted.out, "--out")
+    with logs as directory, Progress("inject", len(names), "faults") as progress:
+        with Rehearsal(wanted.policy, wanted.terrain, wanted.seed, Path(directory)) as rehearsal:
             for name in names:
                 outcomes.append(rehearsal.run(name))
                 progress.advance()

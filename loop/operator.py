@@ -12,6 +12,11 @@ from typing import Any
 POLL_S = 0.1
 
 
+def at_a_terminal() -> bool:
+    """Whether there can be a person: standard input is a terminal, not a file, a pipe or closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 class Stopped(Exception):  # noqa: N818  not an error: the person wants to end
     """The person has had enough."""
 
@@ -21,6 +26,7 @@ class Operator:
 
     def __init__(self) -> None:
         self._typed = b""  # and not yet taken
+        self.gone = False  # the input has ended
 
     def confirm(self, what: str) -> None:
         """Wait for Enter; Stopped for "q" and Enter."""
@@ -43,7 +49,7 @@ class Operator:
 
     def _forget(self) -> None:
         """What was typed at a terminal before a question is no answer to it: a bouncing key must not move a robot."""
-        if sys.stdin.isatty():
+        if at_a_terminal():
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
             self._typed = b""
 
@@ -52,6 +58,7 @@ class Operator:
         while b"\n" not in self._typed:
             more = os.read(sys.stdin.fileno(), 4096)
             if not more:
+                self.gone = True
                 return None
             self._typed += more
         line, _, self._typed = self._typed.partition(b"\n")

@@ -118,10 +118,7 @@ class Sitting:
         self.steps += summary.steps
         self.falls += summary.fell
         tell = self._operator.tell
-        tell(
-            f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
-            + (f" ({event_names(summary.events)})" if summary.events else "")
-        )
+        tell(summary.line)
         if summary.invalid_velocity:
             tell(f"In {summary.invalid_velocity} of them the velocity was not measured: nothing is learnt from them; see docs/robot.md.")
         self._recorder.wait_finished(WRITTEN_TIMEOUT_S)

@@ -17,6 +17,7 @@ from common.errors import ConfigError
 from robot import go1
 from robot.control_cycle import ControlCycle, Period
 from robot.control_loop import Tick
+from robot.driver import NO_FAULT, DriverFault, fault_names
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
 from robot.episode_fields import EpisodeStep
 from robot.observation import VELOCITY, at_rest
@@ -74,12 +75,20 @@ class EpisodeSummary:
     invalid_velocity: int  # steps whose reward lacks the velocity
     overruns: int  # steps that missed their deadline
     fell_settling: bool  # whether it fell after the policy had ended, on its way to standing still; `ended` and the log do not tell
+    faults: DriverFault  # what the driver reported if the robot was damped, while the policy acted or while it settled
     falls_standing: int = 0  # times that it fell over on its way up, before the attempt that this tells of
 
     @property
     def fell(self) -> bool:
         """Whether the robot fell, while the policy acted or while it settled."""
         return self.ended == END_FALL or self.fell_settling
+
+    @property
+    def line(self) -> str:
+        """What a person is told."""
+        why = ", ".join(filter(None, (event_names(self.events), fault_names(self.faults))))
+        told = f"{self.steps} steps, {self.distance_m:.2f} m, return {self.episode_return:.2f}, ended by {self.ended}"
+        return f"{told} ({why})" if why else told
 
 
 def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None) -> EpisodeSummary:
@@ -152,6 +161,8 @@ class _Episode:
                 break
             period.overrun = self._cycle.wait()
             previous = period
+        if period.tick.mode is Mode.DAMPING:
+            self._events |= period.tick.events  # also where there was no step to complete
         self.final_observation = period.tick.act.observation
         return _why_ended(period.tick, stopped)
 
@@ -166,7 +177,11 @@ class _Episode:
 
     def summary(self, ended: str, fell_settling: bool) -> EpisodeSummary:
         """What the completed steps add up to."""
-        return EpisodeSummary(self.steps, self._return, self._distance_m, ended, self._events, self._invalid, self._overruns, fell_settling)
+        state, damped = self._cycle.state, self._loop.mode is Mode.DAMPING
+        return EpisodeSummary(
+            self.steps, self._return, self._distance_m, ended, self._events, self._invalid, self._overruns, fell_settling,
+            faults=state.faults if damped and state is not None else NO_FAULT,
+        )  # fmt: skip
 
     def _complete(self, period: Period, after: Period) -> None:
         """Turn a period of the policy into a row, now that the state after its action is known."""

@@ -30,6 +30,10 @@ class VelocityLimits:
         require(self, POSITIVE, "vx", "vy", "yaw_rate")
 
 
+FASTEST = VelocityLimits(vx=2.0, vy=1.0, yaw_rate=3.0)
+"""What a person may set as the limit of a robot in real time, in `collect` as in ROS 2. The released logs were told up to 2 m/s."""
+
+
 class Stick:
     """`receive` belongs to any one thread, `command` to the control thread; neither waits for the other.
 

@@ -23,7 +23,7 @@ from robot.velocity import PoseSample, PoseVelocity, from_t265_axes
 Float64Array = NDArray[np.float64]
 
 FIRST_WITHOUT = (2, 54)  # version of librealsense
-HOW_TO_INSTALL = "install librealsense 2.53.1, with Python 3.10 or older: pip install pyrealsense2==2.53.1.4623"
+HOW_TO_INSTALL = "install librealsense 2.53.1, with Python 3.10: pip install pyrealsense2==2.53.1.4623"
 MODEL = "T265"
 FAILED = 0  # tracker_confidence of a camera that does not know where it is; 1 low, 2 medium, 3 high
 SILENCE_S = 0.5  # 100 poses: without any for so long the stream has ended

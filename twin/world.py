@@ -106,6 +106,9 @@ def find_world(name: str) -> World:
     if name in WORLDS:
         return WORLDS[name]
     path = Path(name)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    is_yaml = path.suffix in (".yaml", ".yml")
+    if (is_yaml or "/" in name) and not path.exists():
+        raise WorldError(f"the terrain file '{name}' does not exist; name one that does, or choose one of {', '.join(WORLDS)}")
+    if not (is_yaml and path.is_file()):
         raise WorldError(f"unknown terrain '{name}'; choose one of {', '.join(WORLDS)} or a YAML file")
     return load_config(World(path.stem), path)

@@ -39,6 +39,13 @@ def test_a_launch_file_starts_the_node_with_its_file(root, kind):
             assert set(re.findall(r"\$\(var (\w+)\)", param.get("value"))) <= arguments
 
 
+def test_a_real_robot_is_as_weak_as_can_be_unless_asked_otherwise(root):
+    launch = ElementTree.parse(root / BRINGUP / "launch" / "robot.launch.xml").getroot()  # noqa: S314  our own file
+    [argument] = [argument for argument in launch.findall("arg") if argument.get("name") == "power_level"]
+    content = yaml.safe_load((root / BRINGUP / "config" / "robot.yaml").read_text())
+    assert int(argument.get("default")) == content["/go1_control"]["ros__parameters"]["power_level"] == FIXED["power_level"].low
+
+
 def test_the_workspace_builds(root, tmp_path):
     if shutil.which("colcon") is None:
         pytest.skip("colcon is not installed: pip install colcon-common-extensions")

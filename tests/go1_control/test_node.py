@@ -156,7 +156,8 @@ def test_a_value_outside_its_range_ends_the_node_at_once(start_node):
 @pytest.mark.parametrize(
     ("parameters", "named"),
     [({"robot": "spot"}, "robot"), ({"velocity_source": "gps"}, "velocity source"), ({"terrain": "lava"}, "lava"),
-     ({"robot": "replay"}, "replay log"), ({"robot": "go1"}, "robot_interface")],
+     ({"robot": "replay"}, "replay log"), ({"robot": "go1"}, "robot_interface"),
+     ({"session": "../x"}, "session is '../x'; it must be a plain name")],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named(start_node, client, parameters, named):
     start_node(**parameters)

@@ -1,6 +1,9 @@
-"""`quadloop collect` on the twin, in real time, with a person who types."""
+"""`quadloop collect` on the twin, in real time, with a person who types at a terminal."""
 
+import io
 import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -10,26 +13,51 @@ import pytest
 from quadloop import main
 from robot.episode_log import list_episodes, read_episode
 
+CTRL_D = "\x04"
+
+
+class Person:
+    """At a terminal of its own, with `quadloop collect` in it; `told` is what it said on standard error so far."""
+
+    def __init__(self, command):
+        self._hand, terminal = pty.openpty()
+        self.verb = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.close(terminal)
+        self.told = ""
+
+    def answers(self, question, typed):
+        """Type, as soon as `question` has been asked."""
+        while not (question in self.told and self.told.endswith("end here: ")):
+            said = os.read(self.verb.stderr.fileno(), 4096).decode()
+            assert said, self.told
+            self.told += said
+        self.types(typed)
+
+    def types(self, typed):
+        os.write(self._hand, typed.encode())
+
+    def sees(self):
+        """Exit status and standard output, once it has ended."""
+        printed, said = self.verb.communicate(timeout=30)
+        self.told += said.decode()
+        os.close(self._hand)
+        return self.verb.returncode, printed.decode()
+
 
 @pytest.fixture
-def collect(tmp_path, write_policy, root):
-    """Runs the verb with what a person types, line by line; returns exit status, standard output and standard error."""
+def command(tmp_path, write_policy, root):
+    """The verb as a command, without the arguments that differ."""
     policy = write_policy(std=0.1).path
-
-    def run(*arguments, typed=""):
-        command = [sys.executable, str(root / "quadloop.py"), "collect", "--policy", str(policy), "--out", str(tmp_path / "logs")]
-        done = subprocess.run([*command, *arguments], input=typed, capture_output=True, text=True, timeout=60)
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+    return [sys.executable, str(root / "quadloop.py"), "collect", "--policy", str(policy), "--out", str(tmp_path / "logs")]
 
 
-def test_a_sitting(collect, tmp_path):
-    status, printed, told = collect(
-        "--episodes", "2", "--episode-s", "1", "--session", "first", "--notes", "wet grass", "--yes", "--json", "--velocity", "t265"
+def test_a_sitting(command, tmp_path):
+    arguments = ["--episodes", "2", "--episode-s", "1", "--session", "first", "--notes", "wet grass", "--velocity", "t265"]
+    done = subprocess.run(
+        [*command, *arguments, "--yes", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )  # fmt: skip
-    assert status == 0, told
-    result = json.loads(printed)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
     assert (result["episodes"], result["steps"], result["falls"], result["saved"]) == (2, 100, 0, True)
     paths = list_episodes(tmp_path / "logs")
     assert [path.relative_to(tmp_path / "logs").as_posix() for path in paths] == ["first/episode_0000.hdf5", "first/episode_0001.hdf5"]
@@ -37,48 +65,69 @@ def test_a_sitting(collect, tmp_path):
     assert len(episode.actions) == 50 and episode.attributes.ended == "time_limit"
     assert "wet grass" in episode.attributes.config_json and episode.attributes.velocity_source == "t265+legs"
     assert (episode.actions != episode.action_mean).any()  # drawn, not the mean
-    assert "battery 80 %" in told and "The robot is damped." in told
+    assert "battery 80 %" in done.stderr and "The robot is damped." in done.stderr
 
 
-def test_nothing_moves_before_the_person_says_so(collect, tmp_path):
-    status, printed, told = collect("--episodes", "1", "--json", typed="q\n")
+@pytest.mark.parametrize("answer", ["q\n", CTRL_D])
+def test_nothing_moves_before_the_person_says_so(command, tmp_path, answer):
+    person = Person([*command, "--episodes", "1", "--json"])
+    person.answers("will stand up", answer)
+    status, printed = person.sees()
     assert status == 0 and json.loads(printed)["episodes"] == 0
-    assert told.count("[Enter] go on") == 1 and "will stand up" in told
-    assert not (tmp_path / "logs").exists()
+    assert person.told.count("[Enter] go on") == 1 and "ended by the operator" in person.told
+    assert not list((tmp_path / "logs").iterdir())  # so that a session of the same name may follow
 
 
-def test_an_input_that_ends_is_a_no(collect):
-    status, printed, _ = collect("--json", typed="")
-    assert status == 0 and json.loads(printed)["episodes"] == 0
-
-
-def test_enter_ends_an_episode(tmp_path, write_policy, root):
-    command = [sys.executable, str(root / "quadloop.py"), "collect", "--policy", str(write_policy().path), "--out", str(tmp_path / "logs")]
-    person = subprocess.Popen(
-        [*command, "--episodes", "1", "--episode-s", "20", "--json"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+@pytest.mark.parametrize(("typed", "status", "episodes"), [("\n\n", 0, 1), ("", 2, 0)])
+def test_answers_may_come_through_a_pipe_but_there_must_be_some(command, typed, status, episodes):
+    done = subprocess.run(
+        [*command, "--episodes", "1", "--episode-s", "1", "--json"], input=typed, capture_output=True, text=True, timeout=60
     )  # fmt: skip
-    person.stdin.write("\n\n")  # stand up, walk
-    person.stdin.flush()
-    parts = tmp_path / "logs"
-    while not any(path.stat().st_size > 50_000 for path in parts.rglob("*.part")):
+    assert done.returncode == status, done.stderr
+    if episodes:
+        assert json.loads(done.stdout)["episodes"] == episodes
+    else:
+        assert "nobody could confirm a motion; --yes lets the twin move without" in done.stderr and done.stdout == ""
+
+
+def test_enter_ends_an_episode(command, tmp_path):
+    person = Person([*command, "--episodes", "1", "--episode-s", "20", "--json"])
+    person.answers("will stand up", "\n")
+    person.answers("Episode 1 of 1", "\n")
+    while not any(path.stat().st_size > 50_000 for path in (tmp_path / "logs").rglob("*.part")):
         time.sleep(0.02)
-    printed, _ = person.communicate("\n", timeout=30)
-    assert person.returncode == 0 and 10 < json.loads(printed)["steps"] < 900
-    assert read_episode(list_episodes(parts)[0]).attributes.ended == "operator"
+    person.types("\n")
+    status, printed = person.sees()
+    assert status == 0 and 10 < json.loads(printed)["steps"] < 900
+    assert read_episode(list_episodes(tmp_path / "logs")[0]).attributes.ended == "operator"
 
 
-def test_yes_is_not_for_a_real_robot(tmp_path, write_policy, capsys):
-    arguments = ["collect", "--policy", str(write_policy().path), "--out", str(tmp_path), "--robot", "go1", "--yes"]
-    assert main(arguments) == 2
-    assert "a person at a terminal confirms every motion" in capsys.readouterr().err
-
-
-def test_a_session_is_not_written_over(tmp_path, write_policy, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--robot", "go1", "--yes"], 2, "a person at a terminal confirms every motion"),
+        (["--yes", "--session", "first"], 1, "first exists; choose another --session"),
+        (["--yes", "--session", "../first"], 2, "--session is '../first'; it must be a plain name"),
+        (["--yes", "--session", ".."], 2, "--session is '..'; it must be a plain name"),
+        (["--yes", "--vx-high", "2.1"], 2, "--vx-high is 2.1; it must be at most 2 m/s"),
+        (["--robot", "go1", "--vx-high", "9"], 2, "--vx-high is 9.0; it must be at most 2 m/s"),
+    ],
+)
+def test_what_cannot_be_is_refused_on_one_line_before_anything_moves(tmp_path, write_policy, capsys, monkeypatch, arguments, status, says):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     (tmp_path / "logs" / "first").mkdir(parents=True)
-    arguments = ["collect", "--policy", str(write_policy().path), "--out", str(tmp_path / "logs"), "--session", "first", "--yes"]
-    assert main(arguments) == 1
-    assert "choose another --session" in capsys.readouterr().err
+    assert main(["collect", "--policy", str(write_policy().path), "--out", str(tmp_path / "logs"), *arguments]) == status
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["logs", "first"]
+
+
+@pytest.mark.parametrize(("out", "why"), [("text.txt", "Not a directory"), ("text.txt/logs", "Not a directory"), ("/proc/logs", "")])
+def test_logs_that_cannot_be_written_are_refused_before_anything_moves(tmp_path, write_policy, capsys, out, why):
+    (tmp_path / "text.txt").touch()
+    assert main(["collect", "--policy", str(write_policy().path), "--out", str(tmp_path / out), "--yes"]) == 1
+    error = capsys.readouterr().err
+    assert f"cannot hold logs ({why}" in error and "choose another --out" in error and error.count("\n") == 1
 
 
 def test_without_the_sdk_it_is_said(tmp_path, write_policy, capsys, monkeypatch):
@@ -87,6 +136,7 @@ def test_without_the_sdk_it_is_said(tmp_path, write_policy, capsys, monkeypatch)
     assert run_without_priority(arguments, monkeypatch) == 1
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0 and "robot_interface" in error and "unitree_legged_sdk" in error
+    assert not list((tmp_path / "logs").iterdir())
 
 
 def run_without_priority(arguments, monkeypatch):

@@ -122,7 +122,8 @@ def test_the_faults_are_listed(capsys):
         ([], "which fault?"),
         (["estop", "--terrain", "sand"], "unknown terrain"),
         (["estop", "--policy", "absent.onnx"], "absent.onnx"),
-        (["estop", "--out", "."], "exists"),
+        (["estop", "--out", "."], ". exists; choose another --out\n"),
+        (["estop", "--out", "/dev/null/logs"], "cannot hold logs (Not a directory); choose another --out"),
     ],
 )
 def test_mistakes_are_one_line(capsys, arguments, says):

@@ -115,6 +115,8 @@ def test_the_remotes_stop_while_it_walks_is_no_end(monkeypatch, tmp_path):
             sitting.run(2, 100, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
     assert sitting.episodes == 2, person.told
     assert person.heard("The robot is damped (DRIVER, REMOTE_STOP)"), person.told
+    [end] = [line for line in person.told if "ended by safety" in line]
+    assert end.endswith("DRIVER, REMOTE_STOP)")
 
 
 def test_a_robot_that_never_stands_up_ends_it(sit):

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
-from robot.driver import BaseVelocity, DriverError
+from robot.driver import BaseVelocity, DriverError, DriverFault
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
 from robot.episode_log import EpisodeWriter, read_episode
 from robot.observation import GO1_LAYOUT, trot_command
@@ -191,6 +192,22 @@ def test_a_joint_reading_of_no_number_ends_as_a_safety_stop_with_a_readable_log(
     assert np.isfinite(rig.driver.sent.joint_pos_target).all()
 
 
+def with_faults(driver, faults):
+    """What `driver` reads from now on."""
+    read = driver.read
+    driver.read = lambda: replace(read(), faults=faults)
+
+
+def test_the_fault_by_which_the_driver_ends_an_episode_is_named(rig):
+    summary = rig.run(10, rig.at(2, lambda: with_faults(rig.driver, DriverFault.POWER | DriverFault.MOTOR_HOT)))
+    assert (summary.steps, summary.ended, summary.events) == (2, END_SAFETY, SafetyEvent.DRIVER)
+    assert summary.line.endswith("ended by safety (DRIVER, MOTOR_HOT, POWER)")
+
+
+def test_an_episode_in_which_nothing_happened_tells_of_nothing(rig):
+    assert rig.run(3).line == "3 steps, 0.00 m, return 0.09, ended by time_limit"
+
+
 def test_the_operators_stop_truncates_and_leaves_the_robot_standing(rig):
     answers = iter([False, False, False, True])
     summary = rig.run(10, should_stop=lambda: next(answers))
@@ -226,7 +243,7 @@ def test_a_stop_before_the_first_step_makes_no_log(rig):
 
 def test_a_robot_that_is_damped_in_the_first_tick_makes_no_log_and_can_try_again(rig):
     summary = rig.run(10, rig.at(0, lambda: setattr(rig.driver, "quaternion_wxyz", ON_ITS_SIDE)))
-    assert (summary.steps, summary.ended) == (0, END_FALL)
+    assert (summary.steps, summary.ended, summary.events) == (0, END_FALL, SafetyEvent.TILT)
     assert rig.loop.mode is Mode.DAMPING and not list(rig.path.parent.iterdir())
 
 

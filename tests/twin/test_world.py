@@ -39,9 +39,15 @@ def test_a_file_may_name_its_terrain(tmp_path):
     assert find_world(write(tmp_path, "name: lawn\n")).name == "lawn"
 
 
-@pytest.mark.parametrize("name", ["swamp", "swamp.yaml", "", "."])
+@pytest.mark.parametrize("name", ["swamp", "", ".", "/"])
 def test_unknown_terrain(name):
     with pytest.raises(WorldError, match=r"choose one of flat, mattress or a YAML file"):
+        find_world(name)
+
+
+@pytest.mark.parametrize("name", ["swamp.yaml", "floors/swamp"])
+def test_a_file_that_is_not_there_is_told_from_an_unknown_name(name):
+    with pytest.raises(WorldError, match=rf"^the terrain file '{name}' does not exist; .* flat, mattress$"):
         find_world(name)
 
 

@@ -348,8 +348,7 @@ def _end_of(episode: Future[EpisodeSummary]) -> str:
     error = episode.exception()
     if error is not None:
         return f"ended by an exception: {' '.join(str(error).split())}"
-    summary = episode.result()
-    return f"{summary.steps} steps, {summary.distance_m:.2f} m, return {summary.episode_return:.2f}, ended by {summary.ended}"
+    return episode.result().line
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from common.checks import require
 from common.errors import QuadloopError
 from robot.gait import Gait
-from robot.stick import STALE_AFTER_S, VelocityLimits
+from robot.log_directory import PLAIN_NAME
+from robot.stick import FASTEST, STALE_AFTER_S, VelocityLimits
 from twin.robots import ROBOTS, VELOCITY_SOURCES, WantedRobot
 
 
@@ -43,9 +45,9 @@ FIXED = {
     "explore": Parameter(False, "draw actions from the policy's distribution, as learning needs it, instead of taking the mean"),
     "seed": Parameter(0, "draws the actions and the twin", 0, 2**31 - 1),
     "cmd_vel_timeout": Parameter(STALE_AFTER_S, "s without cmd_vel after which the robot is told to stand on the spot", 0.1, 2.0),
-    "max_vx": Parameter(VelocityLimits().vx, "m/s", 0.05, 2.0),
-    "max_vy": Parameter(VelocityLimits().vy, "m/s", 0.05, 1.0),
-    "max_yaw_rate": Parameter(VelocityLimits().yaw_rate, "rad/s", 0.05, 3.0),
+    "max_vx": Parameter(VelocityLimits().vx, "m/s", 0.05, FASTEST.vx),
+    "max_vy": Parameter(VelocityLimits().vy, "m/s", 0.05, FASTEST.vy),
+    "max_yaw_rate": Parameter(VelocityLimits().yaw_rate, "rad/s", 0.05, FASTEST.yaw_rate),
 }
 """What is decided before the robot is connected; may change while the node is not configured."""
 
@@ -75,6 +77,9 @@ class Settings:
     limits: VelocityLimits
     gait: Gait
 
+    def __post_init__(self) -> None:
+        require(self, PLAIN_NAME, "session")
+
 
 class ParameterError(QuadloopError):
     """A parameter's value that cannot be used."""
@@ -87,7 +92,7 @@ def declare(node: Node) -> None:
 
 
 def settings(node: Node) -> Settings:
-    """The present values; ParameterError or UnknownRobotError names the first that cannot be used."""
+    """The present values; a QuadloopError names the first that cannot be used."""
     values = {name: node.get_parameter(name).value for name in FIXED}
     if not values["policy"]:
         raise ParameterError("parameter policy is empty; name a policy artifact (.onnx)")

@@ -1,0 +1,50 @@
+"""Where the logs of a sitting go: made and tried before a robot moves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from common.checks import Rule
+from common.files import FileExistsAlreadyError
+from robot.episode_fields import EpisodeLogError
+
+PLAIN_NAME = Rule(
+    "a plain name, without / and neither . nor ..", lambda name: name.isprintable() and "/" not in name and name not in (".", "..")
+)
+"""What a session may be called: its logs are a folder of that name. It may be empty, which stands for date and time."""
+
+
+@contextmanager
+def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
+    """A new `directory`, in which a file can be written; where none is, it is removed again at the end.
+
+    FileExistsAlreadyError, which asks for another `flag`, if it exists; EpisodeLogError if it cannot be made or written to.
+    """
+    try:
+        if directory.exists():
+            raise FileExistsAlreadyError(f"{directory} exists; choose another {flag}")
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise _cannot_hold(directory, error) from error
+    try:
+        _try_to_write(directory)
+        yield directory
+    finally:
+        with suppress(OSError):  # it is not empty
+            directory.rmdir()
+
+
+def _try_to_write(directory: Path) -> None:
+    """A disk may be full, or a quota used up, although it takes another directory."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(1))
+    except OSError as error:
+        raise _cannot_hold(directory, error) from error
+
+
+def _cannot_hold(directory: Path, error: OSError) -> EpisodeLogError:
+    return EpisodeLogError(f"{directory} cannot hold logs ({error.strerror}); choose another --out")
