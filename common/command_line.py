@@ -134,6 +134,8 @@ def _with_flags(message: str, arguments: Sequence[str]) -> str:
 
 def _checked(arguments: T) -> T:
     """`arguments`, refused if one of their numbers is NaN or infinite (Python's float takes "nan" for a number) or a seed is none."""
+    if isinstance(arguments, RunArguments) and arguments.resume and arguments.force:
+        raise UsageError("--resume goes on with a run and --force deletes it; give one of them")
     for name, value in flat(arguments).items():
         flag = f"--{name.removeprefix('config.').replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):

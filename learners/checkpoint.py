@@ -52,9 +52,10 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch raises many kinds for foreign or damaged files
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{path} is not a checkpoint of quadloop: {reason}") from error
+    except Exception as error:  # torch raises many kinds for foreign or damaged files, and advises to read them as code
+        raise CheckpointError(
+            f"{path} is not a checkpoint of quadloop: it holds more than tensors and plain values, or is damaged"
+        ) from error
     raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")
 
 

@@ -183,3 +183,9 @@ def test_a_verb_without_a_config() -> None:
         parse("go", Plain, ["--speed", "1", "--config", "x"])
     with pytest.raises(UsageError, match="--speed must be a finite number, not inf"):
         parse("go", Plain, ["--speed", "inf"])
+
+
+def test_to_go_on_and_to_delete_at_once_is_refused() -> None:
+    with pytest.raises(UsageError, match="--resume goes on with a run and --force deletes it; give one of them"):
+        parse("walk", Arguments, ["--out", "somewhere", "--resume", "--force"])
+    assert parse("walk", Arguments, ["--out", "somewhere", "--resume"]).resume
