@@ -43,6 +43,8 @@ from twin.world import World, find_world
 HORIZONS = (20, 100, 200)
 COLLECT = CollectConfig(steps=180_000, sessions=20)
 """The paper's amount of data."""
+RECIPE = 2
+"""Raised with any change after which the same policy records other logs: nothing older is taken over."""
 HOLDOUT_SHARE = 0.2
 COMMANDS, TRIALS, TRIAL_STEPS = (0.5, 0.8, 1.2), 16, 1000
 """Forward speeds of the measurement, m/s, within those of the data."""
@@ -51,7 +53,7 @@ TRIAL_SEED = 54_321
 
 def recorded(policy: PolicyArtifact, terrain: str, seed: int, out: Path) -> RobotDataset:
     """What the policy records on the floor; taken from `out` where an earlier run has left it. QuadloopError for logs of another run."""
-    done, key = out / "collected.json", config_hash([policy.sha256, asdict(find_world(terrain)), asdict(COLLECT), seed])
+    done, key = out / "collected.json", config_hash([RECIPE, policy.sha256, asdict(find_world(terrain)), asdict(COLLECT), seed])
     if not done.exists():
         (out / "pretrained").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(policy.path, out / "pretrained" / "policy.onnx")

@@ -199,7 +199,7 @@ class OnlineArguments(SweepArguments):
 
     tasks: tuple[str, ...] = ("locomotion",)
     methods: tuple[str, ...] = ("uni-o4", "iql", "scratch")
-    """what it starts from: uni-o4, iql or scratch"""
+    """what it starts from: uni-o4, iql, awac, cal-ql, or scratch (nothing)"""
 
 
 def _offline(arguments: list[str]) -> int:
@@ -270,7 +270,7 @@ class TableArguments:
     cells: Path = CELLS
     """directory of the cells"""
     results: Path = Path("results/d4rl")
-    """directory of the small files, one a task and phase; what is there stays"""
+    """directory of the small files, one a task and phase; what is there stays, unless a cell in its place is newer"""
     page: Path = Path("docs/d4rl.md")
     """the page; what is not generated stays"""
     json: bool = False

@@ -63,14 +63,14 @@ def download(task: Task, folder: Path, sha256: str | None = None) -> Path:
     DownloadError, which says what to do, for: no network, an answer other than the file, more than MAX_FILE_BYTES, a wrong sum.
     """
     target = folder / f"{task.name}.hdf5"
-    wanted = _wanted(target, sha256)
+    _wanted(target, sha256)  # a sum that is none is refused before anything is fetched
     if not target.exists():
         if urlsplit(task.url).scheme not in ("http", "https"):
             raise DownloadError(f"{task.name}: '{task.url}' is no http or https address; {_advice(target)}")
         with one_at_a_time(target, partial(print, f"{target}: another download is under way; waiting for it", file=sys.stderr)):
             if not target.exists():
                 size = _fetch(task.url, target)
-                _accept(task.url, target, size, wanted)
+                _accept(task.url, target, size, _wanted(target, sha256))
                 return target
     _check_present(target, _wanted(target, sha256))  # asked again: another download may just have recorded it
     return target

@@ -13,7 +13,7 @@ from d4rl_bench.task import Task
 MARGIN = 0.2
 """Of the incumbent's return: a change within it may be told with either sign (Figure 6a)."""
 
-_KINDS = (int, "member"), (float, "score"), (float, "difference")
+_KINDS = (int, "member"), (float, "score"), (float | None, "difference")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
                 raise IndexError(f"member {index} of {len(current)}")
             change = score - current[index]
             if change != 0:
-                same = difference * change > 0
+                same = difference is not None and difference * change > 0  # a candidate that blew up has none, which is no sign
                 queries, agreed = queries + 1, agreed + same
                 incumbent_return = task.random_return + current[index] * task.point
                 within += same or abs(change) * task.point <= MARGIN * abs(incumbent_return)

@@ -50,7 +50,8 @@ def do_job(folder: Path, run: Run) -> None:
     """Do with `run` what `folder`/job.json asks for, unless its result is there, and write `folder`/result.json.
 
     The result is the job itself without the paths "data" and "start", over it what `run` returns, and "key", "command" (of the
-    sweep), "revision", "versions" and "seconds": of work, interrupted processes included. JobFileError if job.json cannot be read.
+    sweep), "revision", "versions", "seconds" (of work, interrupted processes included) and "finished" (when, seconds since 1970).
+    JobFileError if job.json cannot be read.
     """
     order = _read_order(folder / JOB)
     if read_result(folder, order["key"]) is not None:
@@ -61,7 +62,8 @@ def do_job(folder: Path, run: Run) -> None:
     result = asked | run(order["job"], folder, said)
     if result.get("key", order["key"]) != order["key"]:
         raise JobFileError(f"{folder / JOB} was written by another version of the code, which means another job by it; run the sweep again")
-    write_json(folder / RESULT, result | {"key": order["key"], "seconds": round(said.seconds(), 1), "command": order["command"]} | code)
+    times = {"seconds": round(said.seconds(), 1), "finished": round(time.time())}
+    write_json(folder / RESULT, result | {"key": order["key"], "command": order["command"]} | times | code)
 
 
 def versions() -> dict[str, str]:

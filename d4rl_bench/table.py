@@ -111,6 +111,12 @@ class Result:
     content: dict[str, Any]
 
     @property
+    def finished(self) -> float:
+        """When, in seconds since 1970; 0 where the result does not say."""
+        said = self.content.get("finished")
+        return float(said) if isinstance(said, (int, float)) else 0.0
+
+    @property
     def place(self) -> Place:
         """Of which the tables take one result."""
         return self.group, self.seed
@@ -150,19 +156,20 @@ Groups = Mapping[Group, Sequence[Result]]
 def collect(out: Path, into: Path) -> None:
     """Put the results that are finished below `out`, the folder of a sweep, into `into`/<phase>/<task>.json beside what is there.
 
-    A result takes the place of the one of the same group and seed, in the file that has it; other work in that place (another key) is
-    named on standard error. Of two below `out` the newer file counts. Curves are thinned to about CURVE_POINTS. TableError for damaged
-    files.
+    Of two of the same group and seed that are other work (another key) the one that was finished last stands, and the other is named on
+    standard error; one that does not say when it was finished takes no place in `into` from another. Curves are thinned to about
+    CURVE_POINTS. TableError for damaged files.
     """
     there = {result.place: result for result in read_results([into])} if into.is_dir() else {}
-    finished = (_result(_read(path), path) for path in sorted(out.rglob(RESULT), key=_age))
+    kept = {result.key for result in there.values()}
     touched = set()
-    for result in {result.place: result for result in finished}.values():
+    for path in sorted(out.rglob(RESULT), key=_age):
+        result = _result(_read(path), path)
         home = into / result.group.phase / f"{result.group.row.task}.json"
         if (before := there.get(result.place)) is not None:
             home = before.path
-            if before.key != result.key:
-                print(f"{home}: {result} is replaced, revision {_revision(before)} -> {_revision(result)}", file=sys.stderr)
+            if before.key != result.key and not _takes_over(result, before, before.key in kept, home):
+                continue
         there[result.place] = replace(result, path=home)
         touched.add(home)
     for path in touched:
@@ -170,13 +177,23 @@ def collect(out: Path, into: Path) -> None:
         write_json(path, [_with_thin_curve(result) for result in results])
 
 
+def _takes_over(result: Result, before: Result, kept: bool, home: Path) -> bool:
+    """Whether a result takes the place of another, which was `kept` in a file or comes from the same sweep; says so."""
+    later = result.finished >= before.finished and not (kept and not result.finished)
+    stands, goes = (result, before) if later else (before, result)
+    print(f"{home}: {result}: {_origin(stands)} stands in place of {_origin(goes)}", file=sys.stderr)
+    return later
+
+
 def _age(path: Path) -> tuple[int, Path]:
     """Sorts the newest file last."""
     return path.stat().st_mtime_ns, path
 
 
-def _revision(result: Result) -> str:
-    return str(result.content.get("revision", "unknown"))[:REVISION_DIGITS]
+def _origin(result: Result) -> str:
+    revision, data = str(result.content.get("revision", "unknown")), result.content.get("data")
+    of_data = f" of data {data['sha256'][:REVISION_DIGITS]}" if isinstance(data, dict) else ""
+    return f"revision {revision[:REVISION_DIGITS]}{of_data}"
 
 
 def read_results(folders: Sequence[Path]) -> list[Result]:

@@ -16,7 +16,7 @@ def generalised_advantages(
     observation, not the first one of the next episode. returns = advantages + values.
     """
     advantages = torch.zeros_like(rewards)
-    carried = torch.zeros_like(rewards[0])
+    carried = rewards.new_zeros(rewards.shape[1:])
     for t in range(len(rewards) - 1, -1, -1):
         alive = (~terminated[t]).to(rewards.dtype)
         continues = alive * (~truncated[t]).to(rewards.dtype)

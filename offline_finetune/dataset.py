@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from learners.transitions import Transitions
 from robot.artifact_metadata import layout_from_json
-from robot.episode import Episode, EpisodeAttributes
+from robot.episode import Episode, EpisodeAttributes, without_unreadable_end
 from robot.episode_log import read_episode
 from robot.observation import ObservationLayout
 
@@ -22,8 +22,10 @@ BoolArray = NDArray[np.bool_]
 Float32Array = NDArray[np.float32]
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
+UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
+REPLAY = "replay"  # begins the source of a log that was recorded while another log was played
 TWIN = "twin"  # begins the source of a log of the simulated robot
 LEARNT_FROM = ("observations", "actions", "rewards")  # what a log without is no use
 
@@ -112,13 +114,17 @@ def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
     """The usable rows of every episode log; DatasetError if there is none, or if one cannot be learnt from together with the first."""
     if not episode_paths:
         raise DatasetError("no episode logs to build a data set from")
-    first, parts = None, []
+    return [usable_rows(episode) for episode in read_together(episode_paths)]
+
+
+def read_together(episode_paths: Sequence[Path]) -> Iterator[Episode]:
+    """The episodes one by one; DatasetError for one that cannot be learnt from, or not together with the first."""
+    first = None
     for path in episode_paths:
         episode = read_episode(path)
         first = first or episode.attributes
         _check_belongs(path, episode, episode_paths[0], first)
-        parts.append(usable_rows(episode))
-    return parts
+        yield episode
 
 
 def _check_belongs(path: Path, episode: Episode, first_path: Path, first: EpisodeAttributes) -> None:
@@ -126,17 +132,20 @@ def _check_belongs(path: Path, episode: Episode, first_path: Path, first: Episod
         raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
     if episode.attributes.layout_json != first.layout_json:
         raise DatasetError(f"{path}: another observation layout than {first_path}; build a data set of each")
+    if episode.attributes.source.startswith(REPLAY):
+        raise DatasetError(f"{path}: of a replayed walk, in which no action led to anything; leave it out")
     if (simulated := episode.attributes.source.startswith(TWIN)) != first.source.startswith(TWIN):
         one, other = (path, first_path) if simulated else (first_path, path)
         raise DatasetError(f"{one} is of the simulated robot, {other} of a real one; keep their logs in folders of their own")
 
 
-def usable_rows(episode: Episode) -> UsableRows:
+def usable_rows(recorded: Episode) -> UsableRows:
     """The rows of an episode that say what an action in a state led to.
 
     next_observations is the next recorded history even where the row between was dropped. A fall is kept even if the velocity
     was not measured there: its reward is off by 0.03 at most, but without the fall a learner would be off by a whole future.
     """
+    episode = without_unreadable_end(recorded)
     no_history = ~episode.observations.any(axis=(1, 2))
     glitch = ~episode.reward_measured
     lost = glitch & ~episode.terminated
@@ -155,7 +164,13 @@ def usable_rows(episode: Episode) -> UsableRows:
         rewards=episode.rewards[keep],
         terminated=episode.terminated[keep],
         truncated=truncated,
-        dropped=+Counter({NO_HISTORY: int(no_history.sum()), VELOCITY_GLITCH: int((lost & ~no_history).sum())}),
+        dropped=+Counter(
+            {
+                NO_HISTORY: int(no_history.sum()),
+                VELOCITY_GLITCH: int((lost & ~no_history).sum()),
+                UNREADABLE_END: len(recorded) - len(episode),
+            }
+        ),
         falls_without_velocity=int((glitch & episode.terminated & keep).sum()),
     )
 

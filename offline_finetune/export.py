@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import whole_or_absent
-from offline_finetune.dataset import DatasetError, UsableRows, read_all
+from offline_finetune.dataset import DatasetError, UsableRows, read_all, read_together
 from robot import go1
-from robot.episode_log import read_episode
+from robot.episode import without_unreadable_end
 from robot.observation import GO1_LAYOUT
 
 MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets
@@ -56,9 +56,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     from minari import create_dataset_from_buffers
     from minari.data_collector import EpisodeBuffer
 
-    episodes = [read_episode(path) for path in logs]
-    if len({episode.attributes.layout_json for episode in episodes}) > 1:
-        raise DatasetError("the logs do not show the policy the same observation; export those of each layout apart")
+    episodes = [without_unreadable_end(episode) for episode in read_together(logs)]
     buffers = [
         EpisodeBuffer(
             id=number,

@@ -12,7 +12,7 @@ from learners.advantages import generalised_advantages
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoBatch
 from learners.value import Value
-from robot.episode import Episode
+from robot.episode import Episode, without_unreadable_end
 
 
 class ForeignEpisodeError(QuadloopError):
@@ -39,7 +39,7 @@ def on_policy_batch(
                 f"an episode was made by policy {episode.attributes.policy_sha256[:12] or 'unknown'}, not by {policy_sha256[:12]}; "
                 "collect it again with the policy that is to be improved"
             )
-        parts.append(_episode_part(episode, value, reward_scale, gamma, gae_lambda))
+        parts.append(_episode_part(without_unreadable_end(episode), value, reward_scale, gamma, gae_lambda))
     observations, actions, log_prob, mean, advantages, returns = (torch.cat(column) for column in zip(*parts, strict=True))
     return PpoBatch(observations, actions, log_prob, mean, policy.log_std.detach().clone(), advantages, returns)
 

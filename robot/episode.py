@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from robot.supervisor import SafetyEvent
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -83,3 +85,21 @@ class Episode:
     def reward_measured(self) -> BoolArray:
         """Whether (T,) everything in the row's reward was measured; where not, the reward says nothing."""
         return np.asarray(np.isfinite(self.reward_terms).all(axis=1))
+
+
+UNREADABLE = (
+    SafetyEvent.NON_FINITE_STATE | SafetyEvent.BROKEN_QUATERNION | SafetyEvent.JOINT_OUT_OF_RANGE | SafetyEvent.STALE_STATE
+)  # events of a state that says nothing about the robot
+
+
+def without_unreadable_end(episode: Episode) -> Episode:
+    """`episode`, or all but its last step if what that led to was no reading of the robot: nobody must learn from such an observation."""
+    if episode.terminated[-1] or not int(episode.safety_events[-1]) & UNREADABLE:
+        return episode
+    rows = {field.name: getattr(episode, field.name)[:-1] for field in fields(episode) if field.name not in _OF_THE_WHOLE}
+    ends = rows["truncated"].copy()
+    ends[-1:] = True
+    return replace(episode, **(rows | {"truncated": ends, "final_observation": episode.observations[-1]}))
+
+
+_OF_THE_WHOLE = ("attributes", "final_observation", "missing")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from d4rl_bench.gate_record import gate_record
 from d4rl_bench.table import BEGIN, END, TableError, build_table, collect, plot_curves, read_file, thinned, write_table
 from d4rl_bench.task import all_tasks
 
@@ -190,15 +191,28 @@ def test_collecting_again_changes_nothing(tmp_path):
     assert (into / "online" / f"{HOPPER}.json").read_text() == once
 
 
-def test_a_result_takes_the_place_of_other_work_and_says_so(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("before", "after", "stands"),
+    [
+        ({}, {"finished": 20}, "2"),  # of earlier revisions, which did not say
+        ({"finished": 10}, {"finished": 20}, "2"),
+        ({"finished": 30}, {"finished": 20}, "1"),
+        ({}, {}, "1"),
+        ({"finished": 10}, {}, "1"),
+    ],
+)
+def test_of_two_results_in_one_place_the_one_that_was_finished_last_stands_and_it_is_said(tmp_path, capsys, before, after, stands):
     into = tmp_path / "into"
-    finish(tmp_path / "first", result(score=1.0, key="a", revision="1" * 40))
-    finish(tmp_path / "second", result(score=2.0, key="b", revision="2" * 40))
+    finish(tmp_path / "first", result(key="1", revision="1" * 40, **before))
+    finish(tmp_path / "second", result(key="2", revision="2" * 40, **after))
     for out in ("first", "second"):
         collect(tmp_path / out, into)
-    path = into / "offline" / f"{HOPPER}.json"
-    assert [(one.key, one.score) for one in read_file(path)] == [("b", 2.0)]
-    assert capsys.readouterr().err == f"{path}: {HOPPER}, iql, minutes, seed 0 is replaced, revision 111111111111 -> 222222222222\n"
+    path, goes = into / "offline" / f"{HOPPER}.json", {"1": "2", "2": "1"}[stands]
+    assert [one.key for one in read_file(path)] == [stands]
+    assert capsys.readouterr().err == (
+        f"{path}: {HOPPER}, iql, minutes, seed 0: revision {stands * 12} of data abababababab "
+        f"stands in place of revision {goes * 12} of data abababababab\n"
+    )
     build_table([into], TWO)
 
 
@@ -215,7 +229,7 @@ def test_what_starts_from_nothing_takes_its_place_in_whichever_file_it_is(tmp_pa
     there = [result(task=replay, phase="online", method="scratch", seed=seed, score=40.0, key=key) for seed, key in enumerate("ab")]
     gathered(result(task=replay, phase="online", key="u", method="uni-o4", score=80.0), *there, name=f"online/{replay}.json")
     for seed, key in ((1, "c"), (2, "d")):  # now it lies under its world's first task, and has no data
-        content = result(phase="online", method="scratch", seed=seed, score=44.0, key=key)
+        content = result(phase="online", method="scratch", seed=seed, score=44.0, key=key, finished=1)
         del content["data"]
         finish(tmp_path / "new", content)
     into = tmp_path / "gathered"
@@ -408,3 +422,9 @@ def test_damaged_queries_are_refused(gathered, damage):
     folder = gathered(result(method="uni-o4", **{"clones": [50.0], "queries": [query(1, 0, 1.0, 1.0, True)]} | damage))
     with pytest.raises(TableError, match="its queries of the gate are damaged"):
         build_table([folder], TWO)
+
+
+def test_a_candidate_that_blew_up_told_no_sign():
+    queries = [{"member": 0, "score": 20.0, "difference": difference, "accepted": False} for difference in (None, 1.0)]
+    record = gate_record({"clones": [10.0], "score": 10.0, "queries": queries}, all_tasks()[HOPPER])
+    assert (record.queries, record.agreed) == (2, 1)

@@ -78,6 +78,21 @@ def test_a_log_without_what_is_learnt_from_is_named(tmp_path: Path, field: str) 
         build_dataset([tmp_path / "lacking.hdf5"])
 
 
+@pytest.mark.parametrize("event", [1 << 9, 1 << 10, 1 << 11, 1 << 12])  # no numbers, no attitude, no Go1's joints, late
+def test_a_step_that_led_to_no_reading_of_the_robot_is_dropped(event: int) -> None:
+    episode = made_episode(3, safety_events=np.array([0, 0, event], np.uint32))
+    rows = usable_rows(episode)
+    assert rows.observations[:, 0].tolist() == [1, 2] and rows.next_observations[:, 289].tolist() == [2, 3]
+    assert rows.truncated.tolist() == [False, True]
+    assert rows.dropped == Counter(unreadable_end=1)
+    fallen = made_episode(3, fell=True, safety_events=np.array([0, 0, event], np.uint32))
+    assert len(usable_rows(fallen)) == 3
+
+
+def test_a_stop_from_outside_leaves_its_step() -> None:
+    assert len(usable_rows(made_episode(3, safety_events=np.array([0, 0, 1 << 14], np.uint32)))) == 3  # an emergency stop
+
+
 def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:
     episode = made_episode(3, fell=True)
     episode.reward_terms[2, 0] = np.nan

@@ -11,6 +11,7 @@ from learners.value import Value
 from online_finetune.batch import ForeignEpisodeError, on_policy_batch
 from robot.episode_log import read_episode
 from robot.station import Collector, ForwardCommands
+from robot.supervisor import SafetyEvent
 
 
 @pytest.fixture
@@ -89,3 +90,12 @@ def test_an_episode_of_another_policy_is_refused(episode, artifact, value, sha25
     foreign = replace(episode, attributes=replace(episode.attributes, policy_sha256=sha256))
     with pytest.raises(ForeignEpisodeError, match=r"by policy (000000000000|unknown), not by"):
         batch_of([episode, foreign], artifact, value)
+
+
+def test_what_was_no_reading_of_the_robot_is_not_learnt_from(episode, artifact, value):
+    # Of three steps two are left, cut off where the third began, which saw 3: 0.5 + 0.25 A' with A' = 1 + 1.5 - 2, and before it 1 + 1 - 1.
+    events = np.array([0, 0, SafetyEvent.STALE_STATE], dtype=np.uint32)
+    stopped = replace(episode, safety_events=events, final_observation=np.full((5, 58), 5000.0, dtype=np.float32))
+    assert batch_of([stopped], artifact, value).advantages.tolist() == pytest.approx([1.125, 0.5])
+    one = {name: getattr(stopped, name)[2:] for name in vars(stopped) if name not in ("attributes", "final_observation", "missing")}
+    assert len(batch_of([replace(stopped, **one)], artifact, value).actions) == 0
