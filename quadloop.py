@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -65,11 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuadloopError as error:
         return _fail(str(error), error.exit_status)
     except MemoryError as error:
-        return _fail(f"there is not enough memory for what was asked for ({error or 'no more was given'})", EXIT_FAILURE)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it empties the rest into it
-        return EXIT_FAILURE
+        return _fail(f"there is not enough memory for what was asked for ({str(error) or 'it was refused'})", EXIT_FAILURE)
     except OSError as error:  # a disk that is full, a directory that may not be written
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return EXIT_FAILURE
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_FAILURE)
 
 
@@ -87,6 +87,16 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     run = getattr(importlib.import_module(module), function)
     with only_results_on_stdout() if "--json" in arguments else contextlib.nullcontext():
         return int(run(arguments))
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output has been closed at its other end, which is no failure of ours: `quadloop VERB --help | head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # asked for nothing, it still reports an error
+    closed = bool(poll.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it empties the rest into it
+    return closed
 
 
 def _fail(message: str, status: int) -> int:

@@ -124,8 +124,7 @@ def study(wanted: argparse.Namespace) -> dict[str, Any]:
     """Everything about one task."""
     task = find_task(wanted.task)
     transitions = load(task, wanted.data).transitions
-    period = {"uni_o4.gate_period": PERIOD, "uni_o4.improvement_steps": PERIOD}  # `walk` goes as far as it is told
-    config, parts = config_of(task, "minutes", PAPER_SIZES | period), wanted.cells / task.name / PARTS
+    config, parts = config_of(task, "minutes", PAPER_SIZES | {"uni_o4.gate_period": PERIOD}), wanted.cells / task.name / PARTS
     members = config.uni_o4.members
     learner, _ = fitted_learner(transitions, learning_rewards(task, transitions), config, 0, parts, say)
     asked = walk(learner, wanted.steps)

@@ -21,6 +21,7 @@ from common.run_directory import CONFIG
 T = TypeVar("T")
 
 NO_PRESET = "none"
+_HELP = {"-h", "--help"}
 MAX_SEED = 2**63 - 1  # what torch takes
 _NO_PRESETS: Mapping[str, Any] = {}
 
@@ -63,7 +64,7 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     """
     if not any(field.name == "config" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
         return _checked(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
-    config = _base_config(kind, _sources(verb, kind, arguments, presets), presets)
+    config = _base_config_or_help(kind, _sources(verb, kind, arguments, presets), presets, asks_help=bool(_HELP & set(arguments)))
     fields = [*_source_fields(presets), ("own", Annotated[kind, tyro.conf.arg(name="")])]
     whole = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
     own = _with_defaults(kind, config=config)
@@ -83,10 +84,20 @@ def _sources(verb: str, kind: type[Any], arguments: Sequence[str], presets: Mapp
     """What the command line says about sources. Nothing else of it is read: a flag may fit only what the sources give."""
     run = [("out", Path | None, None), ("resume", bool, False)] if issubclass(kind, RunArguments) else []
     sources = dataclasses.make_dataclass("Sources", [*_source_fields(presets), *run])
-    known = [argument for argument in arguments if argument not in ("-h", "--help")]
+    known = [argument for argument in arguments if argument not in _HELP]
     found: Any = _parsed(verb, sources, known, None, sources(), others_too=True)
     stored = found.out / CONFIG if run and found.resume and found.out is not None else None
     return _Sources(found.file, getattr(found, "preset", NO_PRESET), stored)
+
+
+def _base_config_or_help(kind: type[Any], sources: _Sources, presets: Mapping[str, Any], asks_help: bool) -> Any:
+    """What the flags change; where only help is wanted, the defaults instead of a file that cannot be used."""
+    try:
+        return _base_config(kind, sources, presets)
+    except ConfigError:
+        if not asks_help:
+            raise
+        return _with_defaults(kind).config
 
 
 def _base_config(kind: type[Any], sources: _Sources, presets: Mapping[str, Any]) -> Any:

@@ -28,32 +28,36 @@ def cluster_ci95(values: NDArray[np.floating[Any]], groups: NDArray[np.integer[A
 def cluster_ratio_ci95(
     numerators: NDArray[np.floating[Any]], denominators: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]
 ) -> list[float] | None:
-    """95 % interval [lo, hi] of sum(numerators (N,)) / sum(denominators (N,)), likewise."""
+    """95 % interval [lo, hi] of sum(numerators (N,)) / sum(denominators (N,) above 0), likewise."""
     _, rows = np.unique(groups, return_inverse=True)
     above, below = (np.bincount(rows, weights=np.asarray(values, dtype=np.float64)) for values in (numerators, denominators))
     if len(above) < 2:
         return None
-    return jackknife_ci95(above.sum() / below.sum(), (above.sum() - above) / (below.sum() - below))
+    return jackknife_ci95(above.sum() / below.sum(), (above.sum() - above) / (below.sum() - below), below)
 
 
-def jackknife_ci95(whole: float, without: NDArray[np.float64]) -> list[float] | None:
-    """95 % interval [lo, hi] of an estimate from G independent groups, given what it is `without` each of them (G,): Student's t with
-    G - 1 degrees of freedom (Tukey 1958). None of one group. For a mean of equal groups it is the textbook's; drawing groups again, as a
+def jackknife_ci95(whole: float, without: NDArray[np.float64], sizes: NDArray[Any]) -> list[float] | None:
+    """95 % interval [lo, hi] of an estimate from G independent groups of these `sizes` (G,), given what it is `without` each (G,).
+
+    Student's t (Tukey 1958) with a degree of freedom less than there are groups, of which one that is large among small ones leaves little
+    more than one: (sum n)^2 / sum n^2. None of one group. For a mean of equal groups it is the textbook's; drawing groups again, as a
     bootstrap does, is far too sure of itself where they are few: of two groups that differ by luck alone half its intervals leave out 0.
     """
-    count = len(without)
+    count, effective = len(without), float(np.sum(sizes) ** 2 / np.square(sizes).sum())
     if count < 2:
         return None
-    width = t_quantile_975(count - 1) * math.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
+    error = math.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
+    width = t_quantile_975(effective - 1 + 1e-9) * error
     return [float(whole) - width, float(whole) + width]
 
 
-def t_quantile_975(degrees_of_freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: exact for 1 and 2 degrees of freedom, within 1 % beyond (Abramowitz and Stegun 26.7.3-5)."""
-    if degrees_of_freedom <= 2:
+def t_quantile_975(degrees_of_freedom: float) -> float:
+    """The 97.5 % quantile of Student's t: within 1 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5), exact for 1 and 2, which
+    also stand for what lies above them."""
+    if degrees_of_freedom < 3:
         share = 0.95  # between the quantile and its mirror image
-        return math.tan(math.pi / 2 * share) if degrees_of_freedom == 1 else share * math.sqrt(2 / (1 - share**2))
-    z, n = 1.959964, float(degrees_of_freedom)
+        return math.tan(math.pi / 2 * share) if degrees_of_freedom < 2 else share * math.sqrt(2 / (1 - share**2))
+    z, n = 1.959964, degrees_of_freedom
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / n + second / n**2 + third / n**3

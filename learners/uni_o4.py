@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
-from common.errors import ConfigError
 from learners.advantage_test import FEWEST_EPISODES, HALF, AdvantageTest, compare
 from learners.amq import Noise, amq, draw_noise
 from learners.batches import NStepData, TensorData
@@ -74,11 +73,6 @@ class UniO4Config:
         require(self, POSITIVE, "learning_rate", "clip_ratio", "action_limit", "exploration_std", "reward_scale")
         require(self, NOT_NEGATIVE, "disagreement_weight")
         require_rising(self, "gate_period", "improvement_steps")  # without a query nothing is ever accepted
-        if self.improvement_steps % self.gate_period:
-            raise ConfigError(
-                f"improvement_steps is {self.improvement_steps}; it must be a multiple of gate_period, which is {self.gate_period}: what "
-                "comes after the last query is never accepted"
-            )
         require(self.gate, at_least(self.dynamics.elites), "starts")  # each elite imagines its share of them
 
 
@@ -169,7 +163,8 @@ class UniO4:
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
-        while run.step < config.improvement_steps and run.idle < config.patience:
+        last = config.improvement_steps - config.improvement_steps % config.gate_period  # what comes after a query is not accepted
+        while run.step < last and run.idle < config.patience:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:

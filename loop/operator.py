@@ -56,7 +56,7 @@ class Operator:
     def _line(self) -> str | None:
         """The next line, in small letters; None at the end of the input. Not through Python's buffer, into which `select` cannot see."""
         while b"\n" not in self._typed:
-            more = os.read(sys.stdin.fileno(), 4096)
+            more = os.read(sys.stdin.fileno(), 4096) if sys.stdin is not None else b""
             if not more:
                 self.gone = True
                 return None

@@ -20,7 +20,7 @@ class ImportArguments:
     """Turn a released policy (.pt, .npz) into a policy artifact, or a released log or a directory of them into episode logs."""
 
     source: tyro.conf.Positional[Path]
-    """a policy (ac_weights_*.pt, pi_*.pt or .npz), a log (.hdf5), or a directory of logs"""
+    """a policy (ac_weights_*.pt or .npz), a log (.hdf5), or a directory of logs"""
     out: Path
     """the artifact (.onnx), or a directory for the episode logs"""
     force: bool = False

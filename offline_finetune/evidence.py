@@ -57,12 +57,14 @@ def paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.in
 
 
 def paired_by_replica(values: Tensor, sessions: int) -> dict[str, Any]:
-    """Of (2, replicas) values of the old and the new policy. Replicas know no more than the sessions that they are drawn from: their
-    spread is that of a mean over so many, with as many degrees of freedom, and a bootstrap's is too small by (n - 1) / n."""
+    """Of (2, replicas) values of the old and the new policy. Replicas know no more than the sessions that they are drawn from, and few are
+    there of both: the degrees of freedom of either, less one, add up as resistors beside one another do. A bootstrap's variance is (n - 1) / n
+    too small. No interval where all replicas agree, as two draws of two sessions may."""
     difference = values[1] - values[0]
-    interval, mean = None, float(difference.mean())
-    if (freedom := min(sessions, len(difference)) - 1) > 0:
-        width = t_quantile_975(freedom) * float(difference.std()) * math.sqrt(sessions / (sessions - 1))
+    interval, mean, spread = None, float(difference.mean()), float(difference.std())
+    if min(sessions, len(difference)) > 1 and spread > 0:
+        freedom = 1 / (1 / (sessions - 1) + 1 / (len(difference) - 1))
+        width = t_quantile_975(freedom) * spread * math.sqrt(sessions / (sessions - 1))
         interval = [mean - width, mean + width]
     return {
         "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": mean,
@@ -91,7 +93,7 @@ def by_importance(
     return {
         "wis": {
             "old": values[0], "new": values[1], "difference": difference,
-            "ci95": jackknife_ci95(difference, without[1] - without[0]) if without else None,
+            "ci95": jackknife_ci95(difference, without[1] - without[0], inside.sum(1)) if without else None,
             "unit": f"discounted mean reward a control step, {config.wis.horizon} steps ahead", "effective_share": min(shares),
         }
     }  # fmt: skip

@@ -1,13 +1,13 @@
 """The policies released with Uni-O4 as policy artifacts.
 
-`ac_weights_*.pt` hold actor and critic of the simulator run, `pi_*.pt` a fine-tuned policy; both are PyTorch's state dicts, which are read
-as tensors only. A `.npz` holds an actor's layers as `layer0.weight` (out, in), `layer0.bias` and so on, and `std`.
+`ac_weights_*.pt` hold actor and critic of the simulator run, PyTorch's state dict, which is read as tensors only. A `.npz` holds an
+actor's layers as `layer0.weight` (out, in), `layer0.bias` and so on, and `std`. The fine-tuned `pi_*.pt` are not read: released branches
+turn the number that is called `std` there into a standard deviation in two ways, up to five times apart, and the file does not tell which.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,7 @@ Layer = tuple[Float32Array, Float32Array]
 
 LAYER_SIZES = (290, 512, 256, 128, 12)  # ELU between the layers
 STAGE = "imported"
-ACTORS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    "actor_body.": lambda std: std,
-    "_net.": lambda std: np.exp(6.0 * std - 4.0),  # soft_clamp of the release's net.py: a share of the log's range from -10 to 2
-}
-"""What the layers of an actor are called, and what its `std` says of the standard deviation."""
+_ACTOR = "actor_body."
 # The weights are 1.3 MB in float32; the caps leave room for float64 and stop a decompression bomb.
 MAX_FILE_BYTES = 8 * 2**20
 MAX_UNPACKED_BYTES = 16 * 2**20
@@ -65,12 +61,11 @@ def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:
 def _from_state_dict(path: Path) -> dict[str, Any]:
     """The actor's arrays, named as in a .npz."""
     state = {name: value.detach().numpy() for name, value in load_checkpoint(path).items() if _is_plain(value)}
-    prefix = next((each for each in ACTORS if f"{each}0.weight" in state), None)
-    if prefix is None or "std" not in state:
-        raise ReleasedFileError(f"{path}: holds no actor with its deviation; of a released run take ac_weights_*.pt, or a pi_*.pt")
+    if f"{_ACTOR}0.weight" not in state or "std" not in state:
+        raise ReleasedFileError(f"{path}: holds no actor with its standard deviation; of a released run take ac_weights_*.pt")
     kinds = itertools.product(range(len(LAYER_SIZES) - 1), ("weight", "bias"))
-    layers = {f"layer{index}.{kind}": state.get(f"{prefix}{2 * index}.{kind}") for index, kind in kinds}  # activations lie between
-    return layers | {"std": ACTORS[prefix](state["std"])}
+    layers = {f"layer{index}.{kind}": state.get(f"{_ACTOR}{2 * index}.{kind}") for index, kind in kinds}  # activations lie between
+    return layers | {"std": state["std"]}
 
 
 def _is_plain(value: Any) -> bool:

@@ -26,7 +26,7 @@ _ARITHMETIC = (
     "And Equal Greater GreaterOrEqual Less LessOrEqual Not Or Where"
 )
 _REDUCTIONS = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare"
-_RESHAPES = "Cast Concat Constant Expand Flatten Gather Identity Reshape Shape Slice Split Squeeze Transpose Unsqueeze"
+_RESHAPES = "Cast Concat Constant ConstantOfShape Expand Flatten Gather Identity Reshape Shape Slice Split Squeeze Transpose Unsqueeze"
 _OPERATORS = frozenset(" ".join((_LAYERS, _ACTIVATIONS, _ARITHMETIC, _REDUCTIONS, _RESHAPES)).split())
 _MAX_NUMBERS = 2**24  # in all values of a graph that acts on the golden pairs; a policy of the released size has 15,000
 _TENSOR = onnx.TensorProto

@@ -189,3 +189,10 @@ def test_to_go_on_and_to_delete_at_once_is_refused() -> None:
     with pytest.raises(UsageError, match="--resume goes on with a run and --force deletes it; give one of them"):
         parse("walk", Arguments, ["--out", "somewhere", "--resume", "--force"])
     assert parse("walk", Arguments, ["--out", "somewhere", "--resume"]).resume
+
+
+def test_help_is_shown_beside_a_file_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.yaml").write_text("nonsense: 1")
+    with pytest.raises(SystemExit) as end:
+        parse("walk", Arguments, ["--config", str(tmp_path / "bad.yaml"), "--help"])
+    assert end.value.code == 0 and "usage: quadloop walk" in capsys.readouterr().out

@@ -44,7 +44,7 @@ def test_a_ratio_of_sums_is_left_one_group_out_as_a_whole() -> None:
 
 def test_one_group_has_no_interval() -> None:
     assert cluster_ci95(np.array([1.0, 2.0]), np.array([3, 3])) is None
-    assert jackknife_ci95(1.0, np.array([2.0])) is None
+    assert jackknife_ci95(1.0, np.array([2.0]), np.array([5])) is None
 
 
 def test_few_groups_that_differ_by_luck_leave_out_zero_as_rarely_as_they_say() -> None:
@@ -53,3 +53,10 @@ def test_few_groups_that_differ_by_luck_leave_out_zero_as_rarely_as_they_say() -
         intervals = [cluster_ci95(random.normal(size=count), np.arange(count)) for _ in range(1000)]
         left_out = sum(interval is not None and (interval[0] > 0 or interval[1] < 0) for interval in intervals)
         assert 30 <= left_out <= 70  # of 1,000: 5 %, within three standard deviations
+
+
+def test_a_large_group_among_small_ones_is_little_more_than_one() -> None:
+    random, sizes = np.random.default_rng(0), np.array([1000, *[10] * 6])
+    groups = np.repeat(np.arange(7), sizes)
+    intervals = [cluster_ci95(random.normal(size=7)[groups], groups) for _ in range(300)]
+    assert sum(interval is not None and (interval[0] > 0 or interval[1] < 0) for interval in intervals) <= 25  # 5 % of 300 is 15

@@ -46,12 +46,13 @@ def test_starts_of_one_session_count_together() -> None:
 
 
 def test_replicas_know_no_more_than_their_sessions() -> None:
-    values = torch.tensor([[1.0, 2, 3], [2, 4, 6]])  # differences 1, 2, 3: deviation 1
-    of_two, of_many = paired_by_replica(values, 2), paired_by_replica(values, 100)
-    assert of_two["difference"] == 2.0
-    assert of_two["ci95"] == pytest.approx([2 - 17.9693, 2 + 17.9693], rel=1e-4)  # 12.7062 * sqrt(2)
-    assert of_many["ci95"] == pytest.approx([2 - 4.3243, 2 + 4.3243], rel=1e-4)  # t of three replicas, 4.3027 * sqrt(100 / 99)
+    values = torch.tensor([[1.0, 2, 3, 4, 5], [2, 4, 6, 8, 10]])  # differences 1 to 5: deviation 1.58114
+    of_two, of_five = paired_by_replica(values, 2), paired_by_replica(values, 5)
+    assert of_two["difference"] == 3.0
+    assert of_two["ci95"] == pytest.approx([3 - 28.4120, 3 + 28.4120], rel=1e-4)  # 12.7062 * 1.58114 * sqrt(2 / 1)
+    assert of_five["ci95"] == pytest.approx([3 - 7.6059, 3 + 7.6059], rel=1e-4)  # 1 / (1/4 + 1/4) degrees: 4.3027 * 1.58114 * sqrt(5 / 4)
     assert paired_by_replica(values, 1)["ci95"] is None
+    assert paired_by_replica(torch.ones(2, 3), 2)["ci95"] is None
 
 
 def test_recorded_rewards_weigh_as_the_new_policy_would_have_them() -> None:

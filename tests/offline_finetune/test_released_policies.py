@@ -43,39 +43,44 @@ def test_the_artifact_computes_what_the_layers_say(tmp_path: Path) -> None:
     assert artifact.metadata.parent_sha256 == sha256_of_file(npz)
 
 
-def state_dict(prefix: str, std: float) -> dict[str, torch.Tensor]:
+def state_dict(prefix: str = "actor_body.") -> dict[str, torch.Tensor]:
     """As released: layers 0, 2, 4, 6 of a sequence, beside whatever else there was."""
     arrays = {name: torch.from_numpy(values) for name, values in zero_policy().items() if name != "std"}
     layers = {f"{prefix}{2 * int(name[5])}.{name[7:]}": values for name, values in arrays.items()}
     layers[f"{prefix}6.bias"] = torch.full((12,), 0.25)
-    return layers | {"std": torch.full((12,), std), "critic_body.0.weight": torch.zeros(3, 3), "steps": torch.tensor(3)}
+    return layers | {"std": torch.full((12,), 0.45), "critic_body.0.weight": torch.zeros(3, 3), "steps": torch.tensor(3)}
 
 
-@pytest.mark.parametrize(("prefix", "std", "means"), [("actor_body.", 0.45, 0.45), ("_net.", 0.5, 0.3678794)])  # exp(6 * 0.5 - 4)
-def test_a_released_state_dict_is_read(tmp_path: Path, prefix: str, std: float, means: float) -> None:
-    torch.save(state_dict(prefix, std), tmp_path / "ac_weights.pt")
+def test_a_released_state_dict_is_read(tmp_path: Path) -> None:
+    torch.save(state_dict(), tmp_path / "ac_weights.pt")
     import_policy(tmp_path / "ac_weights.pt", tmp_path / "policy.onnx")
     mean, deviation = load_artifact(tmp_path / "policy.onnx").act(np.zeros((1, 290), np.float32))
     assert mean[0] == pytest.approx(0.25)
-    assert np.broadcast_to(deviation, (1, 12))[0] == pytest.approx(means)
+    assert np.broadcast_to(deviation, (1, 12))[0] == pytest.approx(0.45)
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"std": None}, "holds no actor with its deviation; of a released run take ac_weights_*.pt, or a pi_*.pt"),
-        ({"std": torch.ones(12, dtype=torch.bfloat16)}, "holds no actor with its deviation"),
+        ({"std": None}, "holds no actor with its standard deviation; of a released run take ac_weights_*.pt"),
+        ({"std": torch.ones(12, dtype=torch.bfloat16)}, "holds no actor with its standard deviation"),
         ({"actor_body.2.bias": None}, "layer1.bias is not an array of floats of shape (256,)"),
         ({"actor_body.2.bias": torch.ones(256).to_sparse()}, "layer1.bias is not an array of floats of shape (256,)"),
         ({"actor_body.0.weight": torch.full((512, 290), torch.nan)}, "layer0.weight has values that are not finite"),
     ],
 )
 def test_a_state_dict_of_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
-    torch.save(state_dict("actor_body.", 0.45) | changes, tmp_path / "other.pt")
+    torch.save(state_dict() | changes, tmp_path / "other.pt")
     with pytest.raises(ReleasedFileError) as caught:
         import_policy(tmp_path / "other.pt", tmp_path / "policy.onnx")
     assert complaint in str(caught.value)
     assert not (tmp_path / "policy.onnx").exists()
+
+
+def test_a_fine_tuned_policy_whose_deviation_can_be_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+    torch.save(state_dict("_net."), tmp_path / "pi_latest.pt")
+    with pytest.raises(ReleasedFileError, match="holds no actor with its standard deviation"):
+        import_policy(tmp_path / "pi_latest.pt", tmp_path / "policy.onnx")
 
 
 def test_an_artifact_is_not_overwritten_unless_asked(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ OTHER_GRAPHS: list[tuple[Callable[[onnx.ModelProto], Any], str]] = [
     (add_branch, "the operator 'If'"),
     (lambda model: setattr(model.graph.node[1], "op_type", "RandomNormalLike"), "the operator 'RandomNormalLike'"),
     (lambda model: setattr(model.graph.node[0], "op_type", "NoSuchOperator"), "the operator 'NoSuchOperator'"),
-    (FILL, "the operator 'ConstantOfShape'"),
+    (FILL, "computes 1e+09 numbers"),
     (EXPAND, "computes 1.2e+10 numbers"),
     (DOUBLE, "numbers for 8 observations, more than 16,777,216"),
     (EVERY_PAIR, "numbers for 8 observations, more than 16,777,216"),

@@ -206,7 +206,7 @@ def test_a_file_that_was_cut_short(tmp_path: Path) -> None:
     wide.graph.initializer.append(numpy_helper.from_array(np.zeros(100_000, dtype=np.float32), "spare"))
     path = write(tmp_path / "p.onnx", wide).path
     path.write_bytes(path.read_bytes()[:200_000])
-    assert refusal(path) == "not an ONNX file, or cut short"
+    assert refusal(path) == "not an ONNX file, or cut short; a policy released with Uni-O4 becomes one by quadloop import"
 
 
 def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:
