@@ -57,9 +57,12 @@ def paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.in
 
 
 def paired_by_replica(values: Tensor, sessions: int) -> dict[str, Any]:
-    """Of (2, replicas) values of the old and the new policy. Replicas know no more than the sessions that they are drawn from, and few are
-    there of both: the degrees of freedom of either, less one, add up as resistors beside one another do. A bootstrap's variance is (n - 1) / n
-    too small. No interval where all replicas agree, as two draws of two sessions may."""
+    """Of (2, replicas) values of the old and the new policy.
+
+    Replicas know no more than the sessions that they are drawn from, and few are there of both: their degrees of freedom add up as
+    resistors beside one another do. A bootstrap's variance is too small by (n - 1) / n. No interval where all replicas agree, as draws of
+    two sessions may.
+    """
     difference = values[1] - values[0]
     interval, mean, spread = None, float(difference.mean()), float(difference.std())
     if min(sessions, len(difference)) > 1 and spread > 0:
