@@ -75,7 +75,7 @@ def test_few_sessions_are_too_few(logs, tmp_path, capsys):
     "bad", [("--settings.points", "3"), ("--settings.held-out", "1"), ("--settings.walk-s", "nan"), ("--settings.walk-s", "0.005")]
 )
 def test_settings_are_checked(logs, tmp_path, capsys, bad):
-    assert calibrate(logs, tmp_path / "fit", *bad) == 1
+    assert calibrate(logs, tmp_path / "fit", *bad) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

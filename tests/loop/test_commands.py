@@ -68,7 +68,7 @@ def test_finetune_refuses_before_it_writes(write_policy, tmp_path, capsys):
     assert_refused(capsys, out, "swamp")
 
 
-@pytest.mark.parametrize(("logs", "complaint"), [("absent", "no such directory"), (".", "no episode logs")])
+@pytest.mark.parametrize(("logs", "complaint"), [("absent", "no such directory"), (".", "no episode log")])
 def test_finetune_without_logs(write_policy, tmp_path, capsys, logs, complaint):
     assert finetune(write_policy().path, tmp_path / logs, tmp_path / "out") == 1
     assert complaint in capsys.readouterr().err
