@@ -23,8 +23,10 @@ class IqlConfig:
     """gradient steps"""
     batch_size: int = 256
     """transitions a step"""
+    critics: int = 2
+    """Q networks, of which the smallest counts: the more, the less an action is believed in that no data speak of"""
     q_hidden: tuple[int, ...] = (256, 256)
-    """hidden layers of each of the two Q networks"""
+    """hidden layers of each of them"""
     v_hidden: tuple[int, ...] = (256, 256)
     """hidden layers of V"""
     layer_norm: bool = True
@@ -43,7 +45,7 @@ class IqlConfig:
     """of matrix products: fp32, bf16, or auto for bf16 where the processor has it in hardware"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "steps", "batch_size", "q_hidden", "v_hidden", "n_step")
+        require(self, at_least(1), "steps", "batch_size", "critics", "q_hidden", "v_hidden", "n_step")
         require(self, POSITIVE, "learning_rate")
         require(self, OPEN_SHARE, "expectile")
         require(self, SHARE, "gamma", "polyak")
@@ -72,21 +74,21 @@ def q_loss(q_values: Tensor, target: Tensor) -> Tensor:
 
 
 class QFunction(nn.Module):
-    """Twin action values on normalised observations: (..., B, O), (..., B, A) -> (2, ..., B)."""
+    """`count` action values on normalised observations: (..., B, O), (..., B, A) -> (count, ..., B)."""
 
-    def __init__(self, value: Value, action_size: int, hidden: tuple[int, ...], layer_norm: bool) -> None:
+    def __init__(self, value: Value, action_size: int, hidden: tuple[int, ...], layer_norm: bool, count: int = 2) -> None:
         super().__init__()
-        self.normaliser = value.normaliser
-        self.network = MLP((len(value.normaliser.mean) + action_size, *hidden, 1), (2,), "relu", layer_norm)
+        self.normaliser, self.count = value.normaliser, count
+        self.network = MLP((len(value.normaliser.mean) + action_size, *hidden, 1), (count,), "relu", layer_norm)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Values of both networks."""
+        """Values of all networks."""
         inputs = torch.cat([self.normaliser(observations), actions], -1)
         flat = inputs.reshape(-1, inputs.shape[-1])
-        return self.network(flat).reshape(2, *inputs.shape[:-1])
+        return self.network(flat).reshape(self.count, *inputs.shape[:-1])
 
     def minimum(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """The smaller of both, (..., B)."""
+        """The smallest of all, (..., B)."""
         values: Tensor = self(observations, actions)
         return values.amin(0)
 
@@ -99,8 +101,7 @@ class IqlCritics:
         action_size = data.actions.shape[-1]
         self.v = Value(data.observations.shape[-1], config.v_hidden)
         self.v.normaliser.fit(data.observations)
-        self.q = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
-        self.q_target = QFunction(self.v, action_size, config.q_hidden, config.layer_norm)
+        self.q, self.q_target = (QFunction(self.v, action_size, config.q_hidden, config.layer_norm, config.critics) for _ in range(2))
         with torch.no_grad():
             for network in (self.q.network, self.v.network):
                 network.biases[-1].fill_(level_of_values(data, config.gamma))

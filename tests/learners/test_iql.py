@@ -86,6 +86,18 @@ def test_q_takes_any_leading_shape():
     torch.testing.assert_close(shaped, flat.reshape(2, 3, 4))
 
 
+def test_of_any_number_of_critics_the_smallest_counts():
+    batch = some_batch()
+    critics = critics_for(batch, critics=5)
+    values = critics.q(batch.observations, batch.actions)
+    assert values.shape == (5, len(batch.rewards))
+    torch.testing.assert_close(critics.q.minimum(batch.observations, batch.actions), values.amin(0))
+    before = [parameter.clone() for parameter in critics.q.network.parameters()]
+    critics.update(batch)
+    moved = [(one != other).flatten(1).any(1) for one, other in zip(before, critics.q.network.parameters(), strict=True)]
+    assert all(each.all() for each in moved)  # every network learns
+
+
 def test_advantages_are_the_smaller_q_minus_v_without_gradient():
     batch = some_batch()
     critics = critics_for(batch)
