@@ -151,11 +151,11 @@ class SweepArguments:
     """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "workers")
-        require(self, NOT_NEGATIVE, "seeds")
         for name in ("tasks", "methods", "seeds"):
             if not getattr(self, name):
                 raise UsageError(f"--{name} takes at least one value")
+        require(self, at_least(1), "workers")
+        require(self, NOT_NEGATIVE, "seeds")
         if self.address and self.engine == "local":
             raise UsageError("--address is of a Ray cluster; add --engine ray")
 

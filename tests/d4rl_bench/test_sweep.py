@@ -289,7 +289,8 @@ def test_the_process_of_a_job_says_what_its_result_was_made_with(tmp_path):
     assert result["versions"].keys() >= {"python", "numpy", "torch"}
     assert len(result["revision"]) >= 7
     assert 0 <= result["seconds"] < WAIT_S
-    made = {name: value for name, value in result.items() if name not in ("versions", "revision", "seconds")}
+    assert abs(result["finished"] - time.time()) < WAIT_S
+    made = {name: value for name, value in result.items() if name not in ("versions", "revision", "seconds", "finished")}
     assert made == {
         "task": "hopper-medium-v2", "method": "bc", "seed": 3, "score": 12.5, "asked": "/somewhere", "here": str(tmp_path),
         "key": "k", "command": "quadloop d4rl",
