@@ -278,7 +278,9 @@ class TableArguments:
 
 
 def _table(arguments: list[str]) -> int:
-    from d4rl_bench.table import collect, plot_curves, write_table
+    from d4rl_bench.curves import plot_curves
+    from d4rl_bench.results import collect
+    from d4rl_bench.table import write_table
 
     wanted = parse("d4rl table", TableArguments, arguments)
     if wanted.cells.is_dir():

@@ -1,7 +1,9 @@
 """What tests of the benchmark share."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,19 @@ def hopper_data(walk: Walk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / f"{HOPPER.name}.hdf5"
     write_d4rl(path, walk(0), {"made_by": "quadloop"})
     return path
+
+
+@pytest.fixture
+def gathered(tmp_path: Path) -> Callable[..., Path]:
+    """Writes results into one file of a folder and returns the folder."""
+
+    def write(*results: dict[str, Any], name: str = "offline/hopper-medium-v2.json") -> Path:
+        path = tmp_path / "gathered" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results))
+        return tmp_path / "gathered"
+
+    return write
 
 
 def _walk(seed: int, episodes: int = 20, length: int = 30) -> Transitions:
