@@ -7,64 +7,30 @@ process in files (data and policies, plain arrays) and frames (see `d3rlpy_worke
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import signal
-import struct
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from common.arrays import load_arrays
 from common.checks import OPEN_SHARE, POSITIVE, at_least, require
 from common.config import config_hash
-from common.errors import ConfigError, QuadloopError
+from common.errors import ConfigError
+from d4rl_bench.baseline_policy import BaselineError, TanhPolicy
+from d4rl_bench.d3rlpy_process import D3rlpyProcess, Steps, find_interpreter
 from learners.progress import Progress
 from learners.transitions import Transitions
 
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
-
-Float32Array = NDArray[np.float32]
-Layer = tuple[Float32Array, Float32Array]
+LOG = "d3rlpy.log"
 
 METHODS = ("bc", "iql", "td3+bc", "cql", "awac", "cal-ql")
 ONLINE_METHODS = ("iql", "awac", "cal-ql")
-INTERPRETER_VARIABLE = "QUADLOOP_D3RLPY"
-WORKER = Path(__file__).with_name("d3rlpy_worker.py")
-LOG = "d3rlpy.log"
 
 RECIPE = 1
 """Raised with any change, here, in the worker or in how data are handed over, after which equal data, settings and seeds give other
 policies."""
-
-MAX_LAYERS = 16
-MAX_WIDTH = 8192
-MAX_FILE_BYTES = 256 * 2**20
-
-_ASK_VERSIONS = (
-    "import importlib.metadata, json, platform; "
-    "versions = {name: importlib.metadata.version(name) for name in ('d3rlpy', 'gymnasium', 'numpy', 'torch')}; "
-    "print(json.dumps({'python': platform.python_version()} | versions))"
-)
-
-_HEADER = struct.Struct("<cI")
-_PROGRESS, _RESET, _STEP, _OBSERVATION = b"P", b"R", b"S", b"O"
-
-
-class BaselineError(QuadloopError):
-    """A baseline that could not be trained, or whose policy cannot be read."""
-
-
-class BaselineMissingError(QuadloopError):
-    """There is no interpreter with d3rlpy."""
 
 
 @dataclass(frozen=True)
@@ -107,64 +73,6 @@ class OnlineBaselineConfig:
         require(self, at_least(1), "steps", "update_every", "evaluate_every")
         if self.steps % self.evaluate_every:
             raise ConfigError(f"steps is {self.steps}; it must be a multiple of evaluate_every, which is {self.evaluate_every}")
-
-
-class Steps(Protocol):
-    """An environment as a baseline sees it: observations (O,) as in its data, actions (A,) from -1 to 1, rewards as in its data."""
-
-    def reset(self) -> NDArray[Any]:
-        """An episode's first observation (O,)."""
-
-    def step(self, action: Float32Array) -> tuple[NDArray[Any], float, bool, bool]:
-        """What action (A,) leads to: observation (O,), reward, terminated, truncated."""
-
-
-class TanhPolicy:
-    """A deterministic policy: layers with relu between them and tanh after the last."""
-
-    def __init__(self, layers: list[Layer]) -> None:
-        self.layers = layers  # [(weight (out, in), bias (out,)), ...]
-
-    @classmethod
-    def load(cls, path: Path) -> TanhPolicy:
-        """The policy in an .npz of `weight_0`, `bias_0`, `weight_1`, ..., or BaselineError naming what is wrong with it."""
-        arrays = load_arrays(path, MAX_FILE_BYTES, BaselineError)
-        count = len(arrays) // 2
-        if not 1 <= count <= MAX_LAYERS or set(arrays) != {f"{kind}_{i}" for i in range(count) for kind in ("weight", "bias")}:
-            raise BaselineError(f"{path}: holds {sorted(arrays)[:8]}, not weight_0, bias_0 and so on of 1 to {MAX_LAYERS} layers")
-        layers = [(_checked(path, f"weight_{i}", arrays, 2), _checked(path, f"bias_{i}", arrays, 1)) for i in range(count)]
-        for i, (weight, bias) in enumerate(layers):
-            inputs = len(layers[i - 1][1]) if i else weight.shape[1]
-            if weight.shape != (len(bias), inputs):
-                raise BaselineError(f"{path}: weight_{i} is {weight.shape}, but its bias has {len(bias)} values and its input {inputs}")
-        return cls(layers)
-
-    def act(self, observations: Float32Array) -> Float32Array:
-        """Actions (B, A) float32, from -1 to 1, of observations (B, O) float32."""
-        hidden = observations
-        for weight, bias in self.layers[:-1]:
-            hidden = np.maximum(hidden @ weight.T + bias, 0)
-        weight, bias = self.layers[-1]
-        actions: Float32Array = np.tanh(hidden @ weight.T + bias)
-        return actions
-
-
-def find_interpreter() -> Path:
-    """The Python that has d3rlpy: $QUADLOOP_D3RLPY, or that of `make baselines`. BaselineMissingError if there is none."""
-    path = Path(os.environ.get(INTERPRETER_VARIABLE) or Path(__file__).parent.parent / ".venv-d3rlpy" / "bin" / "python")
-    if not os.access(path, os.X_OK) or path.is_dir():
-        raise BaselineMissingError(f"there is no Python with d3rlpy at {path}; run: make baselines (or set {INTERPRETER_VARIABLE} to one)")
-    return path
-
-
-def library_versions() -> dict[str, str]:
-    """Of Python and of what decides the baselines' numbers, in the interpreter that has them. BaselineError where that lacks one."""
-    interpreter = find_interpreter()
-    asked = subprocess.run([interpreter, "-I", "-c", _ASK_VERSIONS], capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        raise BaselineError(f"{interpreter} has no d3rlpy ({asked.stderr.strip().rpartition(chr(10))[2]}); run: make baselines")
-    found: dict[str, str] = json.loads(asked.stdout)
-    return found
 
 
 def train_baseline(
@@ -251,20 +159,8 @@ def _run(settings: dict[str, Any], data: Transitions, folder: Path, progress: Pr
     """Start the worker and serve it until it has ended."""
     interpreter = find_interpreter()
     folder.mkdir(parents=True, exist_ok=True)
-    with _written(Path(settings["data"]), data), _Worker(interpreter, settings, folder / LOG) as worker:
-        for kind, payload in worker.frames():
-            if kind == _PROGRESS:
-                said = json.loads(payload)
-                progress(said["part"], said["done"], said["total"], said["figures"])
-            elif environment is not None:
-                worker.answer(_answer(environment, kind, payload))
-
-
-def _answer(environment: Steps, kind: bytes, payload: bytes) -> Float32Array:
-    if kind == _RESET:
-        return np.asarray(environment.reset(), dtype=np.float32)
-    observation, reward, terminated, truncated = environment.step(np.frombuffer(payload, np.float32).copy())
-    return np.append(observation, [reward, terminated, truncated]).astype(np.float32)
+    with _written(Path(settings["data"]), data), D3rlpyProcess(interpreter, settings, folder / LOG) as process:
+        process.serve(progress, environment)
 
 
 @contextmanager
@@ -277,63 +173,5 @@ def _written(path: Path, data: Transitions) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-class _Worker:
-    """The process with d3rlpy. It ends with the `with` block at the latest, and when its standard input closes: when this process dies.
-
-    It has a session of its own, so that Ctrl-C reaches this process alone, which then ends it.
-    """
-
-    def __init__(self, interpreter: Path, settings: dict[str, Any], log: Path) -> None:
-        self._method, self._log = settings["method"], log
-        with log.open("wb") as complaints:
-            self._process = subprocess.Popen(
-                [interpreter, "-I", WORKER, json.dumps(settings)],  # -I: no file beside the worker stands in for a library
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True,
-            )  # fmt: skip
-        self._input, self._output = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._output.close()
-        with suppress(BrokenPipeError):  # an answer that it did not live to read
-            self._input.close()
-
-    def frames(self) -> Iterator[tuple[bytes, bytes]]:
-        """(kind, payload) until the process ends; BaselineError unless it ends well."""
-        while len(header := self._output.read(_HEADER.size)) == _HEADER.size:
-            kind, length = _HEADER.unpack(header)
-            if len(payload := self._output.read(length)) == length:
-                yield kind, payload
-        if self._process.wait() != 0:
-            raise BaselineError(f"{self._method} of d3rlpy {self._reason()}; see {self._log}")
-
-    def answer(self, values: Float32Array) -> None:
-        """Send an observation; a process that has died is noticed by `frames`."""
-        with suppress(BrokenPipeError):
-            self._input.write(_HEADER.pack(_OBSERVATION, values.nbytes) + values.tobytes())
-            self._input.flush()
-
-    def _reason(self) -> str:
-        code = self._process.returncode
-        if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
-        lines = self._log.read_text(errors="replace").split("\n")
-        return f"failed: {next((line.strip() for line in reversed(lines) if line.strip()), f'exit status {code}')[:300]}"
-
-
 def _policies(folder: Path, name: str, steps: range) -> list[tuple[int, TanhPolicy]]:
     return [(step, TanhPolicy.load(folder / f"{name}_{step}.npz")) for step in steps]
-
-
-def _checked(path: Path, name: str, arrays: dict[str, Any], dimensions: int) -> Float32Array:
-    """The array of that name if it is finite float32 of that many dimensions, each from 1 to MAX_WIDTH."""
-    values: Float32Array = arrays[name]
-    if values.dtype != np.float32 or values.ndim != dimensions or not all(1 <= size <= MAX_WIDTH for size in values.shape):
-        raise BaselineError(f"{path}: {name} is {values.dtype} {values.shape}, not float32 of {dimensions} dimensions of 1 to {MAX_WIDTH}")
-    if not np.isfinite(values).all():
-        raise BaselineError(f"{path}: {name} has values that are not finite")
-    return values

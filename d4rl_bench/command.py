@@ -252,7 +252,8 @@ def _starts(wanted: SweepArguments, cells: Sequence[Cell], engine: Engine) -> tu
 
 def _check(jobs: Sequence[Job]) -> None:
     """Whether their settings exist, and the interpreter that the baselines need."""
-    from d4rl_bench.baselines import METHODS, find_interpreter
+    from d4rl_bench.baselines import METHODS
+    from d4rl_bench.d3rlpy_process import find_interpreter
 
     for job in jobs:
         _ = job.config

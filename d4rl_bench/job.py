@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from common.config import config_hash, merged, with_overrides
 from common.errors import QuadloopError
+from d4rl_bench.baseline_policy import TanhPolicy
 from d4rl_bench.baselines import METHODS as BASELINES
 from d4rl_bench.baselines import ONLINE_METHODS as ONLINE_BASELINES
 from d4rl_bench.baselines import RECIPE as BASELINE_RECIPE
-from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, TanhPolicy, finetune_baseline, library_versions, train_baseline
+from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, finetune_baseline, train_baseline
+from d4rl_bench.d3rlpy_process import library_versions
 from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
@@ -218,7 +220,7 @@ def _scaled_act(policy: TanhPolicy, scaler: Scaler) -> Act:
 
 
 class ScaledSteps:
-    """One environment as a learner sees it: scaled observations, learning rewards (d4rl_bench.baselines.Steps)."""
+    """One environment as a learner sees it: scaled observations, learning rewards (d4rl_bench.d3rlpy_process.Steps)."""
 
     def __init__(self, task: Task, scaler: Scaler, rewards: LearningRewards, seed: int) -> None:
         self._environment, self._scaler, self._rewards = make_environment(task), scaler, rewards

@@ -1,6 +1,5 @@
 """Made results of the benchmark, and what a table says of them."""
 
-
 from d4rl_bench.task import all_tasks
 
 HOPPER, WALKER = "hopper-medium-v2", "walker2d-medium-v2"

@@ -19,19 +19,9 @@ import pytest
 from numpy.typing import NDArray
 
 from common.errors import ConfigError
-from d4rl_bench.baselines import (
-    INTERPRETER_VARIABLE,
-    METHODS,
-    ONLINE_METHODS,
-    BaselineConfig,
-    BaselineError,
-    BaselineMissingError,
-    OnlineBaselineConfig,
-    TanhPolicy,
-    find_interpreter,
-    finetune_baseline,
-    train_baseline,
-)  # fmt: skip
+from d4rl_bench.baseline_policy import BaselineError, TanhPolicy
+from d4rl_bench.baselines import METHODS, ONLINE_METHODS, BaselineConfig, OnlineBaselineConfig, finetune_baseline, train_baseline
+from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE, BaselineMissingError, find_interpreter
 from learners.progress import silent
 from learners.transitions import Transitions
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from d4rl_bench.baselines import INTERPRETER_VARIABLE
 from d4rl_bench.command import SweepArguments
+from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE
 from d4rl_bench.task import all_tasks
 from quadloop import main
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
-from d4rl_bench.baselines import BaselineMissingError, find_interpreter
+from d4rl_bench.d3rlpy_process import BaselineMissingError, find_interpreter
 from d4rl_bench.d4rl_file import write_d4rl
 from d4rl_bench.environments import make_environment
 from d4rl_bench.job import Job, ScaledSteps, run_job
