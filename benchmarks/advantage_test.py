@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from shared import say
 
-from learners.advantage_test import in_json
+from common.result import json_value
 from learners.onnx_graph import policy_of_graph
 from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.dataset import build_dataset
@@ -38,7 +38,7 @@ def main() -> int:
     found = {}
     for folder in wanted.logs:
         train = build_dataset(list_episodes(folder), 0.2, 0).train
-        found[str(folder)] = [in_json(UniO4(train, start, history, config, seed).test_advantages(say)) for seed in wanted.seeds]
+        found[str(folder)] = [json_value(UniO4(train, start, history, config, seed).test_advantages(say)) for seed in wanted.seeds]
     print(json.dumps({"seeds": wanted.seeds, "critic_steps": wanted.critic_steps, "advantage_test": found}))
     return 0
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared import say
 from torch import Tensor
 
-from learners.advantage_test import in_json
+from common.result import json_value
 from learners.amq import Noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving
@@ -53,7 +53,7 @@ def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
 def by_default(improvement: Improvement, score: float) -> dict[str, Any]:
     """What came of the improvement with the default gate, whose policy has this true score; `member` is None for the members' average."""
     what = {"member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps}
-    return {"default": {"score": round(score, 2)} | what | {"advantage_test": in_json(improvement.advantage_test)}}
+    return {"default": {"score": round(score, 2)} | what | {"advantage_test": json_value(improvement.advantage_test)}}
 
 
 def unseen_critics(learner: UniO4, folder: Path) -> IqlCritics:

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,12 +30,9 @@ def only_results_on_stdout() -> Iterator[None]:
 
 
 def emit(result: Mapping[str, Any], as_json: bool) -> None:
-    """Print `result`, nested mappings of plain values, paths and numpy values: as JSON on one line, or a table of dotted names.
-
-    JSON knows no NaN and no infinity: both become null.
-    """
+    """Print `result`, nested mappings of what `json_value` takes: as JSON on one line, or a table of dotted names."""
     stream = _RESULTS.get() or sys.stdout
-    plain = _plain(result)
+    plain = json_value(result)
     if as_json:
         print(json.dumps(plain, allow_nan=False), file=stream, flush=True)
         return
@@ -44,15 +42,21 @@ def emit(result: Mapping[str, Any], as_json: bool) -> None:
     Console(file=stream, markup=False, highlight=False).print(table)
 
 
-def _plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Nested mappings, sequences and records of plain values, paths and numpy values as JSON has them.
+
+    JSON knows no NaN and no infinity: both become None.
+    """
+    if is_dataclass(value):
+        return json_value(vars(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy's arrays and numbers
-        return _plain(value.tolist())
+        return json_value(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

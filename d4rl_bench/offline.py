@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from common.config import merged, with_overrides
+from common.result import json_value
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.finetuning import LEARNER
 from d4rl_bench.online import Learner
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler, scaled, scaler_of
 from d4rl_bench.task import Task
-from learners.advantage_test import in_json
 from learners.checkpoint import save_checkpoint
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import CloningConfig, clone_behavior
 from learners.dynamics import DynamicsConfig
 from learners.gate import GateConfig
-from learners.gate import in_json as decision_in_json
 from learners.iql import IqlConfig
 from learners.policy import GaussianPolicy, member
 from learners.progress import Progress
@@ -126,12 +125,12 @@ def run_uni_o4(
     left = Learner(improvement.policy, learner.critics.v, scaler, config.uni_o4.reward_scale * rewards.scale, rewards.shift)
     save_checkpoint(folder / LEARNER, left.state_dict())
     queries = [
-        decision_in_json(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
+        json_value(query.decision) | {"step": query.step, "member": query.member, "score": scores[query.step][query.member]}
         for query in improvement.queries
     ]
     evidence = {
         "clones": clones, "chosen_member": improvement.chosen_member, "accepted_steps": improvement.accepted_steps, "queries": queries,
-        "advantage_test": in_json(improvement.advantage_test),
+        "advantage_test": json_value(improvement.advantage_test),
     }  # fmt: skip
     curve = _curve(clones, queries)
     return OfflineResult(improvement.policy, scaler, curve, evidence)

@@ -37,13 +37,6 @@ class AdvantageTest:
     episodes: int  # that were judged by
 
 
-def in_json(test: AdvantageTest | None) -> dict[str, float | None] | None:
-    """Its figures; None for what is not a number."""
-    if test is None:
-        return None
-    return {name: value if math.isfinite(value) else None for name, value in vars(test).items()}
-
-
 def returns_to_go(data: Transitions) -> NDArray[np.float64]:
     """(N,) the undiscounted rewards from each row to the end of its episode."""
     total = np.cumsum(data.rewards, dtype=np.float64)

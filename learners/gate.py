@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +56,3 @@ def decide(candidate: Tensor, incumbent: Tensor, kl: float, config: GateConfig) 
     near = config.max_kl is None or kl <= config.max_kl
     finite = bool(torch.isfinite(paired).all())
     return Decision(difference, standard_error, kl, finite and better and near)
-
-
-def in_json(decision: Decision) -> dict[str, float | bool | None]:
-    """Its figures; None for what is not a number, of a candidate that blew up."""
-    return {name: value if math.isfinite(value) else None for name, value in vars(decision).items()}

@@ -76,7 +76,7 @@ def q_loss(q_values: Tensor, target: Tensor) -> Tensor:
 class QFunction(nn.Module):
     """`count` action values on normalised observations: (..., B, O), (..., B, A) -> (count, ..., B)."""
 
-    def __init__(self, value: Value, action_size: int, hidden: tuple[int, ...], layer_norm: bool, count: int = 2) -> None:
+    def __init__(self, value: Value, action_size: int, hidden: tuple[int, ...], layer_norm: bool, count: int) -> None:
         super().__init__()
         self.normaliser, self.count = value.normaliser, count
         self.network = MLP((len(value.normaliser.mean) + action_size, *hidden, 1), (count,), "relu", layer_norm)

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from common.files import write_json
-from learners.advantage_test import in_json as test_in_json
+from common.result import json_value
 from learners.checkpoint import save_checkpoint
-from learners.gate import in_json as decision_in_json
 from learners.improvement import Improvement
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, distance
@@ -87,15 +86,15 @@ def _described(dataset: RobotDataset) -> dict[str, Any]:
 
 def _gate_history(improvement: Improvement) -> dict[str, Any]:
     """What the gate said."""
-    decisions = [{"step": query.step, "member": query.member} | decision_in_json(query.decision) for query in improvement.queries]
+    decisions = [{"step": query.step, "member": query.member} | json_value(query.decision) for query in improvement.queries]
     accepted = sum(query.decision.accepted for query in improvement.queries)
     return {
         "accepted": accepted,
         "rejected": len(decisions) - accepted,
         "chosen_member": improvement.chosen_member,
-        "average": decision_in_json(improvement.average) if improvement.average else None,
+        "average": json_value(improvement.average),
         "accepted_steps": improvement.accepted_steps,
-        "advantage_test": test_in_json(improvement.advantage_test),
+        "advantage_test": json_value(improvement.advantage_test),
         "decisions": decisions,
     }
 

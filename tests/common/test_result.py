@@ -1,12 +1,13 @@
 """Results for people and machines."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.result import emit, only_results_on_stdout
+from common.result import emit, json_value, only_results_on_stdout
 
 RESULT = {
     "policy": Path("runs/p.onnx"),
@@ -25,6 +26,16 @@ def test_json_is_one_line_of_plain_values(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(printed) == {
         "policy": "runs/p.onnx", "return": {"mean": 0.5, "ci95": [None, 1.0]}, "falls": 3, "shape": [1, 2], "note": None, "walks": True,
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    mean: float
+    error: float
+
+
+def test_a_record_becomes_its_figures() -> None:
+    assert json_value([Record(0.5, float("nan"))]) == [{"mean": 0.5, "error": None}]
 
 
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
