@@ -29,6 +29,8 @@ ESTIMATES = {
     "AM-Q as released": ("AM-Q as released, {}", LONGEST),
 }
 """Column -> the estimate's name and the horizons of which a study has one."""
+GATES = ("AM-Q, H 20", "AM-Q, H 100", "AM-Q, H 300 or 200", "AM-Q as released")
+"""Those that are shown as gates; of the others a study's file has the same."""
 
 
 def name_of(result: dict[str, Any]) -> str:
@@ -51,11 +53,12 @@ def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:
 
 
 def stops(results: list[dict[str, Any]]) -> str:
-    """Where each gate would have ended each improvement."""
-    rows = [["data", "start", "best", "ungated end", "budget", *ESTIMATES]]
+    """Where each gate would have ended each improvement, and what the default gate left where it was asked."""
+    rows = [["data", "start", "best", "ungated end", "default", "budget", *GATES]]
     for result in results:
-        ends = [result["budgets"][budget_of(result)], *(found(result, column) for column in ESTIMATES)]
-        shares = [f"{end['mean_score']:.1f} ({end['mean_score'] / result['best_mean']:.0%})" if end else NOTHING for end in ends]
+        ends = [result["budgets"][budget_of(result)], *(found(result, column) for column in GATES)]
+        scores = [result.get("default", {}).get("score"), *(end and end["mean_score"] for end in ends)]
+        shares = [NOTHING if score is None else f"{score:.1f} ({score / result['best_mean']:.0%})" for score in scores]
         rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
     return table(rows)
 
