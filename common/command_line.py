@@ -38,7 +38,7 @@ class RunArguments:
     resume: bool = False
     """go on with the run that is in that directory"""
     seed: int = 0
-    """draws everything that is random"""
+    """seed of all random numbers"""
     force: bool = False
     """delete the run that is in that directory and start anew"""
     json: bool = False

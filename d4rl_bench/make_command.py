@@ -35,7 +35,7 @@ class MakeArguments:
     out: Path = Path(DATA)
     """directory for the files"""
     seed: int = 0
-    """draws everything that is random"""
+    """seed of all random numbers"""
     force: bool = False
     """overwrite what is there"""
     json: bool = False
