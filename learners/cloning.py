@@ -39,7 +39,7 @@ class CloningConfig:
 
 
 PAPER = CloningConfig(steps=400_000, batch_size=512, learning_rate=1e-4)
-"""Table 5 and section A.5.2; the batch is the released code's."""
+"""The layers are Table 5's, steps and learning rate section A.5.2's; the batch is the released code's."""
 
 
 def clone_behavior(

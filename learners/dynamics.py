@@ -40,7 +40,7 @@ class DynamicsConfig:
 
 
 PAPER = DynamicsConfig(steps=1_000_000, members=7, elites=5, hidden=(400, 400, 400, 400))
-"""Table 5; members and elites are the released code's."""
+"""The layers are Table 5's, steps and learning rate section A.5.2's; members, elites and batch are the released code's."""
 
 _LOG_STD_RANGE = (-5.0, 1.0)  # of normalised changes: neither certain beyond the data's noise nor wider than the data
 

@@ -45,12 +45,12 @@ class FqeConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "batch_size", "members", "hidden")
-        require(self, POSITIVE, "learning_rate")
+        require(self, POSITIVE, "learning_rate", "polyak")
         require(self, SHARE, "polyak")
         require(self, Rule("from 0 to below 1", lambda value: 0 <= value < 1), "gamma")  # the values' level is a mean reward / (1 - gamma)
 
 
-PAPER = FqeConfig(steps=50_000, hidden=(256, 256), learning_rate=3e-4, gamma=0.99, polyak=0.005)
+LONG = FqeConfig(steps=50_000, hidden=(256, 256), learning_rate=3e-4, gamma=0.99, polyak=0.005)
 """As far ahead as the learner itself; for an evaluation that may take hours."""
 
 
@@ -75,19 +75,19 @@ class FqeEstimate:
 
 
 def fitted_q_evaluation(
-    data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], config: FqeConfig, seed: int,
+    data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], action_limit: float, config: FqeConfig, seed: int,
     progress: Progress = silent, folder: Path | None = None,
 ) -> FqeEstimate:  # fmt: skip
-    """Evaluate the mean actions of P policies on `data`; rows of one group (N,) are resampled together. `folder` keeps what is learnt: an
-    interrupted evaluation goes on there."""
+    """Evaluate the mean actions of P policies, clipped to +- `action_limit` as the data's were, on `data`; rows of one group (N,) are
+    resampled together. `folder` keeps what is learnt: an interrupted evaluation goes on there."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the replicas' weights
     tensors = TensorData(data)
     weights = bootstrap_weights(torch.from_numpy(groups), config.members, generator)
-    evaluator = _Evaluator(tensors, policies, config)
+    evaluator = _Evaluator(tensors, policies, action_limit, config)
     what = {
         "data": data.sha256, "groups": hashlib.sha256(np.ascontiguousarray(groups).data).hexdigest(),
-        "policies": [weights_hash(policy) for policy in policies], "fqe": config, "seed": seed,
+        "policies": [weights_hash(policy) for policy in policies], "action_limit": action_limit, "fqe": config, "seed": seed,
     }  # fmt: skip
     train(
         "fitted-Q evaluation", part_path(folder, "fqe", what), config.steps,
@@ -97,12 +97,17 @@ def fitted_q_evaluation(
     return FqeEstimate(evaluator.values(weights))
 
 
+@torch.no_grad()
+def _mean_actions(policies: list[GaussianPolicy], observations: Tensor, action_limit: float) -> Tensor:
+    """(P, N, A), as the robot or the environment clips them: of what lies beyond, no data speak."""
+    return torch.stack([policy(observations) for policy in policies]).clamp(-action_limit, action_limit)
+
+
 class _Evaluator:
-    def __init__(self, data: TensorData, policies: list[GaussianPolicy], config: FqeConfig) -> None:
+    def __init__(self, data: TensorData, policies: list[GaussianPolicy], action_limit: float, config: FqeConfig) -> None:
         self.data, self.config = data, config
-        with torch.no_grad():
-            self.actions = torch.stack([policy(data.all.observations) for policy in policies])  # (P, N, A)
-            self.next_actions = torch.stack([policy(data.all.next_observations) for policy in policies])
+        self.actions = _mean_actions(policies, data.all.observations, action_limit)
+        self.next_actions = _mean_actions(policies, data.all.next_observations, action_limit)
         size, action_size = data.all.observations.shape[-1], data.all.actions.shape[-1]
         self.normaliser = Normaliser(size + action_size)
         self.normaliser.fit(torch.cat([data.all.observations, data.all.actions], -1))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.checks import SHARE, at_least, require
+from common.checks import at_least, require
 from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.transitions import Transitions
 
@@ -27,12 +27,9 @@ class WisConfig:
 
     horizon: int = 4
     """recorded steps of a stretch: the weights multiply up, so that over long ones hardly any counts"""
-    gamma: float = 0.97
-    """discount a control step, as of fitted-Q evaluation"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon")
-        require(self, SHARE, "gamma")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Improvement:
     """The outcome: a policy that the gate has accepted, or the start if there is none, and how it came about."""
 
     policy: GaussianPolicy
-    chosen_member: int | None  # none is the average of all that were improved
+    chosen_member: int | None  # none is the average of all that were improved, or the one policy that all began as
     accepted_steps: int  # improvement steps behind the chosen policy, at most; 0 if nothing was ever accepted
     queries: list[Query]
     watched: list[list[float]]  # what the watch returned, step after step

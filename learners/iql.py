@@ -46,7 +46,7 @@ class IqlConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "batch_size", "critics", "q_hidden", "v_hidden", "n_step")
-        require(self, POSITIVE, "learning_rate")
+        require(self, POSITIVE, "learning_rate", "polyak")  # a target that stays as it began is none
         require(self, OPEN_SHARE, "expectile")
         require(self, SHARE, "gamma", "polyak")
 
@@ -54,7 +54,8 @@ class IqlConfig:
 PAPER = IqlConfig(
     steps=500_000, batch_size=512, q_hidden=(1024, 1024), v_hidden=(256, 256, 256), layer_norm=False, learning_rate=1e-4, n_step=1
 )
-"""Table 5; the number of steps is the released code's for the robot."""
+"""Networks and gamma are Table 5's, learning rate and expectile section A.5.2's; the steps, for the robot, and the batch are the released
+code's."""
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -23,6 +25,7 @@ class ForeignGraphError(QuadloopError, ValueError):
     """A graph that quadloop did not make: it can act, but it cannot be trained on."""
 
 
+Artifact = TypeVar("Artifact")
 Layer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 
@@ -61,6 +64,19 @@ def policy_graph(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], ac
     return bytes(model.SerializeToString())
 
 
+def exported_before(path: Path, graph: bytes, load: Callable[[Path], Artifact]) -> Artifact | None:
+    """What `load` makes of the file at `path` if it holds this very graph, whatever is said beside it; None if there is no such file.
+
+    Logs know a policy by the sha256 of its file. Written anew by later code, which says so in the file, the same weights would be a
+    stranger to them.
+    """
+    try:
+        artifact = load(path)
+    except QuadloopError:
+        return None
+    return artifact if onnx.load_model(path).graph == onnx.load_model_from_string(graph).graph else None
+
+
 def policy_of_graph(graph: bytes) -> GaussianPolicy:
     """The torch policy of a graph that `policy_graph` made; ForeignGraphError for any other graph."""
     try:
@@ -80,8 +96,6 @@ def policy_of_graph(graph: bytes) -> GaussianPolicy:
 
 def policy_of_layers(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], activation: str = "elu") -> GaussianPolicy:
     """A single torch policy with the given weights (out, in), biases (out) and log_std (A,)."""
-    import torch
-
     sizes = [layers[0][0].shape[1], *(weight.shape[0] for weight, _ in layers)]
     policy = GaussianPolicy(sizes[0], sizes[-1], sizes[1:-1], activation=activation)
     with torch.no_grad():

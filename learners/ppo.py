@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,13 @@ from common.checks import NOT_NEGATIVE, POSITIVE, SHARE, at_least, require
 from learners.policy import GaussianPolicy, gaussian_kl, gaussian_log_prob
 from learners.precision import Precision, autocast
 from learners.surrogate import clipped_surrogate, normalise_advantages
+from learners.training import DivergedError
 from learners.value import Value
 
 
 @dataclass(frozen=True)
 class PpoConfig:
-    """Settings of one PPO update. Defaults are the paper's online ones (Table 5), but for the value's faster rate."""
+    """Settings of one PPO update. Clip ratio, gamma, lambda and the policy's rate are by default the paper's online ones (Table 5)."""
 
     clip_ratio: float = 0.1
     """eps of eq. 1"""
@@ -41,9 +43,11 @@ class PpoConfig:
     max_grad_norm: float = 1.0
     """gradients are scaled down to this norm, policy and value apart"""
     desired_kl: float | None = None
-    """if set, the policy's learning rate follows from how far updates lead: divided by 1.5 above twice this KL, multiplied below half"""
+    """if set, the policy's learning rate follows from how far updates lead: divided by 1.5 above twice this KL, multiplied below half.
+    Nats, summed over the dimensions of the action"""
     max_kl: float | None = None
-    """if set, an update ends early once the mean KL from the acting policy exceeds it"""
+    """if set, an update ends early once the mean KL from the acting policy exceeds it. Nats, summed over the dimensions of the
+    action; the gate's max_kl is for each of them"""
     precision: Precision = "fp32"
     """of matrix products: fp32, bf16, or auto for bf16 where the processor has it in hardware"""
 
@@ -120,6 +124,17 @@ class Ppo:
         steps = len(surrogates)
         return {"surrogate": sum(surrogates) / steps, "value_loss": sum(value_losses) / steps, "kl": kl, "steps": float(steps)}
 
+    def refuse_divergence(self, part: str, steps: int, figures: Mapping[str, float]) -> None:
+        """DivergedError, which names the rate to lower, unless the `figures` of an update after `steps` and all weights are finite."""
+        too_high = []
+        if not (_finite(self.policy) and all(math.isfinite(value) for name, value in figures.items() if name != "value_loss")):
+            too_high.append("ppo.policy_lr")
+        if not (_finite(self.value) and math.isfinite(figures["value_loss"])):
+            too_high.append("ppo.value_lr")
+        if too_high:
+            rates = " and ".join(too_high)
+            raise DivergedError(f"{part}: learning blew up in the update after step {steps:,}; begin anew with a lower {rates}")
+
     def _minibatches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         taken = max(1, round(self.config.pass_share * size))
         for _ in range(self.config.epochs):
@@ -157,3 +172,7 @@ class Ppo:
             group["lr"] = max(limit / 100, group["lr"] / 1.5)
         elif kl < desired / 2:
             group["lr"] = min(limit, group["lr"] * 1.5)
+
+
+def _finite(network: nn.Module) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in network.parameters())

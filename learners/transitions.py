@@ -47,9 +47,7 @@ class Transitions:
     @cached_property
     def followed(self) -> NDArray[np.bool_]:
         """(N,) whether the next row is the step that came after this one: not where an episode ends or a step is missing."""
-        followed = np.zeros(len(self), dtype=np.bool_)
-        followed[:-1] = (self.next_observations[:-1] == self.observations[1:]).all(axis=1)
-        return followed & ~(self.terminated | self.truncated)
+        return leads_to_next(self.observations, self.next_observations) & ~(self.terminated | self.truncated)
 
     @cached_property
     def episodes(self) -> NDArray[np.int64]:
@@ -75,3 +73,10 @@ class Transitions:
         last = len(rows) - 1
         known = min(max(1, round((1 - share) * len(rows))), max(1, last))
         return rows[:known], rows[min(known, last) :]
+
+
+def leads_to_next(observations: NDArray[np.float32], next_observations: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) whether what each row led to (N, O) is what the next row saw (N, O); the last row has none."""
+    leads = np.zeros(len(observations), dtype=np.bool_)
+    leads[:-1] = (next_observations[:-1] == observations[1:]).all(axis=1)
+    return leads

@@ -77,12 +77,13 @@ class UniO4Config:
 
 
 KL_STATES = 2048  # that a distance is averaged over
-ELITE_SHARE = 0.05  # of the data, in random episodes, that the models are compared on and never trained on
+ELITE_SHARE = 0.05  # of the data, in random episodes and the end of one more, that the models are compared on and never trained on
 
 PAPER = UniO4Config(
     members=4, improvement_steps=10_000, patience=100, batch_size=512, iql=PAPER_IQL, dynamics=PAPER_DYNAMICS, gate=PAPER_GATE
 )
-"""Table 5."""
+"""Learning rate and clip ratio are Table 5's, steps and gate_period section A.5.2's, four members section 5.3's, the batch is the released
+code's. No source has reward_scale, which is ours, and none ends early: there are no more queries than `patience`."""
 
 
 class UniO4:
@@ -130,7 +131,7 @@ class UniO4:
         )  # fmt: skip
 
     def fit_dynamics(self, progress: Progress, folder: Path | None) -> None:
-        """Eq. 5, on all but some random episodes, which choose the elites."""
+        """Eq. 5, on all but ELITE_SHARE of the rows, which choose the elites."""
         self.begin("dynamics")
         model, config = self.model, self.config.dynamics
         order = torch.randperm(len(self.transitions.episode_starts), generator=self.generator).numpy()
@@ -177,23 +178,24 @@ class UniO4:
         return self._outcome(run, test)
 
     def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
-        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with a member's start.
+        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with the start, of clones
+        with the one that AM-Q likes best.
 
-        Where members began as one policy they can be averaged. No estimate tells who is the best of them, and their average depends on
-        the luck of none (docs/gate.md).
+        Where members began as one policy and the gate's budget holds them near it, they can be averaged: weights far apart have no
+        average that acts like any of them. No estimate tells who is the best, and their average depends on the luck of none (docs/gate.md).
         """
         improved = [index for index, steps in enumerate(run.accepted) if steps]
+        if not improved and not self.start.members:
+            return Improvement(copy.deepcopy(self.start), None, 0, run.queries, run.watched, test)
         merged, decision = None, None
-        if not self.start.members and len(improved) > 1:
+        if not self.start.members and self.config.gate.max_kl is not None and len(improved) > 1:
             merged = average(run.behavior, improved)
             decision = self._judged(merged)
         if merged is not None and decision is not None and decision.accepted:
             return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
         chosen = self._best_member(run.behavior, improved or list(range(self.config.members)))
         outcome = run.outcome(chosen, test, decision)
-        if improved:
-            return outcome
-        return replace(outcome, policy=member(self.start, chosen) if self.start.members else copy.deepcopy(self.start))
+        return outcome if improved else replace(outcome, policy=member(self.start, chosen))
 
     @torch.no_grad()
     def _judged(self, merged: GaussianPolicy) -> Decision:

@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     wanted = parse("calibrate", CalibrateArguments, arguments)
     refuse_to_fill(wanted.out, FILES, wanted.force)
     policies = {str(path): load_artifact(path) for path in wanted.policies}
-    episodes = [episode for path in logs_below(wanted.logs) for episode in read_log(path)]
+    episodes = [episode for path in logs_below(wanted.logs) for episode in read_log(path, wanted.logs)]
     began = time.monotonic()
     found = calibrate(episodes, policies, wanted.settings, wanted.seed, wanted.name)
     result = found.result | {"logs": str(wanted.logs), "episodes": len(episodes), "seed": wanted.seed, "seconds": time.monotonic() - began}

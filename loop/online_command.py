@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("online", OnlineArguments, arguments, PRESETS)
     policy = load_trainable(wanted.policy)  # this and the next two before anything is written
-    load_value(wanted.value, policy.metadata.layout.size)
+    load_value(wanted.value, policy.metadata.layout.size, wanted.config.ppo.gamma)
     world = find_world(wanted.terrain)
     began = time.monotonic()
     inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": world}

@@ -9,6 +9,7 @@ from typing import Any
 import tyro
 
 from common.command_line import parse
+from common.errors import UsageError
 from common.result import emit
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_logs import import_logs
@@ -32,6 +33,10 @@ class ImportArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("import", ImportArguments, arguments)
+    if wanted.out.resolve() == wanted.source.resolve() and not wanted.source.is_dir():
+        raise UsageError(f"{wanted.out} is what is to be imported; choose another --out")
+    if wanted.out.resolve().is_relative_to(wanted.source.resolve()):
+        raise UsageError(f"{wanted.out} lies among the logs; what is there is taken for a log")
     emit(_import(wanted), wanted.json)
     return 0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from common.checks import at_least, require
 from common.errors import ConfigError
 from learners.dynamics import DynamicsConfig
 from learners.extraction import CLONING, ExtractionConfig
-from learners.fqe import PAPER as PAPER_FQE
+from learners.fqe import LONG as LONG_FQE
 from learners.fqe import FqeConfig
 from learners.gate import GateConfig
 from learners.importance import WisConfig
@@ -37,6 +38,9 @@ class FinetuneConfig:
             raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
         if self.fqe.members < 2:
             raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
+        if self.behavior.temperature != 0:
+            raise ConfigError(f"behavior.temperature is {self.behavior.temperature:g}; it must be 0, which clones what recorded the logs")
+        require(self, at_least(max(2, self.uni_o4.dynamics.elites)), "max_amq_starts")  # each elite imagines its share of them
 
 
 PRESETS = {
@@ -51,5 +55,5 @@ PRESETS = {
         behavior=replace(CLONING, steps=50, batch_size=64),
     ),
     "demo": FinetuneConfig(),
-    "paper": FinetuneConfig(uni_o4=PAPER, fqe=PAPER_FQE),
+    "paper": FinetuneConfig(uni_o4=PAPER, fqe=LONG_FQE),
 }  # fmt: skip

@@ -43,6 +43,7 @@ class DatasetReport:
     """What is in a data set and what is not: train + holdout + dropped = steps."""
 
     sessions: tuple[str, ...]  # all, in the order in which they were first met
+    train_sessions: tuple[str, ...]  # those with a row that is learnt from
     holdout_sessions: tuple[str, ...]  # empty where single episodes are held out
     holdout_by: HoldoutBy  # "episode" where all usable rows are of one session
     episodes: int
@@ -226,10 +227,12 @@ def _joined(parts: Sequence[UsableRows], wanted: BoolArray) -> Transitions:
 
 def _report(parts: Sequence[UsableRows], held: BoolArray, holdout_by: HoldoutBy) -> DatasetReport:
     held_out = [part for part, out in zip(parts, held, strict=True) if out]
+    learnt_from = [part for part, out in zip(parts, held, strict=True) if not out and len(part)]
     dropped, holdout_steps = _dropped(parts), sum(map(len, held_out))
     kept = sum(map(len, parts))
     return DatasetReport(
         sessions=tuple(dict.fromkeys(part.session for part in parts)),
+        train_sessions=tuple(dict.fromkeys(part.session for part in learnt_from)),
         holdout_sessions=tuple(dict.fromkeys(part.session for part in held_out)) if holdout_by == "session" else (),
         holdout_by=holdout_by,
         episodes=len(parts),

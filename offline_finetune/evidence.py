@@ -32,8 +32,8 @@ def estimates_of(
     progress: Progress,
     folder: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """AM-Q from held-out start states; fitted-Q evaluation and importance sampling on held-out transitions: old beside new, per control
-    step. `folder` keeps what is learnt for them."""
+    """Old beside new: AM-Q from held-out start states, as the mean Q along its rollouts; fitted-Q evaluation and importance sampling on
+    held-out transitions, as reward a control step, both with fitted-Q evaluation's discount. `folder` keeps what is learnt for them."""
     behavior = extract(learner, config.behavior, progress, folder)
     learner.begin("estimates")
     sessions = dataset.holdout_sessions
@@ -42,7 +42,8 @@ def estimates_of(
     both = learner.estimate([old, new], starts)
     per_step = both.double().numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
     amq = paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
-    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], config.fqe, seed, progress, folder).values
+    limit = config.uni_o4.action_limit
+    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], limit, config.fqe, seed, progress, folder).values
     per_replica = paired_by_replica(fqe * (1 - config.fqe.gamma), len(np.unique(sessions)))
     return {"amq": amq, "fqe": per_replica} | by_importance(dataset, (old, new), behavior, config)
 
@@ -79,7 +80,7 @@ def by_importance(
     dataset: RobotDataset, policies: tuple[GaussianPolicy, GaussianPolicy], behavior: GaussianPolicy, config: FinetuneConfig
 ) -> dict[str, dict[str, Any]]:
     """Weighted importance sampling, {"wis": ...}. {} where no stretch is long enough."""
-    data, gamma = dataset.holdout, config.wis.gamma
+    data, gamma = dataset.holdout, config.fqe.gamma
     stretches = stretches_of(data, config.wis.horizon)
     if not len(stretches.rows):
         return {}

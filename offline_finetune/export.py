@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from common.files import whole_or_absent
-from offline_finetune.dataset import DatasetError, UsableRows, read_all, read_together
+from learners.transitions import leads_to_next
+from offline_finetune.dataset import DatasetError, read_all, read_together
 from robot import go1
 from robot.episode import without_unreadable_end
 from robot.observation import GO1_LAYOUT
@@ -37,7 +38,7 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
     names = ("observations", "actions", "rewards", "next_observations")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     terminals = np.concatenate([part.terminated for part in parts])
-    timeouts = ~terminals & ~np.concatenate([_followed(part) for part in parts])
+    timeouts = ~terminals & ~np.concatenate([leads_to_next(part.observations, part.next_observations) for part in parts])
     with whole_or_absent(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in (columns | {"terminals": terminals, "timeouts": timeouts}).items():
             file.create_dataset(name, data=values, compression="gzip", shuffle=True)
@@ -80,6 +81,20 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     return {"episodes": len(episodes), "steps": sum(map(len, episodes))}
 
 
+def put_back(directory: Path) -> None:
+    """After exports that were killed: the dataset that one had moved aside is again at `directory`, if nothing has taken its place, and
+    what else they left beside it is deleted. The caller knows that nobody exports to there now."""
+    left = re.compile(rf"\.{re.escape(directory.name)}\.\d+\.(old|tmp)")
+    parent = directory.parent
+    remains = [entry for entry in parent.iterdir() if left.fullmatch(entry.name) and entry.is_dir()] if parent.is_dir() else []
+    older = [entry for entry in remains if entry.suffix == ".old" and _is_export(entry)]
+    if older and not directory.exists():
+        max(older, key=lambda entry: entry.stat().st_mtime).rename(directory)
+    for entry in remains:
+        if entry.suffix == ".tmp" or directory.exists():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
 def _is_export(directory: Path) -> bool:
     """Whether there is nothing in a directory but what `export_minari` writes."""
     if directory.is_symlink() or not directory.is_dir():
@@ -89,11 +104,6 @@ def _is_export(directory: Path) -> bool:
     return names in (set(), expected, expected | {f"{NAMESPACE}/namespace_metadata.json"}) and (
         not names or (directory / DATASET_ID / "data" / "metadata.json").is_file()
     )
-
-
-def _followed(part: UsableRows) -> NDArray[np.bool_]:
-    """Which rows (N,) of an episode have their successor right behind them."""
-    return np.append((part.next_observations[:-1] == part.observations[1:]).all(axis=1), False)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from common.command_line import parse
 from common.errors import UsageError
 from common.files import refuse_to_overwrite
 from common.result import emit
-from offline_finetune.export import export_d4rl, export_minari
+from offline_finetune.export import export_d4rl, export_minari, put_back
 from robot.episode_log import EpisodeLogError, list_episodes
 
 Format = Literal["d4rl", "minari"]
@@ -39,6 +39,8 @@ class ExportArguments:
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("export", ExportArguments, arguments)
+    if wanted.format == "minari":
+        put_back(wanted.out)  # what is to be overwritten may only have been moved aside
     refuse_to_overwrite(wanted.out, wanted.force)
     if wanted.format == "d4rl" and wanted.out.is_dir():
         raise UsageError(f"{wanted.out} is a directory; format d4rl writes a file")

@@ -85,7 +85,7 @@ def inspect_logs(source: Path, policies: Mapping[str, PolicyArtifact]) -> dict[s
     for path in logs_below(source):
         try:
             files[path.name if path == source else path.relative_to(source).as_posix()] = [
-                inspect_episode(episode, policies) for episode in read_log(path)
+                inspect_episode(episode, policies) for episode in read_log(path, source)
             ]
         except QuadloopError as error:
             if path == source:

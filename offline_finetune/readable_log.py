@@ -8,14 +8,16 @@ import h5py
 
 from offline_finetune.released_episodes import episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
+from offline_finetune.released_logs import session_of
 from offline_finetune.released_recordings import read_recording
 from robot.episode import Episode
 from robot.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
 
 
-def read_log(path: Path) -> list[Episode]:
+def read_log(path: Path, source: Path | None = None) -> list[Episode]:
     """The episodes in an episode log (one) or a released recording (one for each time the robot walked).
 
+    A recording does not know its session: it is named as an import of `source` would, the log itself or a directory that it lies below.
     EpisodeLogError names the file and why it is neither, or that nobody walks in it.
     """
     if path.is_dir():
@@ -32,7 +34,8 @@ def read_log(path: Path) -> list[Episode]:
     stretches = walking_stretches(recording.gravity_b)
     if not stretches:
         raise EpisodeLogError(f"{path}: a released recording in which the robot never walks")
-    return [episode_of(recording, stretch, path.parent.name) for stretch in stretches]
+    session = session_of(path, path.parent if source in (None, path) else source)
+    return [episode_of(recording, stretch, session) for stretch in stretches]
 
 
 def logs_below(source: Path) -> list[Path]:

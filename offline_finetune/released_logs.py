@@ -39,8 +39,8 @@ def import_logs(source: Path, out_dir: Path, force: bool = False) -> ImportRepor
     """Write the released file `source`, or every one below that directory, as episode logs `<out_dir>/<session>/<start>[-k].hdf5`.
 
     The session is the file's directory below `source`, its parts joined by "-", or the name of `source` for files right in it.
-    Everything is read and checked before the first log is written: ReleasedFileError names the file that is wrong, or two that
-    would become the same log. FileExistsAlreadyError if an episode log exists and `force` is not set.
+    Everything is read and checked before the first log is written: ReleasedFileError names the file that is wrong, one that a log would
+    take the place of, or two that would become the same log. FileExistsAlreadyError if an episode log exists and `force` is not set.
     """
     logs = [_read(path, directory, out_dir) for directory, path in _released_files(source)]
     _check_targets(logs, force)
@@ -56,9 +56,13 @@ def import_logs(source: Path, out_dir: Path, force: bool = False) -> ImportRepor
     return ImportReport(sum(len(log.targets) for log in logs), sum(len(log.recording) for log in logs), falls, dict(dropped), glitches)
 
 
+def session_of(path: Path, directory: Path) -> str:
+    """What a recording's session is called: its directory below `directory`, the parts joined by "-", or the name of `directory` itself."""
+    return "-".join(path.parent.relative_to(directory).parts) or directory.resolve().name  # "." has no name
+
+
 def _released_files(source: Path) -> list[tuple[Path, Path]]:
     """The directory that sessions are named in, and a file, for each file of `source`."""
-    source = source.resolve()  # "." has no name
     if not source.is_dir():
         return [(source.parent, source)]
     paths = sorted(source.rglob("*.hdf5"))
@@ -68,7 +72,7 @@ def _released_files(source: Path) -> list[tuple[Path, Path]]:
 
 
 def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
-    session = "-".join(path.parent.relative_to(directory).parts) or directory.name
+    session = session_of(path, directory)
     recording = read_recording(path)
     stretches = walking_stretches(recording.gravity_b)
     names = [f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5" for number in range(len(stretches))]
@@ -76,10 +80,13 @@ def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
 
 
 def _check_targets(logs: list[_Log], force: bool) -> None:
-    """Refuse a target that two files claim or, unless `force`, that exists."""
+    """Refuse a target that is a recording itself, that two files claim or, unless `force`, that exists."""
+    recordings = {log.source.resolve() for log in logs}
     sources: dict[Path, Path] = {}
     for log in logs:
         for target in log.targets:
+            if target.resolve() in recordings:
+                raise ReleasedFileError(f"{target} is one of the recordings, and its log would take its place; choose another --out")
             if target in sources:
                 raise ReleasedFileError(f"{log.source} and {sources[target]} would both become {target}; rename one of them")
             sources[target] = log.source

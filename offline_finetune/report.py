@@ -179,7 +179,7 @@ def _data(data: Mapping[str, Any]) -> list[str]:
         ["data", "count"],
         ["episodes", f"{data['episodes']:,}"],
         ["control steps", f"{data['steps']:,}"],
-        [f"learnt from, {len(data['sessions']) - len(data['holdout_sessions'])} sessions", f"{data['train_steps']:,}"],
+        [f"learnt from, {len(data['train_sessions'])} sessions", f"{data['train_steps']:,}"],
         [f"held out for the estimates, {', '.join(data['holdout_sessions']) or 'single episodes'}", f"{data['holdout_steps']:,}"],
         *dropped,
         ["falls", f"{data['falls']:,}"],

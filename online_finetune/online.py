@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
 from common.errors import QuadloopError
 from common.randomness import generator_for
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
-from learners.onnx_graph import export_policy, policy_of_graph
+from learners.onnx_graph import export_policy, exported_before, policy_of_graph
 from learners.ppo import Ppo, PpoConfig
+from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
 from robot import go1
@@ -26,11 +26,16 @@ from robot.episode_log import read_episode
 from robot.policy_artifact import PolicyArtifact, load_artifact, write_artifact
 from robot.run_episode import EpisodeSummary
 from robot.station import Collector, ForwardCommands, Station
+from robot.stick import FASTEST
+
+COMMANDED_SPEED = Rule(f"from -{FASTEST.vx:g} to {FASTEST.vx:g} m/s", lambda value: abs(value) <= FASTEST.vx)
+"""What a robot may be told: no policy walks faster, and one that is asked to falls until nothing can be learnt."""
 
 
 @dataclass(frozen=True)
 class OnlineConfig:
-    """Online fine-tuning. Steps, clip, lambda and gamma are the paper's for the robot (Table 5), the learning rate is faster."""
+    """Online fine-tuning. Clip ratio, lambda and gamma are the paper's for the robot (Table 5), as are the steps (A.4.3, A.5.2); the
+    learning rate is faster."""
 
     steps: int = 100_000
     """control steps in all"""
@@ -55,6 +60,7 @@ class OnlineConfig:
         require(self, at_least(1), "steps", "steps_per_update", "episode_steps")
         require(self, POSITIVE, "exploration_std")
         require(self, NOT_NEGATIVE, "vx_step")
+        require(self, COMMANDED_SPEED, "vx_low", "vx_high")
         require_rising(self, "vx_low", "vx_start", "vx_high")
 
 
@@ -66,9 +72,6 @@ PRESETS = {
 
 MAX_WEIGHTS = 20_000_000
 """Of a value function: a hundred times ours."""
-
-Report = Callable[[str, int, int, dict[str, float]], None]
-"""Called as report("online", steps, total, figures) after every update."""
 
 
 class OnlineFinetuner:
@@ -82,25 +85,29 @@ class OnlineFinetuner:
         self.policy = policy_of_graph(policy_path.read_bytes())
         with torch.no_grad():
             self.policy.log_std.clamp_(max=float(np.log(config.exploration_std)))
-        self.value, self.reward_scale = load_value(value_path, self.parent.metadata.layout.size)
+        self.value, self.reward_scale = load_value(value_path, self.parent.metadata.layout.size, config.ppo.gamma)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.updates, self.falls = 0, 0, 0
         self.vx_high = config.vx_start
         self._resume()
-        self.rng = generator_for("online", seed, self.updates)  # a resumed run does not meet the first one's luck again
+        # Commands and actions, keyed by seed and updates: resumed at an update again a run draws the same, and never what it began with.
+        self.rng = generator_for("online", seed, self.updates)
         self.artifact = self._export()
-        self.collector = Collector(station, self.artifact, self.rng, out.name, asdict(config))
+        session = f"{out.resolve().name}-{self.parent.sha256[:8]}"  # "." has no name, and the folders of many runs have the same
+        self.collector = Collector(station, self.artifact, self.rng, session, asdict(config))
 
-    def run(self, report: Report) -> PolicyArtifact:
+    def run(self, report: Progress) -> PolicyArtifact:
         """Until `config.steps` control steps are made; returns the last policy's artifact."""
         while self.steps < self.config.steps:
             figures = self.iterate()
+            # Before it is saved: a run that is killed in between does this update again, and its row is written anew.
             report("online", min(self.steps, self.config.steps), self.config.steps, figures)
+            self.save()
         return self.artifact
 
     def iterate(self) -> dict[str, float]:
-        """Collect, learn, export; returns named figures."""
+        """Collect, learn, export; returns named figures. DivergedError, with nothing but logs written, if learning blew up."""
         directory = self.out / "episodes" / f"update_{self.updates:04d}"
         summaries = self._collect(directory)
         episodes = [read_episode(path) for path in sorted(directory.glob("*.hdf5"))]
@@ -110,10 +117,10 @@ class OnlineFinetuner:
         if len(batch.actions) == 0:
             raise QuadloopError(f"no step in {directory} has a measured velocity; see to the velocity source, then --resume")
         figures = self.ppo.update(batch, self.generator)
+        self.ppo.refuse_divergence("online", self.steps, figures)
         self._account(summaries)
         self.artifact = self._export()
         self.collector.use(self.artifact)
-        self._save()
         steps = sum(summary.steps for summary in summaries)
         return figures | {
             "reward": sum(summary.episode_return for summary in summaries) / steps,
@@ -140,11 +147,14 @@ class OnlineFinetuner:
             self.vx_high = max(self.config.vx_start, self.vx_high - self.config.vx_step)
 
     def _export(self) -> PolicyArtifact:
-        graph = export_policy(self.policy)
-        layout = self.parent.metadata.layout
-        return write_artifact(self.out / "policy.onnx", graph, "online", self.parent.sha256, layout, self.revision, force=True)
+        path, graph, layout = self.out / "policy.onnx", export_policy(self.policy), self.parent.metadata.layout
+        made = exported_before(path, graph, load_artifact)
+        if made is not None and made.metadata.parent_sha256 == self.parent.sha256:
+            return made
+        return write_artifact(path, graph, "online", self.parent.sha256, layout, self.revision, force=True)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep what a run that was stopped goes on from."""
         save_checkpoint(
             self.out / "checkpoint.pt",
             self.ppo.state_dict()
@@ -167,14 +177,15 @@ class OnlineFinetuner:
                 raise ValueError(f"vx_high is {self.vx_high}, not from {config.vx_start} to {config.vx_high}")
 
 
-def load_value(path: Path, observation_size: int) -> tuple[Value, float]:
-    """V of the offline stage, for observations of that size, and the scale (above 0) of the rewards it was fitted to.
+def load_value(path: Path, observation_size: int, gamma: float) -> tuple[Value, float]:
+    """V of the offline stage, for observations of that size and this discount, and the scale (above 0) of the rewards it was fitted to.
 
     CheckpointError if the file cannot be read, QuadloopError if it holds anything else.
     """
     content: dict[str, Any] = load_checkpoint(path)
     try:
         value, reward_scale = _value_of(content["sizes"], content["value"]), float(content["reward_scale"])
+        learnt_gamma = float(content["gamma"]) if "gamma" in content else None
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise QuadloopError(f"{path} holds no value function of the offline stage; run quadloop finetune first") from error
     if content["sizes"][0] != observation_size:
@@ -183,6 +194,10 @@ def load_value(path: Path, observation_size: int) -> tuple[Value, float]:
         )
     if not (math.isfinite(reward_scale) and reward_scale > 0):
         raise QuadloopError(f"{path}: reward_scale is {reward_scale}, no finite number above 0; run `quadloop finetune` again")
+    if learnt_gamma is None:
+        raise QuadloopError(f"{path} is of an earlier version, which did not say its discount; run `quadloop finetune` again")
+    if learnt_gamma != gamma:
+        raise QuadloopError(f"{path} was learnt with gamma {learnt_gamma:g}, ppo.gamma is {gamma:g}; give both stages the same")
     return value, reward_scale
 
 

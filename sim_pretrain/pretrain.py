@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import QuadloopError
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
-from learners.onnx_graph import export_policy
+from learners.onnx_graph import export_policy, exported_before
 from learners.policy import GaussianPolicy
 from learners.ppo import Ppo
+from learners.progress import Progress
 from learners.value import Value
 from robot import go1
 from robot.observation import GO1_LAYOUT
@@ -28,19 +27,10 @@ from sim_pretrain.config import PretrainConfig
 from sim_pretrain.rollout import Rollout
 from sim_pretrain.training_environment import TrainingEnvironment
 
-
-class PretrainError(QuadloopError):
-    """Training that cannot go on."""
-
-
 EXPORT_TOLERANCE = 1e-5  # of an action; float32 rounding of a 512-wide layer is ten times smaller
 
 
-Report = Callable[[str, int, int, dict[str, float]], None]
-"""Called as report("pretrain", steps, total, figures) after every update."""
-
-
-def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revision: str = "") -> PolicyArtifact:
+def pretrain(config: PretrainConfig, seed: int, out: Path, report: Progress, revision: str = "") -> PolicyArtifact:
     """Train until `config.steps`; goes on from `out`/checkpoint.pt if there is one. Writes policy.onnx (stage "pretrained").
 
     A policy.onnx that holds the result already stays as it is, with the revision of the code that made it.
@@ -57,27 +47,20 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Report, revis
         trainer.save(out / "checkpoint.pt")
     finally:
         environment.close()
-    made = out / "policy.onnx"
-    return exported_before(trainer.average, made, config.deployed_std) or export(trainer.average, made, config.deployed_std, revision)
-
-
-def exported_before(policy: GaussianPolicy, path: Path, std: float) -> PolicyArtifact | None:
-    """The artifact at `path` if it is this policy with this std; None if there is no such artifact."""
-    try:
-        artifact = load_artifact(path)
-        return artifact if _difference(artifact, policy, std) <= EXPORT_TOLERANCE else None
-    except ArtifactError:
-        return None
+    return export(trainer.average, out / "policy.onnx", config.deployed_std, revision)
 
 
 def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
-    """Write the policy as an artifact with the given std, and check the artifact against the torch policy on random histories.
+    """Write the policy as an artifact with the given std, unless there is one, and check it against the torch policy on random histories.
 
     ArtifactError if they differ by more than 1e-5.
     """
     with torch.no_grad():
         policy.log_std.fill_(math.log(std))
-    artifact = write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision, force=True)
+    graph = export_policy(policy)
+    artifact = exported_before(path, graph, load_artifact)
+    if artifact is None:
+        artifact = write_artifact(path, graph, "pretrained", None, git_revision=revision, force=True)
     difference = _difference(artifact, policy, std)
     if not difference <= EXPORT_TOLERANCE:
         raise ArtifactError(f"{path} differs from the policy it was made of by {difference:.2g}; please report this")
@@ -111,11 +94,12 @@ class Pretrainer:
         self.seconds = 0.0  # of collecting and learning, in all
 
     def iterate(self) -> dict[str, float]:
-        """One rollout and one update; returns named figures of both."""
+        """One rollout and one update; returns named figures of both. DivergedError if learning blew up."""
         began = time.monotonic()
         self._limit_exploration()
         terms = self.rollout.collect(self.policy, self.generator, self.ppo.autocast)
         figures = self.learn()
+        self.ppo.refuse_divergence("pretrain", self.steps, figures)
         self.steps += self.rollout.size
         self.updates += 1
         self._average()
@@ -125,8 +109,6 @@ class Pretrainer:
             "std": float(torch.exp(self.policy.log_std.detach()).mean()),
             "learning_rate": self.ppo.policy_lr,
         }
-        if not all(math.isfinite(value) for value in figures.values()):
-            raise PretrainError(f"learning blew up after {self.steps} steps; start anew with a lower --ppo.policy-lr")
         return terms | figures
 
     def learn(self) -> dict[str, float]:

@@ -7,11 +7,12 @@ has too are near its weights; the others ask for the commanded gait and posture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.checks import NOT_NEGATIVE, require
 from robot import go1
 from robot.observation import foot_phases, rotate_to_body
 from twin.batch import BatchState
@@ -47,6 +48,9 @@ class PenaltyWeights:
     stance_slip: float = 0.1  # per foot that moves in its stance
     swing_height: float = 60.0  # per m^2 below the commanded height; feet may go higher, as the released policies' do
     placement: float = 2.0  # per m^2 off the commanded stance, a foot that is on the floor
+
+    def __post_init__(self) -> None:
+        require(self, NOT_NEGATIVE, *(weight.name for weight in fields(self)))  # a penalty below 0 would be earned without bound
 
 
 def tracking_terms(state: BatchState, commands: Float64Array) -> Terms:

@@ -11,15 +11,19 @@ from common.checks import NOT_NEGATIVE, OPEN_SHARE, POSITIVE, SHARE, Rule, at_le
 from common.config import load_config
 from common.errors import ConfigError
 from learners.dynamics import DynamicsConfig
+from learners.extraction import ExtractionConfig
 from learners.fqe import FqeConfig
 from learners.gate import GateConfig
 from learners.iql import IqlConfig
 from learners.ppo import PpoConfig
+from learners.uni_o4 import UniO4Config
 from loop.config import CollectConfig, LoopConfig, MeasureConfig
+from offline_finetune.config import FinetuneConfig
 from online_finetune.online import OnlineConfig
 from sim_pretrain.commands import CommandConfig
 from sim_pretrain.config import PretrainConfig
 from sim_pretrain.environment import EnvironmentConfig
+from sim_pretrain.reward import PenaltyWeights
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ REFUSED = [
     (PpoConfig, {"max_kl": -0.1}, "max_kl is -0.1; it must be above 0"),
     (IqlConfig, {"expectile": 1.0}, "expectile is 1.0; it must be above 0 and below 1"),
     (IqlConfig, {"n_step": 0}, "n_step is 0; it must be at least 1"),
+    (IqlConfig, {"polyak": 0.0}, "polyak is 0.0; it must be above 0"),
     (IqlConfig, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
     (DynamicsConfig, {"elites": 0}, "elites is 0; it must be at least 1"),
     (DynamicsConfig, {"members": 2, "elites": 3}, "elites is 3, members is 2; they must not fall in this order"),
@@ -83,15 +88,28 @@ REFUSED = [
     (GateConfig, {"horizon": 0}, "horizon is 0; it must be at least 1"),
     (FqeConfig, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
     (FqeConfig, {"gamma": 1.0}, "gamma is 1.0; it must be from 0 to below 1"),
+    (FqeConfig, {"polyak": 0.0}, "polyak is 0.0; it must be above 0"),
+    (FinetuneConfig, {"max_amq_starts": 1}, "max_amq_starts is 1; it must be at least 2"),
+    (
+        FinetuneConfig,
+        {"max_amq_starts": 4, "uni_o4": UniO4Config(dynamics=DynamicsConfig(members=7, elites=5))},
+        "max_amq_starts is 4; it must be at least 5",
+    ),
+    (FinetuneConfig, {"behavior": ExtractionConfig()}, "behavior.temperature is 3; it must be 0, which clones what recorded the logs"),
+    (PenaltyWeights, {"bias": -0.1}, "bias is -0.1; it must be 0 or more"),
     (OnlineConfig, {"steps_per_update": 0}, "steps_per_update is 0; it must be at least 1"),
     (OnlineConfig, {"episode_steps": 0}, "episode_steps is 0; it must be at least 1"),
     (OnlineConfig, {"exploration_std": -0.1}, "exploration_std is -0.1; it must be above 0"),
     (OnlineConfig, {"vx_start": 2.0}, "vx_low is 0.4, vx_start is 2.0, vx_high is 1.6; they must not fall in this order"),
+    (OnlineConfig, {"vx_high": 50.0}, "vx_high is 50.0; it must be from -2 to 2 m/s"),
+    (CollectConfig, {"vx_high": 50.0}, "vx_high is 50.0; it must be from -2 to 2 m/s"),
+    (CollectConfig, {"vx_low": -50.0}, "vx_low is -50.0; it must be from -2 to 2 m/s"),
     (CollectConfig, {"sessions": 1}, "sessions is 1; it must be at least 2"),
     (CollectConfig, {"steps": 0}, "steps is 0; it must be at least 1"),
     (MeasureConfig, {"trials": 0}, "trials is 0; it must be at least 1"),
     (MeasureConfig, {"steps": 0}, "steps is 0; it must be at least 1"),
     (MeasureConfig, {"video_steps": -1}, "video_steps is -1; it must be 0 or more"),
+    (MeasureConfig, {"commands": (0.8, 50.0)}, "commands is (0.8, 50.0); it must be from -5 to 5 m/s"),
     (MeasureConfig, {"commands": ()}, "commands is empty; give at least one forward speed, m/s"),
 ]
 

@@ -61,12 +61,24 @@ def test_the_values_of_a_known_mdp_are_found(chain):
     transitions, groups = chain
     changes_its_mind = policy_of_layers([(np.array([[1.0, -1.0, 1.0]]), np.zeros(1))], np.zeros(1))
     policies = [always(1.0, 3), always(-1.0, 3), always(1.0, 3), changes_its_mind]
-    values = fitted_q_evaluation(transitions, groups, policies, CONFIG, seed=0).values
+    values = fitted_q_evaluation(transitions, groups, policies, 1.0, CONFIG, seed=0).values
     assert values.shape == (4, CONFIG.members)
     torch.testing.assert_close(values[0], torch.full((3,), 1.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[1], torch.full((3,), -1 / 6), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[3], torch.full((3,), 0.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[0], values[2], atol=1e-3, rtol=0.0)  # the same policy: no difference in any replica but rounding
+
+
+def test_an_action_beyond_the_limit_is_evaluated_as_what_the_robot_makes_of_it(chain, tmp_path):
+    transitions, groups = chain
+    config = FqeConfig(steps=3, batch_size=16, members=2, hidden=(8,))
+
+    def evaluate(action, limit):
+        return fitted_q_evaluation(transitions, groups, [always(action, 3)], limit, config, seed=0, folder=tmp_path).values
+
+    beyond = evaluate(7.0, 1.0)
+    assert torch.equal(beyond, evaluate(1.0, 1.0))
+    assert not torch.equal(beyond, evaluate(7.0, 10.0))  # nor is what was kept of the other limit taken for it
 
 
 def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chain):
@@ -75,7 +87,7 @@ def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chai
 
     def evaluate():
         torch.manual_seed(0)
-        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)] * 2, config, seed=5).values
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)] * 2, 1.0, config, seed=5).values
 
     values = evaluate()
     torch.testing.assert_close(values, evaluate(), atol=1e-5, rtol=0.0)
@@ -88,7 +100,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_values(chain, tmp_
     heard = []
 
     def evaluate(folder, progress=silent):
-        return fitted_q_evaluation(transitions, groups, [always(1.0, 3), always(-1.0, 3)], CONFIG, 0, progress, folder).values
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3), always(-1.0, 3)], 1.0, CONFIG, 0, progress, folder).values
 
     def ended(*_):
         raise KeyboardInterrupt
@@ -116,7 +128,7 @@ def test_replicas_see_the_groups_in_their_own_shares(states):
         episode_starts=np.arange(rows),
     )
     config = FqeConfig(steps=100, batch_size=64, members=8, hidden=(8,), learning_rate=2e-2, gamma=0.5)
-    values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], config, seed=0).values[0]
+    values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], 1.0, config, seed=0).values[0]
     torch.testing.assert_close(values, values.round(), atol=0.15, rtol=0.0)
     assert len(set(values.round().tolist())) > 1
     assert set(values.round().abs().tolist()) <= {0.0, 1.0, 2.0}

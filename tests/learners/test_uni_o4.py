@@ -238,7 +238,7 @@ def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(impr
     improvement = improve(members=2, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=0.0))
     assert same(improvement.policy, start)
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), before, strict=True))
-    assert improvement.accepted_steps == 0
+    assert improvement.accepted_steps == 0 and improvement.chosen_member is None
     assert len(improvement.queries) == 4  # two queries of two members
     assert not any(query.decision.accepted for query in improvement.queries)
 
@@ -336,6 +336,16 @@ def test_members_that_began_as_one_policy_come_back_as_their_average(fitted, imp
     assert new > old
 
 
+def test_members_that_no_budget_holds_together_are_not_averaged(fitted, improved, start):
+    learner, _, _ = fitted
+    learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=None))
+    run = Improving(stack([start, improved[0].policy]), 1e-4)
+    run.accepted = [10, 20]
+    improvement = learner._outcome(run, None)
+    assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (1, 20, None)
+    assert same(improvement.policy, improved[0].policy)
+
+
 def test_an_average_that_the_gate_refuses_does_not_come_back(fitted, improved):
     learner, _, _ = fitted
     learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
@@ -386,7 +396,7 @@ def test_critics_are_fitted_to_stretches_of_several_steps(start):
         truncated=np.zeros(rows, np.bool_),
         episode_starts=np.array([0]),
     )
-    iql = replace(CONFIG.iql, steps=150, n_step=rows, gamma=1.0, polyak=0.0)
+    iql = replace(CONFIG.iql, steps=150, n_step=rows, gamma=1.0, polyak=1e-9)
     learner = UniO4(walk, start, history=1, config=replace(CONFIG, iql=iql), seed=0)
     learner.fit(lambda *_: None)
     with torch.no_grad():

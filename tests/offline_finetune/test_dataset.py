@@ -115,6 +115,7 @@ def test_sessions_are_held_out_whole_and_the_report_adds_up(write_made: Write) -
     assert report.train_steps + report.holdout_steps == 99
     assert report.holdout_steps == 27  # at most 0.3 x 99 = 29.7, in sessions of 9 or 18
     assert len(report.sessions) == 10
+    assert set(report.train_sessions) == set(report.sessions) - set(report.holdout_sessions)
     assert np.bincount(data.holdout_sessions).tolist() == [18 if name == "s3" else 9 for name in report.holdout_sessions]
     assert 9 * (len(report.holdout_sessions) + ("s3" in report.holdout_sessions)) == 27
 
@@ -160,8 +161,10 @@ def test_of_two_episodes_of_one_session_one_is_held_out(write_made: Write) -> No
 
 
 def test_of_three_sessions_two_are_held_out(write_made: Write) -> None:
-    data = build_dataset([write_made(steps, session=f"s{steps}") for steps in (30, 40, 50)], holdout_share=0.2)
+    unusable = write_made(1, session="unusable", observations=np.zeros((1, 5, 58), dtype=np.float32))
+    data = build_dataset([*(write_made(steps, session=f"s{steps}") for steps in (30, 40, 50)), unusable], holdout_share=0.2)
     assert (data.report.holdout_by, data.report.holdout_sessions) == ("session", ("s30", "s40"))
+    assert (data.report.sessions, data.report.train_sessions) == (("s30", "s40", "s50", "unusable"), ("s50",))
     assert data.holdout_sessions.tolist() == [0] * 30 + [1] * 40
 
 

@@ -34,7 +34,7 @@ def four_steps(sessions: list[int]) -> RobotDataset:
         truncated=np.ones(4, np.bool_),
         episode_starts=np.arange(4),
     )
-    report = DatasetReport((), (), "session", 4, 4, 0, 4, 0, 0, {})
+    report = DatasetReport((), (), (), "session", 4, 4, 0, 4, 0, 0, {})
     return RobotDataset(steps, steps, np.array(sessions), report, GO1_LAYOUT)
 
 

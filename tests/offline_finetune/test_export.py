@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,20 @@ def test_a_failed_export_leaves_the_older_one(logs, tmp_path, monkeypatch):
     monkeypatch.setattr("minari.create_dataset_from_buffers", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
     assert export(logs, out, "--format", "minari", "--force") == 1
     assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["before the new one was there", "after"])
+def test_what_a_killed_export_had_moved_aside_is_put_back(logs, tmp_path, capsys, taken):
+    pytest.importorskip("minari")
+    out = tmp_path / "minari"
+    assert export(logs, out, "--format", "minari") == 0
+    before = sorted(path.relative_to(out) for path in out.rglob("*"))
+    (shutil.copytree if taken else shutil.move)(out, tmp_path / ".minari.123.old")
+    (tmp_path / ".minari.124.tmp" / "quadloop").mkdir(parents=True)
+    assert export(logs, out, "--format", "minari") == 1
+    assert "exists" in capsys.readouterr().err
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
+    assert not list(tmp_path.glob(".minari*"))
 
 
 @pytest.mark.parametrize("form", ["d4rl", "minari"])

@@ -44,9 +44,10 @@ def test_people_get_a_table(write_made, write_policy, capsys) -> None:
 
 
 def test_a_released_recording_is_read_as_it_is(write_released, capsys) -> None:
-    path = write_released(standing_states(60), session="august")
-    assert main(["inspect", str(path), "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["sessions"]) == ["august"]
+    path = write_released(standing_states(60), session="august/am")
+    for source, session in ((path, "am"), (path.parent, "am"), (path.parents[1], "am"), (path.parents[2], "august-am")):
+        assert main(["inspect", str(source), "--json"]) == 0
+        assert list(json.loads(capsys.readouterr().out)["sessions"]) == [session]  # as an import of it would call it
 
 
 def test_a_damaged_log_is_named_and_the_others_are_read(write_made, tmp_path, capsys) -> None:

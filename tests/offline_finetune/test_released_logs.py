@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from common.errors import QuadloopError
 from common.files import FileExistsAlreadyError
 from offline_finetune.command import run
 from offline_finetune.released_episodes import Stretch, dropped_rows, valid_velocity, walking_stretches
@@ -222,6 +223,19 @@ def test_two_files_that_would_become_one_log_are_refused(write_released: Write, 
     with pytest.raises(ReleasedFileError, match=r"mon-am/a\.hdf5 and .*mon/am/a\.hdf5 would both become .*out/mon-am/a\.hdf5"):
         import_logs(tmp_path / "logs", tmp_path / "out", force=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [("logs", "logs"), ("logs", "logs/new"), ("logs/s1", "logs"), ("logs/s1/a.hdf5", "logs"), ("logs/s1/a.hdf5", "logs/s1/a.hdf5")],
+)
+def test_no_import_takes_the_place_of_a_recording(write_released: Write, tmp_path: Path, source: str, out: str) -> None:
+    path = write_released(standing_states(5))
+    before = path.read_bytes()
+    with pytest.raises(QuadloopError, match=r"among the logs|one of the recordings|what is to be imported"):
+        run([str(tmp_path / source), "--out", str(tmp_path / out), "--force"])
+    assert [found for found in (tmp_path / "logs").rglob("*") if found.is_file()] == [path]
+    assert path.read_bytes() == before
 
 
 def test_the_import_verb_takes_one_log_and_tells_of_glitches(

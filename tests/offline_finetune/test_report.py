@@ -35,7 +35,8 @@ def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
             "decisions": [decision(100, True), decision(200, False)],
         },
         "data": {
-            "sessions": ["session_a", *holdout], "holdout_by": "session", "holdout_sessions": list(holdout),
+            "sessions": ["session_a", "unusable", *holdout], "train_sessions": ["session_a"],
+            "holdout_by": "session", "holdout_sessions": list(holdout),
             "episodes": 30, "steps": 12_345, "train_steps": 10_000,
             "holdout_steps": 2_000, "falls": 7, "falls_without_velocity": 1, "dropped": {NO_HISTORY: 5, VELOCITY_GLITCH: 339, "rain": 1},
         },

@@ -46,5 +46,5 @@ def value_path(tmp_path):
     torch.manual_seed(0)
     value = Value(290, (16,))
     path = tmp_path / "value.pt"
-    save_checkpoint(path, {"value": value.state_dict(), "sizes": list(value.network.sizes), "reward_scale": 10.0})
+    save_checkpoint(path, {"value": value.state_dict(), "sizes": list(value.network.sizes), "gamma": 0.99, "reward_scale": 10.0})
     return path

@@ -7,6 +7,7 @@ import torch
 from common.errors import QuadloopError
 from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.ppo import PpoConfig
+from learners.training import DivergedError
 from online_finetune.online import OnlineConfig, OnlineFinetuner, load_value
 from robot.episode_log import list_episodes, read_episode
 from robot.policy_artifact import load_artifact
@@ -23,8 +24,8 @@ TINY = OnlineConfig(
 def make(tmp_path, write_policy, value_path, make_station):
     parent = write_policy(stage="offline")
 
-    def finetuner(config=TINY, falls_at=None, falls=0):
-        return OnlineFinetuner(make_station(falls_at, falls), parent.path, value_path, tmp_path / "online", config, seed=0, revision="abc")
+    def finetuner(config=TINY, falls_at=None, falls=0, revision="abc"):
+        return OnlineFinetuner(make_station(falls_at, falls), parent.path, value_path, tmp_path / "online", config, 0, revision)
 
     return finetuner
 
@@ -54,6 +55,7 @@ def test_every_episode_names_the_policy_that_made_it(make, tmp_path):
         episodes = [read_episode(path) for path in paths]
         assert [len(episode) for episode in episodes] == [20, 20]
         assert {episode.attributes.policy_sha256 for episode in episodes} == {sha256}
+        assert {episode.attributes.session for episode in episodes} == {f"online-{tuner.parent.sha256[:8]}"}
 
 
 def test_exploration_starts_at_most_at_what_was_asked_for(make):
@@ -64,6 +66,7 @@ def test_exploration_starts_at_most_at_what_was_asked_for(make):
 def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
     stopped = make()
     stopped.iterate()
+    stopped.save()
     leftover = tmp_path / "online" / "episodes" / "update_0001" / "episode_0007.hdf5.part"
     leftover.parent.mkdir()
     leftover.write_bytes(b"cut short")
@@ -78,7 +81,9 @@ def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
 
 
 def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path):
-    make().iterate()
+    stopped = make()
+    stopped.iterate()
+    stopped.save()
     make().iterate()
     first, second = (read_episode(tmp_path / "online" / "episodes" / f"update_000{update}" / "episode_0000.hdf5") for update in (0, 1))
     assert not np.allclose(first.actions - first.action_mean, second.actions - second.action_mean)
@@ -86,7 +91,35 @@ def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path)
 
 def test_a_finished_run_gives_its_policy_again(make):
     sha256 = make().run(lambda *_: None).sha256
-    assert make().run(lambda *_: pytest.fail("there is nothing left to do")).sha256 == sha256
+    again = make(revision="def").run(lambda *_: pytest.fail("there is nothing left to do"))
+    assert (again.sha256, again.metadata.git_revision) == (sha256, "abc")
+
+
+def test_a_run_that_is_killed_before_its_checkpoint_measures_that_update_again(make):
+    reported = []
+
+    def killed(_part, done, *_):
+        reported.append(done)
+        if done == 80:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make().run(killed)
+    make().run(lambda _part, done, *_: reported.append(done))
+    assert reported == [40, 80, 80]
+
+
+@pytest.mark.parametrize("network", ["policy", "value"])
+def test_learning_that_blows_up_leaves_the_last_good_checkpoint(make, tmp_path, network):
+    tuner, out = make(), tmp_path / "online"
+    tuner.iterate()
+    tuner.save()
+    kept = {name: (out / name).read_bytes() for name in ("checkpoint.pt", "policy.onnx")}
+    for group in getattr(tuner.ppo, f"{network}_optimizer").param_groups:
+        group["lr"] = float("inf")
+    with pytest.raises(DivergedError, match=rf"online: .* after step 40; begin anew with a lower ppo\.{network}_lr$"):
+        tuner.iterate()
+    assert {name: (out / name).read_bytes() for name in kept} == kept
 
 
 def test_faster_commands_after_an_update_without_a_fall(make):
@@ -138,7 +171,7 @@ NO_COUNTERS = {"steps": "a", "updates": 1, "falls": 0}
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused_on_one_line(make, tmp_path, damage):
-    make().iterate()
+    make(replace(TINY, steps=40)).run(lambda *_: None)
     path = tmp_path / "online" / "checkpoint.pt"
     save_checkpoint(path, load_checkpoint(path) | damage)
     with pytest.raises(QuadloopError, match=r"checkpoint\.pt does not fit this run") as refusal:
@@ -165,39 +198,47 @@ def test_what_is_no_value_of_the_offline_stage_is_refused_on_one_line(tmp_path, 
     if content is not None:
         save_checkpoint(path, content)
     with pytest.raises(QuadloopError, match=r"other\.pt") as refusal:
-        load_value(path, 290)
+        load_value(path, 290, 0.99)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_value_is_loaded_with_its_scale(value_path):
-    value, reward_scale = load_value(value_path, 290)
+    value, reward_scale = load_value(value_path, 290, 0.99)
     assert value(torch.zeros(2, 290)).shape == (2,)
     assert reward_scale == 10.0
 
 
 def test_a_value_for_other_observations_is_refused(value_path):
     with pytest.raises(QuadloopError, match=r"value\.pt is for observations of 290 values, the policy's have 174"):
-        load_value(value_path, 174)
+        load_value(value_path, 174, 0.99)
+
+
+def test_a_value_of_another_discount_or_of_none_that_is_known_is_refused(value_path):
+    with pytest.raises(QuadloopError, match=r"value\.pt was learnt with gamma 0\.99, ppo\.gamma is 0\.9; give both stages the same"):
+        load_value(value_path, 290, 0.9)
+    save_checkpoint(value_path, {name: part for name, part in load_checkpoint(value_path).items() if name != "gamma"})
+    with pytest.raises(QuadloopError, match=r"value\.pt is of an earlier version, which did not say its discount; run `quadloop finetune`"):
+        load_value(value_path, 290, 0.99)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_says_nothing_is_refused(value_path, scale):
     save_checkpoint(value_path, load_checkpoint(value_path) | {"reward_scale": scale})
     with pytest.raises(QuadloopError, match=r"value\.pt: reward_scale is .*, no finite number above 0"):
-        load_value(value_path, 290)
+        load_value(value_path, 290, 0.99)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         {"sizes": [290, 10**9, 1]}, {"sizes": [290, *[4096] * 300, 1]}, {"sizes": []}, {"sizes": [290, 0, 1]},
-        {"value": 3}, {"reward_scale": "a"},
+        {"value": 3}, {"reward_scale": "a"}, {"gamma": "a"},
     ],
 )  # fmt: skip
 def test_a_damaged_value_is_refused(value_path, damage):
     save_checkpoint(value_path, load_checkpoint(value_path) | damage)
     with pytest.raises(QuadloopError, match=r"value\.pt holds no value function of the offline stage"):
-        load_value(value_path, 290)
+        load_value(value_path, 290, 0.99)
 
 
 def test_a_value_that_blew_up_is_refused(value_path):
@@ -205,4 +246,4 @@ def test_a_value_that_blew_up_is_refused(value_path):
     next(iter(content["value"].values())).fill_(float("nan"))
     save_checkpoint(value_path, content)
     with pytest.raises(QuadloopError, match=r"value\.pt holds no value function of the offline stage"):
-        load_value(value_path, 290)
+        load_value(value_path, 290, 0.99)
