@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from robot.policy_artifact import PolicyArtifact, write_artifact
 
 # Before torch is imported: on a busy machine threads that spin while they wait make small networks ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples each time, however long a busy machine takes for one.
+settings.register_profile("quadloop", deadline=None, derandomize=True)
+settings.load_profile("quadloop")
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,6 +1,7 @@
 """What tests of the benchmark share."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE
 from d4rl_bench.d4rl_file import write_d4rl
 from d4rl_bench.environments import make_environment
 from d4rl_bench.task import find_task
@@ -30,6 +32,15 @@ def hopper_data(walk: Walk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / f"{HOPPER.name}.hdf5"
     write_d4rl(path, walk(0), {"made_by": "quadloop"})
     return path
+
+
+@pytest.fixture
+def stand_in_d3rlpy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines are trained by stand_in_d3rlpy.py, which learns nothing, as if it were the interpreter with d3rlpy."""
+    interpreter = tmp_path_factory.mktemp("interpreter") / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("stand_in_d3rlpy.py")}" "$@"\n')
+    interpreter.chmod(0o755)
+    monkeypatch.setenv(INTERPRETER_VARIABLE, str(interpreter))
 
 
 @pytest.fixture

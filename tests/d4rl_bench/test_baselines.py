@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,54 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from common.errors import ConfigError
 from d4rl_bench.baseline_policy import BaselineError, TanhPolicy
 from d4rl_bench.baselines import METHODS, ONLINE_METHODS, BaselineConfig, OnlineBaselineConfig, finetune_baseline, train_baseline
 from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE, BaselineMissingError, find_interpreter
 from learners.progress import silent
-from learners.transitions import Transitions
-
-ROWS, EPISODE, OBSERVATION_SIZE, ACTION_SIZE = 2_000, 50, 4, 2
-CONFIG = BaselineConfig(steps=200, batch_size=32, hidden=(32, 32), checkpoints=2)
-ONLINE = OnlineBaselineConfig(steps=300, update_every=2, evaluate_every=150)
-
-Call = tuple[str, int, int, dict[str, float]]
-
-
-def made_data() -> Transitions:
-    """Actions are a linear function of observations; every second episode terminates, the others are cut off."""
-    rng = np.random.default_rng(0)
-    observations = rng.standard_normal((ROWS, OBSERVATION_SIZE)).astype(np.float32)
-    actions = np.clip(observations @ rng.uniform(-0.3, 0.3, (OBSERVATION_SIZE, ACTION_SIZE)), -0.9, 0.9).astype(np.float32)
-    ends = np.arange(1, ROWS + 1) % EPISODE == 0
-    terminated = np.arange(1, ROWS + 1) % (2 * EPISODE) == 0
-    return Transitions(
-        observations, actions, observations[:, 0] * actions[:, 0], np.roll(observations, -1, axis=0), terminated, ends & ~terminated,
-        np.arange(0, ROWS, EPISODE),
-    )  # fmt: skip
-
-
-@dataclass
-class Point:
-    """A point that each action pushes: steps and episodes are counted, an episode ends outside of (-1, 1) or after 20 steps."""
-
-    steps: int = 0
-    episodes: int = 0
-    largest_action: float = 0.0
-
-    def reset(self) -> NDArray[np.float64]:
-        self.episodes += 1
-        self._age, self._place = 0, np.zeros(OBSERVATION_SIZE)
-        return self._place
-
-    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
-        self.steps += 1
-        self._age += 1
-        self.largest_action = max(self.largest_action, float(np.abs(action).max()))
-        self._place = self._place + 0.3 * np.resize(action, OBSERVATION_SIZE)
-        return self._place, -float(np.abs(self._place).max()), bool(np.abs(self._place).max() > 1), self._age == 20
+from tests.d4rl_bench.processes import children, runs, until
+from tests.d4rl_bench.pushed_point import ACTION_SIZE, CONFIG, ONLINE, ROWS, TRAINING_PARENT, Broken, Call, Point, made_data
 
 
 @pytest.fixture(scope="module")
@@ -162,17 +120,13 @@ def test_fine_tuning_goes_on_in_the_environment(trained: Trained, method: str) -
 
 
 def test_fine_tuning_again_starts_from_the_training_that_is_there(trained: Trained, tmp_path: Path) -> None:
-    class Broken(Point):
-        def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool]:
-            raise ZeroDivisionError
-
     shutil.copytree(trained("iql").folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "online_0.npz").unlink()
     calls = list[Call]()
     with pytest.raises(ZeroDivisionError):
         finetune_baseline("iql", made_data(), CONFIG, ONLINE, Broken(), 0, tmp_path, tmp_path, lambda *call: calls.append(call))
     assert not calls
-    assert not _children(os.getpid(), tmp_path)
+    assert not children(os.getpid(), tmp_path)
     assert (tmp_path / "online_0.npz").read_bytes() == (trained("iql").folder / "online_0.npz").read_bytes()
 
 
@@ -191,7 +145,7 @@ def test_an_interrupted_training_goes_on_to_the_same_policy(trained: Trained, tm
 
     with pytest.raises(KeyboardInterrupt):
         train_baseline(method, made_data(), CONFIG, 0, tmp_path, interrupt)
-    assert not _children(os.getpid(), tmp_path)
+    assert not children(os.getpid(), tmp_path)
     assert not (tmp_path / "policy_200.npz").exists()
     calls = list[Call]()
     resumed = dict(train_baseline(method, made_data(), CONFIG, 0, tmp_path, lambda *call: calls.append(call)))
@@ -201,69 +155,13 @@ def test_an_interrupted_training_goes_on_to_the_same_policy(trained: Trained, tm
             assert all(np.array_equal(values, values_again) for values, values_again in zip(layer, layer_again, strict=True))
 
 
-def test_a_killed_worker_is_one_line(needs_d3rlpy: None, tmp_path: Path) -> None:
-    def kill() -> None:
-        while not (children := _children(os.getpid(), tmp_path)):
-            time.sleep(0.01)
-        os.kill(children[0], signal.SIGKILL)
-
-    with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(kill)
-        with pytest.raises(BaselineError, match=r"^bc of d3rlpy was ended by SIGKILL; see [^\n]*d3rlpy.log$"):
-            train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
-        killed.result()
-
-
-PARENT = """
-import sys
-from pathlib import Path
-import numpy as np
-from d4rl_bench.baselines import BaselineConfig, train_baseline
-from learners.transitions import Transitions
-
-def progress(part, done, total, figures):
-    print(done, flush=True)
-
-ones, none = np.ones((50, 2), np.float32), np.zeros(50, np.bool_)
-data = Transitions(ones, ones / 2, ones[:, 0], ones, none, none, np.array([0]))
-train_baseline("bc", data, BaselineConfig(steps=10**9, batch_size=8, hidden=(8,), checkpoints=1), 0, Path(sys.argv[1]), progress)
-"""
-
-
 def test_a_parent_that_dies_takes_the_worker_along(needs_d3rlpy: None, tmp_path: Path, root: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", TRAINING_PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"100\n"
-        (worker,) = _children(parent.pid, tmp_path)
+        (worker,) = children(parent.pid, tmp_path)
         parent.kill()
-    for _ in range(100):
-        if not _runs(worker):
-            break
-        time.sleep(0.05)
-    assert not _runs(worker)
-
-
-def _children(pid: int, folder: Path) -> list[int]:
-    """Workers that `pid` started on that folder."""
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == pid and bytes(folder) in _command(path)]
-
-
-def _parent(path: Path) -> int:
-    try:
-        return int((path / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _command(path: Path) -> bytes:
-    try:
-        return (path / "cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _runs(pid: int) -> bool:
-    return bool(_command(Path(f"/proc/{pid}")))  # a process that has ended and not been waited for has an empty one
+    until(lambda: not runs(worker))
 
 
 @pytest.mark.parametrize("path", ["/nowhere/python", "/"])

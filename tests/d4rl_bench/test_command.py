@@ -7,8 +7,16 @@ import pytest
 
 from d4rl_bench.command import SweepArguments
 from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE
+from d4rl_bench.make_command import COMMON_ARITHMETIC
 from d4rl_bench.task import all_tasks
 from quadloop import main
+
+
+@pytest.fixture
+def common_arithmetic(monkeypatch):
+    """Without it `data make` replaces the process, which here is the tests'."""
+    for name, value in COMMON_ARITHMETIC.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_list_names_the_tasks_one_a_line(capsys):
@@ -18,6 +26,7 @@ def test_list_names_the_tasks_one_a_line(capsys):
     assert json.loads(capsys.readouterr().out)["door-human-v1"]["quoted"]["Uni-O4"] == 27.1
 
 
+@pytest.mark.usefixtures("common_arithmetic")
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -276,11 +276,11 @@ def test_an_error_does_not_cost_what_was_fetched(task: Task, remote: Remote, tmp
 
 
 def test_no_network_is_one_line_with_a_way_out(task: Task, tmp_path: Path) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/{NAME}"
-    with pytest.raises(DownloadError, match=r"no network .*; copy the file to .* or make .*: quadloop d4rl data make") as caught:
-        download(replace(task, url=url), tmp_path)
+    with socket.socket() as deaf:  # nobody listens, and nobody else can on this port
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/{NAME}"
+        with pytest.raises(DownloadError, match=r"no network .*; copy the file to .* or make .*: quadloop d4rl data make") as caught:
+            download(replace(task, url=url), tmp_path)
     assert str(tmp_path / NAME) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == set()

@@ -1,6 +1,11 @@
 """One cell of the table: its name follows from what decides its result, and the result is there at the end."""
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +23,20 @@ from d4rl_bench.task import find_task
 HOPPER = find_task("hopper-medium")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job(hopper_data):
     return Job("offline", HOPPER.name, "uni-o4", 0, "smoke", {}, str(hopper_data))
+
+
+@pytest.fixture(scope="module")
+def twice(job, tmp_path_factory):
+    """The job done in two places that have no parts in common: the folder, what was said and the result of each."""
+
+    def done(folder):
+        parts = []
+        return folder, parts, run_job(job, folder, lambda part, *_: parts.append(part))
+
+    return [done(tmp_path_factory.mktemp(name) / "cell") for name in ("first", "second")]
 
 
 def test_the_name_follows_from_all_that_decides_the_result(job, hopper_data, walk, tmp_path):
@@ -99,9 +115,8 @@ def test_fine_tunings_rates_by_preset_and_family(task, preset, rates):
     assert config.steps == {"minutes": 250_000, "paper": 1_000_000}[preset]
 
 
-def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path):
-    parts, folder = [], tmp_path / "cell"
-    result = run_job(job, folder, lambda part, *_: parts.append(part))
+def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, twice, tmp_path):
+    folder, parts, result = twice[0]
     assert list(dict.fromkeys(parts)) == ["cloning", "critics", "dynamics", "improvement"]
     assert result["key"] == job.key() and result["data"]["made_locally"] and result["data"]["steps"] > 100
     assert result["score"] == pytest.approx(HOPPER.score(result["return"]["mean"]))
@@ -115,7 +130,10 @@ def test_an_offline_cell_and_the_online_cell_that_goes_on_from_it(job, tmp_path)
     assert finetuned["curve"][0][1] == pytest.approx(result["score"])
 
 
-def test_a_cell_of_a_baseline_tells_each_policy_that_is_measured(job, tmp_path):
+@pytest.mark.parametrize("interpreter", ["stand-in", "d3rlpy"])
+def test_a_cell_of_a_baseline_tells_each_policy_that_is_measured(job, tmp_path, request, interpreter):
+    if interpreter == "stand-in":
+        request.getfixturevalue("stand_in_d3rlpy")
     try:
         find_interpreter()
     except BaselineMissingError as error:
@@ -129,9 +147,30 @@ def test_a_cell_of_a_baseline_tells_each_policy_that_is_measured(job, tmp_path):
     assert set(result["library_versions"]) == {"python", "d3rlpy", "gymnasium", "numpy", "torch"}
 
 
-def test_the_same_job_gives_the_same_numbers(job, tmp_path):
-    first, second = (run_job(job, tmp_path / name / "cell", lambda *_: None) for name in ("first", "second"))  # no parts in common
+def test_the_same_job_gives_the_same_numbers(twice):
+    (_, _, first), (_, _, second) = twice
     assert first["score"] == second["score"] and first["curve"] == second["curve"]
+
+
+def start_process(root, folder):
+    command = [sys.executable, "-m", "d4rl_bench.job_process", str(folder)]
+    return subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_job_that_was_killed_in_its_improvement_ends_as_one_that_was_not(root, job, twice, tmp_path):
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"key": job.key(), "command": "quadloop d4rl offline", "job": job.to_json()}))
+    with start_process(root, folder) as first:
+        while not list(folder.glob("improvement*.pt")) and first.poll() is None:
+            time.sleep(0.01)
+        first.kill()
+    assert first.returncode == -signal.SIGKILL and not (folder / "result.json").exists()
+    with start_process(root, folder) as second:
+        _, complaint = second.communicate()
+    assert second.returncode == 0, complaint
+    resumed, whole = json.loads((folder / "result.json").read_text()), twice[0][2]
+    assert {name: resumed[name] for name in whole} == whole
 
 
 def test_a_baseline_steps_the_environment_in_the_datas_own_scales():

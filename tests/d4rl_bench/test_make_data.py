@@ -18,7 +18,8 @@ from d4rl_bench.make_data import MakeConfig, make_data
 from d4rl_bench.task import find_task
 from learners.ppo import PpoConfig
 
-SMALL = MakeConfig(steps=1000, medium_share=0.2)
+HOPPER = find_task("hopper-medium")
+SMALL = MakeConfig(steps=1026, medium_share=0.91)  # more than the first evaluation's, and than the first policies earn
 SMALL = replace(
     SMALL,
     training=replace(
@@ -37,13 +38,21 @@ def made(tmp_path_factory):
     return folder, make_data("hopper", folder, SMALL, 0, lambda *_: None)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An agent that was trained without an interruption."""
+    agent = Agent(HOPPER, SMALL.training, 0, tmp_path_factory.mktemp("whole"))
+    agent.train(lambda *_: None)
+    return agent
+
+
 def test_three_data_sets_are_written_and_can_be_read_as_d4rls(made):
     folder, record = made
     sizes = {
         kind: len(read_d4rl(folder / f"hopper-{kind}-v2.hdf5", find_task(f"hopper-{kind}")))
         for kind in ("medium", "medium-replay", "medium-expert")
     }
-    assert sizes == {"medium": 1000, "medium-replay": record["policies"]["medium"]["steps"], "medium-expert": 2000}
+    assert sizes == {"medium": 1026, "medium-replay": record["policies"]["medium"]["steps"], "medium-expert": 2052}
     assert {kind: record["data"][kind]["rows"] for kind in sizes} == sizes
     assert (folder / "hopper.json").exists()
 
@@ -51,14 +60,22 @@ def test_three_data_sets_are_written_and_can_be_read_as_d4rls(made):
 def test_the_medium_policy_is_the_first_that_earns_its_share(made):
     _, record = made
     scores = dict(record["curve"])
+    returns = {steps: HOPPER.random_return + score / 100 * (HOPPER.expert_return - HOPPER.random_return) for steps, score in scores.items()}
     medium, expert = record["policies"]["medium"], record["policies"]["expert"]
-    assert expert["score"] == max(scores.values()) and scores[medium["steps"]] == medium["score"]
-    assert medium["steps"] >= 1000 and medium["score"] >= 0.2 * expert["score"]
+    assert expert == {"steps": max(scores, key=scores.get), "score": max(scores.values())}
+    earned = [steps for steps, earns in returns.items() if steps >= 1026 and earns >= 0.91 * max(returns.values())]
+    assert medium == {"steps": min(earned), "score": scores[min(earned)]}
+
+
+def test_a_policy_is_not_medium_before_it_has_acted_for_as_long_as_data_are_wanted(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "training" / "hopper" / whole.folder.name)
+    record = make_data("hopper", tmp_path, replace(SMALL, medium_share=0.0), 0, lambda *_: None)
+    assert record["policies"]["medium"]["steps"] == 2048  # the first of all was evaluated after 1,024
 
 
 def test_steps_follow_one_another_and_episodes_do_not_leak(made):
     folder, _ = made
-    data = read_d4rl(folder / "hopper-medium-v2.hdf5", find_task("hopper-medium"))
+    data = read_d4rl(folder / "hopper-medium-v2.hdf5", HOPPER)
     ended = data.terminated | data.truncated
     np.testing.assert_array_equal(data.next_observations[:-1][~ended[:-1]], data.observations[1:][~ended[:-1]])
     assert ended[-1] and not (data.terminated & data.truncated).any()
@@ -93,8 +110,9 @@ def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
     assert not list((tmp_path / "training" / "hopper").glob("agent-*"))  # nothing is left of the agent once its data are there
 
 
-def test_what_was_killed_between_its_files_is_completed(made, tmp_path):
+def test_what_was_killed_between_its_files_is_completed(made, whole, tmp_path):
     """As if the process had died after it had put the first file in its place."""
+    shutil.copytree(whole.folder, tmp_path / "training" / "hopper" / whole.folder.name)  # instead of training it once more
     in_the_way = tmp_path / "hopper-medium-replay-v2.hdf5" / "in the way"
     in_the_way.mkdir(parents=True)
     with pytest.raises(OSError, match=r"hopper-medium-replay-v2\.hdf5"):
@@ -119,16 +137,14 @@ def test_two_seeds_at_once_do_not_overwrite_each_other(tmp_path):
     assert json.loads((tmp_path / "hopper.json").read_text())["seed"] == errors.index(None)
 
 
-def test_an_agent_that_goes_on_did_the_same_as_one_that_was_not_ended(tmp_path):
+def test_an_agent_that_goes_on_did_the_same_as_one_that_was_not_ended(whole, tmp_path):
     """And its episodes end at every evaluation, of the two environments alike."""
-    task = find_task("hopper-medium")
 
     def die(part, done, total, figures):
         if done == 2560:
             raise DiedError
 
-    whole, ended, resumed = (Agent(task, SMALL.training, 0, tmp_path / name) for name in ("whole", "ended", "ended"))
-    whole.train(lambda *_: None)
+    ended, resumed = (Agent(HOPPER, SMALL.training, 0, tmp_path) for _ in range(2))
     with pytest.raises(DiedError):
         ended.train(die)
     resumed.train(lambda *_: None)
@@ -140,21 +156,19 @@ def test_an_agent_that_goes_on_did_the_same_as_one_that_was_not_ended(tmp_path):
         assert (one.terminated | one.truncated)[-1].all()
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path):
-    longer = replace(SMALL.training, steps=4096)
-    whole, short = Agent(find_task("hopper-medium"), longer, 0, tmp_path / "whole"), replace(longer, steps=2048)
-    whole.train(lambda *_: None)
-    Agent(find_task("hopper-medium"), short, 0, tmp_path / "parts").train(lambda *_: None)
-    again = Agent(find_task("hopper-medium"), longer, 0, tmp_path / "parts")
+def test_a_longer_training_goes_on_from_a_shorter_one(whole, tmp_path):
+    short = replace(SMALL.training, steps=2048)
+    Agent(HOPPER, short, 0, tmp_path).train(lambda *_: None)
+    again = Agent(HOPPER, SMALL.training, 0, tmp_path)
     again.train(lambda *_: None)
     assert [stage.episode_return for stage in again.stages] == [stage.episode_return for stage in whole.stages]
-    back = Agent(find_task("hopper-medium"), short, 0, tmp_path / "parts")
+    back = Agent(HOPPER, short, 0, tmp_path)
     back.train(lambda *_: None)
     assert [stage.steps for stage in back.stages] == [1024, 2048]
 
 
 def test_a_damaged_agent_is_one_clear_error(tmp_path):
-    agent = Agent(find_task("hopper-medium"), replace(SMALL.training, steps=2048), 0, tmp_path)
+    agent = Agent(HOPPER, replace(SMALL.training, steps=2048), 0, tmp_path)
     agent.train(lambda *_: None)
     (agent.folder / "until_1024.npz").unlink()
     with pytest.raises(QuadloopError, match=r"lacks until_1024.npz; delete the folder"):
@@ -164,7 +178,7 @@ def test_a_damaged_agent_is_one_clear_error(tmp_path):
         agent.train(lambda *_: None)
 
 
-@pytest.mark.timeout(300)  # two whole commands, each of which begins twice
+@pytest.mark.timeout(300)  # two whole commands
 def test_other_kinds_of_arithmetic_around_it_do_not_change_the_data(tmp_path):
     """What the command inherits may have libraries sum in another order, as another processor does."""
     small = ["--steps", "256", "--medium-share", "0", "--training.steps", "1024", "--training.evaluate-every", "512", "--json"]

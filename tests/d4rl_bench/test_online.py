@@ -8,7 +8,7 @@ import torch
 
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.finetuning import LEARNER, finetune, load_learner
-from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
+from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout, Scales, learner_from_nothing
 from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
 from d4rl_bench.task import find_task
 from learners.checkpoint import load_checkpoint, save_checkpoint
@@ -77,6 +77,46 @@ def test_ppo_from_nothing_learns_and_its_scales_follow():
     evaluator.close()
 
 
+def unscaled(size):
+    return Scaler(np.zeros(size, np.float32), np.ones(size, np.float32))
+
+
+def scales_after(*rollouts, cut_off=False):
+    """The learner as it sees after these rollouts (observations, rewards, terminated, truncated; T x 2) of discount 0.5. With `cut_off`,
+    new episodes begin before the last one."""
+    learner, scales = Learner(GaussianPolicy(1, 1, (2,)), Value(1, (2,)), unscaled(1)), Scales(1, 2, 0.5)
+    for number, columns in enumerate(rollouts, start=1):
+        observations, rewards, terminated, truncated = (np.array(column, dtype=float) for column in columns)
+        seen, none = observations[..., None], np.zeros((*rewards.shape, 1))
+        if cut_off and number == len(rollouts):
+            scales.begin_episodes()
+        scales.take_in(Rollout(seen, none, rewards, seen, terminated > 0, truncated > 0), learner)
+    return learner
+
+
+# Discounted returns: the first environment's 10, 10 / 2 + 25 = 30 and, after its end, 10; the second one's 30, after its end 10, and
+# 10 / 2 + 25 = 30. Observations 2 and 6 as often: mean 4, deviation 2.
+FIRST = (
+    [[2, 6], [6, 2], [2, 6]],
+    [[10, 30], [25, 10], [10, 25]],
+    [[0, 0], [1, 0], [0, 0]],
+    [[0, 1], [0, 0], [0, 0]],
+)
+
+
+def test_rewards_are_scaled_so_that_discounted_returns_deviate_by_one():
+    learner = scales_after(FIRST)
+    assert learner.reward_scale == pytest.approx(1 / 10)  # of 10, 30, 10, 30, 10, 30
+    assert learner.scaler(np.array([[2.0], [4.0], [8.0]])).ravel() == pytest.approx([-1.0, 0.0, 2.0], abs=2e-3)
+
+
+def test_returns_run_on_from_one_rollout_to_the_next_unless_new_episodes_begin():
+    running = ([[2, 6]], [[25, -5]], [[0, 0]], [[0, 0]])  # 10 / 2 + 25 = 30, 30 / 2 - 5 = 10
+    assert scales_after(FIRST, running).reward_scale == pytest.approx(1 / 10)
+    begun = ([[2, 6]], [[10, 30]], [[0, 0]], [[0, 0]])
+    assert scales_after(FIRST, begun, cut_off=True).reward_scale == pytest.approx(1 / 10)
+
+
 class Interrupted(Exception):  # noqa: N818
     pass
 
@@ -99,17 +139,19 @@ def test_an_interrupted_fine_tuning_gives_the_numbers_of_a_whole_one(tmp_path):
     evaluator.close()
 
 
-def test_measuring_does_not_cut_episodes_off(tmp_path, monkeypatch):
-    """Two episodes of 60 steps each would never reach their end if each of the measurements, every 16 steps, began new ones."""
-    begun = []
-    monkeypatch.setattr(OnlineTrainer, "begin_episodes", lambda self: begun.append(self.steps) or BEGIN_EPISODES(self))
+def test_measuring_does_not_cut_episodes_off(tmp_path):
+    """Who is measured after each of 16 updates ends up as who never is, although episodes of 60 steps are under way each time."""
+    config = replace(QUICK, steps_per_update=32, exploration_std=None)
     evaluator = Evaluator(HOPPER, seed=0)
-    curve = finetune(HOPPER, None, replace(QUICK, steps_per_update=32), 0, tmp_path, evaluator, lambda *_: None)
-    assert len(curve) == 17 and begun == [0, 512]
+    curve = finetune(HOPPER, None, config, 0, tmp_path, evaluator, lambda *_: None)
+    learner, scales = learner_from_nothing(HOPPER, config, seed=0)
+    trainer = OnlineTrainer(HOPPER, learner, config, 0, scales)
+    while trainer.steps < config.steps:
+        trainer.iterate()
+    assert [steps for steps, _ in curve] == list(range(0, 513, 32))
+    assert curve[-1][1] == evaluator.score(mean_action(learner.policy, learner.scaler))
+    trainer.close()
     evaluator.close()
-
-
-BEGIN_EPISODES = OnlineTrainer.begin_episodes
 
 
 def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
@@ -131,8 +173,7 @@ def test_a_scaler_keeps_float32():
 def test_a_policy_from_noisy_data_explores_no_more_than_it_may(tmp_path, exploration_std, expected):
     start = tmp_path / "start"
     policy, value = GaussianPolicy(HOPPER.observation_size, HOPPER.action_size, (8,), initial_std=0.9), Value(HOPPER.observation_size, (8,))
-    scaler = Scaler(np.zeros(HOPPER.observation_size, np.float32), np.ones(HOPPER.observation_size, np.float32))
-    save_checkpoint(start / LEARNER, Learner(policy, value, scaler).state_dict())
+    save_checkpoint(start / LEARNER, Learner(policy, value, unscaled(HOPPER.observation_size)).state_dict())
     evaluator, config = Evaluator(HOPPER, seed=0), replace(QUICK, steps=1, exploration_std=exploration_std)
     finetune(HOPPER, start, config, 0, tmp_path / "run", evaluator, lambda *_: None)
     evaluator.close()

@@ -10,27 +10,35 @@ import time
 import pytest
 
 from common.files import sha256_of_file
+from quadloop import main
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact
 
 STAGES = ("pretrain", "collect", "offline", "online", "measure")
 FIGURES = {"trials", "steps", "return", "forward_speed", "forward_speed_error", "distance", "falls", "policy_sha256"}
+FLOOR = "friction: 0.8\n"
 PATIENCE_S = 300
 pytestmark = pytest.mark.timeout(600)  # on two busy cores; a minute on idle ones
 
 
+def floor(out):
+    """The file that describes the floor of the loop in `out`."""
+    return out.parent / "floor.yaml"
+
+
+def loop(out, *more):
+    """The arguments of `quadloop`."""
+    return ["loop", "--preset", "smoke", "--terrain", str(floor(out)), "--out", str(out), "--json", *more]
+
+
 def command(out, *more):
-    return [sys.executable, "-m", "quadloop", "loop", "--preset", "smoke", "--out", str(out), "--json", *more]
+    return [sys.executable, "-m", "quadloop", *loop(out, *more)]
 
 
-def run(root, out, *more):
-    return subprocess.run(command(out, *more), cwd=root, capture_output=True, text=True, timeout=PATIENCE_S)
-
-
-def kill_after(root, out, sign, *more):
+def kill_after(root, out, sign):
     """Start a loop, kill -9 it as soon as the file `sign` is there, and return its exit status."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(out, *more), cwd=root, start_new_session=True, **silent)
+    process = subprocess.Popen(command(out), cwd=root, start_new_session=True, **silent)
     deadline = time.monotonic() + PATIENCE_S
     try:
         while process.poll() is None and not (out / sign).exists() and time.monotonic() < deadline:
@@ -50,6 +58,7 @@ def content(out):
 def killed(root, tmp_path_factory):
     """A loop that died after its collection, and what it had left behind."""
     out = tmp_path_factory.mktemp("loop") / "run"
+    floor(out).write_text(FLOOR)
     assert kill_after(root, out, "stages/collect.json") == -signal.SIGKILL
     assert not (out / "result.json").exists()
     return out, content(out)
@@ -59,7 +68,7 @@ def killed(root, tmp_path_factory):
 def finished(root, killed):
     """The same loop after `--resume`."""
     out, _ = killed
-    done = run(root, out, "--resume")
+    done = subprocess.run(command(out, "--resume"), cwd=root, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -120,38 +129,35 @@ def test_the_report_shows_every_stage(finished):
     assert (out / "report" / "curves.png").is_file() or "no pictures" in page
 
 
-def test_a_second_run_does_not_touch_the_first(root, finished):
+def test_a_second_run_does_not_touch_the_first(finished, capsys):
     out, _ = finished
     before = content(out)
-    again = run(root, out)
-    assert again.returncode == 1
-    assert again.stdout == ""
-    assert again.stderr.count("\n") == 1
-    assert "--resume" in again.stderr
+    assert main(loop(out)) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "--resume" in said.err
     assert content(out) == before
 
 
-def test_a_finished_loop_gives_its_result_again(root, finished):
+def test_a_finished_loop_gives_its_result_again(finished, capsys):
     out, done = finished
     before = content(out)
-    again = run(root, out, "--resume")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout) == json.loads(done.stdout)
+    assert main(loop(out, "--resume")) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(done.stdout)
     assert content(out) == before
 
 
-def test_another_config_is_not_mixed_in(root, finished):
+def test_another_config_is_not_mixed_in(finished, capsys):
     out, _ = finished
-    other = run(root, out, "--resume", "--terrain", "flat")
-    assert other.returncode == 1
-    assert "terrain" in other.stderr
+    assert main(loop(out, "--resume", "--terrain", "flat")) == 1
+    assert "terrain" in capsys.readouterr().err
 
 
-def test_an_edited_floor_is_not_mixed_in(root, tmp_path):
-    floor, out = tmp_path / "floor.yaml", tmp_path / "run"
-    floor.write_text("friction: 0.8\n")
-    assert kill_after(root, out, "config.yaml", "--terrain", str(floor)) == -signal.SIGKILL
-    floor.write_text("friction: 0.7\n")
-    edited = run(root, out, "--resume", "--terrain", str(floor))
-    assert edited.returncode == 1
-    assert "friction=0.7" in edited.stderr
+def test_an_edited_floor_is_not_mixed_in(finished, capsys):
+    out, _ = finished
+    floor(out).write_text("friction: 0.7\n")
+    status = main(loop(out, "--resume"))
+    floor(out).write_text(FLOOR)
+    assert status == 1
+    assert "friction=0.7" in capsys.readouterr().err
