@@ -22,10 +22,21 @@ from learners.transitions import Transitions
 
 HALF = 0.5
 FEWEST_EPISODES = 10  # to judge by: a mean over fewer, in standard errors, is far from normal
-_HIDDEN, _BATCH, _LEARNING_RATE = (256, 256), 512, 1e-3  # of the regression on state and time
+_LEARNING_RATE = 1e-3  # of the regression on state and time
 _PASSES, _FEWEST, _MOST = 20, 200, 2_000  # over its data, and what that may be in steps
 _OTHERS = 8  # actions of the behavior that a recorded one is set beside, as many of each member
 _CHUNK = 5_000  # rows that the critics are asked about at once
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    """Sizes of the regression on state and time."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    batch_size: int = 512  # rows a step
+
+
+REGRESSION = RegressionConfig()
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,12 @@ def returns_to_go(data: Transitions) -> NDArray[np.float64]:
 
 
 def compare(
-    critics: IqlCritics, behavior: GaussianPolicy, unseen: Transitions, action_limit: float, generator: torch.Generator
+    critics: IqlCritics,
+    behavior: GaussianPolicy,
+    unseen: Transitions,
+    action_limit: float,
+    generator: torch.Generator,
+    regression: RegressionConfig = REGRESSION,
 ) -> AdvantageTest:
     """Critics judged by episodes `unseen` by them: partial correlation of advantages and returns given state and time.
 
@@ -64,7 +80,7 @@ def compare(
     half = torch.randperm(count, generator=generator).numpy()[unseen.episodes] < round(HALF * count)
     left = torch.empty_like(targets)
     for judged in (torch.from_numpy(half), torch.from_numpy(~half)):
-        left[judged] = targets[judged] - _regression(inputs[~judged], targets[~judged], generator)(inputs[judged])
+        left[judged] = targets[judged] - _fitted(inputs[~judged], targets[~judged], regression, generator)(inputs[judged])
     advantages, returns = left.double().numpy().T
     per_episode = np.bincount(unseen.episodes, weights=advantages * returns)
     error, spread = float(per_episode.std(ddof=1)) / count**0.5, float(advantages.std() * returns.std())
@@ -95,12 +111,12 @@ def _rows(
     return torch.cat([critics.v.normaliser(observations), time[:, None]], -1), targets
 
 
-def _regression(inputs: Tensor, targets: Tensor, generator: torch.Generator) -> MLP:
-    """Fitted to the squared error."""
-    network = MLP((inputs.shape[-1], *_HIDDEN, targets.shape[-1]), (), "relu")
+def _fitted(inputs: Tensor, targets: Tensor, config: RegressionConfig, generator: torch.Generator) -> MLP:
+    """To the squared error."""
+    network = MLP((inputs.shape[-1], *config.hidden, targets.shape[-1]), (), "relu")
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4, fused=True)
-    for _ in range(min(_MOST, max(_FEWEST, _PASSES * len(inputs) // _BATCH))):
-        picks = torch.randint(len(inputs), (_BATCH,), generator=generator)
+    for _ in range(min(_MOST, max(_FEWEST, _PASSES * len(inputs) // config.batch_size))):
+        picks = torch.randint(len(inputs), (config.batch_size,), generator=generator)
         optimizer.zero_grad(set_to_none=True)
         (network(inputs[picks]) - targets[picks]).square().mean().backward()
         optimizer.step()

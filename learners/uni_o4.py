@@ -160,7 +160,7 @@ class UniO4:
         test = self.test_advantages(progress, folder) if wanted is not None else None
         self.begin("improvement")
         if wanted is not None and test is not None and not test.z > wanted:  # not a number does not pass
-            return self._outcome(run, test)
+            return self.outcome(run, test)
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
@@ -175,9 +175,9 @@ class UniO4:
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 if path is not None:
                     run.save(path, self.generator)
-        return self._outcome(run, test)
+        return self.outcome(run, test)
 
-    def _outcome(self, run: Improving, test: AdvantageTest | None) -> Improvement:
+    def outcome(self, run: Improving, test: AdvantageTest | None = None) -> Improvement:
         """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with the start, of clones
         with the one that AM-Q likes best.
 

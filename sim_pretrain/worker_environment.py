@@ -72,6 +72,7 @@ class WorkerEnvironment:
         try:
             with theirs:  # the worker alone holds it from now on, so that its death closes it
                 self._process = self._start(config.python, theirs, options)
+            self.pid = self._process.pid  # for whoever wants to kill it
             self._hello(num_robots)
         except BaseException:
             self.close()

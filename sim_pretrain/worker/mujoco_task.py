@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -56,37 +55,5 @@ class MujocoTask:
 
 
 def make(options: dict[str, Any]) -> MujocoTask:
-    """The task that serve.py steps; options["task"] may ask for a fault, to rehearse what the other side does about it."""
-    episode_s = SHORT_EPISODE_S if options["task"] == "short" else 20.0
-    return FAULTS.get(options["task"], MujocoTask)(options["num_envs"], options["seed"], episode_s)
-
-
-class CrashingTask(MujocoTask):
-    """Raises in its third step, as a simulator does that runs out of memory."""
-
-    left = 2
-
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """See MujocoTask."""
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("out of memory")
-        return super().step(actions)
-
-
-class HangingTask(MujocoTask):
-    """Never answers."""
-
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """See MujocoTask."""
-        time.sleep(3600)
-        return super().step(actions)
-
-
-class NarrowTask(MujocoTask):
-    """Shows the policy a single frame instead of its history."""
-
-    num_obs = GO1_LAYOUT.frame_size
-
-
-FAULTS: dict[str, type[MujocoTask]] = {"crash": CrashingTask, "hang": HangingTask, "narrow": NarrowTask}
+    """The task that serve.py steps."""
+    return MujocoTask(options["num_envs"], options["seed"], SHORT_EPISODE_S if options["task"] == "short" else 20.0)

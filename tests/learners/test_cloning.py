@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from learners.cloning import CloningConfig, clone_behavior, cloning_loss
+from learners.batches import TensorData
+from learners.cloning import CloningConfig, clone_behavior, cloning_loss, cloning_step
 from learners.onnx_graph import policy_of_layers
 from learners.policy import GaussianPolicy, stack
 from learners.transitions import Transitions
 
-SMALL = CloningConfig(steps=1500, batch_size=64, learning_rate=3e-3, hidden=(16,))
+SMALL = CloningConfig(steps=300, batch_size=256, learning_rate=1e-2, hidden=(16,))
 
 
 def always(action, std):
@@ -52,9 +53,18 @@ def test_the_disagreements_gradient_parts_the_members():
     assert low > 0.0 > high  # downhill leads the lower member down and the upper one up
 
 
-def test_equal_members_do_not_disagree_however_much_they_vary_from_state_to_state():
-    policies = stack([GaussianPolicy(3, 2, (8,), initial_std=0.01)] * 3)
-    _, figures = cloning_loss(policies, torch.randn(64, 3), torch.zeros(64, 2), torch.randn(3, 64, 2), 0.1, 10.0)
+def test_members_that_differ_only_beyond_the_limit_act_alike():
+    policies, noise = stack([always(2.0, 1.0), always(3.0, 1.0)]), torch.zeros(2, 1, 1)
+    for limit, apart in ((10.0, 0.219065), (2.0, 0.0)):
+        _, figures = cloning_loss(policies, torch.zeros(1, 1), torch.zeros(1, 1), noise, 0.1, limit)
+        assert figures["disagreement"].item() == pytest.approx(apart, abs=1e-5)
+
+
+def test_members_are_compared_in_the_same_states():
+    """Equal ones that vary from state to state by far more than their deviation would seem apart in different states."""
+    policies = stack([GaussianPolicy(1, 1, (8,), initial_std=0.01)] * 3)
+    data = TensorData(steps_with(np.linspace(-3, 3, 200)[:, None], np.zeros((200, 1))))
+    figures = cloning_step(policies, torch.optim.Adam(policies.parameters()), data, 10.0, SMALL, torch.Generator().manual_seed(0))
     assert figures["disagreement"].item() == pytest.approx(0.0, abs=1e-5)
 
 

@@ -86,23 +86,36 @@ def test_q_takes_any_leading_shape():
     torch.testing.assert_close(shaped, flat.reshape(2, 3, 4))
 
 
+def saying(batch, q, v=0.0):
+    """Critics whose networks give the same numbers in every state and to every action: one of `q` each, and `v`."""
+    critics = critics_for(batch, critics=len(q))
+    with torch.no_grad():
+        for network, level in ((critics.q.network, torch.tensor(q)[:, None, None]), (critics.v.network, torch.tensor([v]))):
+            network.weights[-1].zero_()
+            network.biases[-1].copy_(level)
+    return critics
+
+
 def test_of_any_number_of_critics_the_smallest_counts():
     batch = some_batch()
+    critics = saying(batch, q=[3.0, 1.0, 4.0, -1.5, 5.0])
+    torch.testing.assert_close(critics.q.minimum(batch.observations, batch.actions), torch.full((16,), -1.5))
+    torch.testing.assert_close(critics.minimum(batch.observations, batch.actions), torch.full((16,), -1.5))
+
+
+def test_every_one_of_any_number_of_critics_learns():
+    batch = some_batch()
     critics = critics_for(batch, critics=5)
-    values = critics.q(batch.observations, batch.actions)
-    assert values.shape == (5, len(batch.rewards))
-    torch.testing.assert_close(critics.q.minimum(batch.observations, batch.actions), values.amin(0))
     before = [parameter.clone() for parameter in critics.q.network.parameters()]
     critics.update(batch)
     moved = [(one != other).flatten(1).any(1) for one, other in zip(before, critics.q.network.parameters(), strict=True)]
-    assert all(each.all() for each in moved)  # every network learns
+    assert all(len(each) == 5 and each.all() for each in moved)
 
 
 def test_advantages_are_the_smaller_q_minus_v_without_gradient():
     batch = some_batch()
-    critics = critics_for(batch)
-    advantages = critics.advantages(batch.observations, batch.actions)
-    torch.testing.assert_close(advantages + critics.v(batch.observations), critics.q.minimum(batch.observations, batch.actions))
+    advantages = saying(batch, q=[5.0, 2.0], v=1.25).advantages(batch.observations, batch.actions)
+    torch.testing.assert_close(advantages, torch.full((16,), 0.75))
     assert not advantages.requires_grad
 
 

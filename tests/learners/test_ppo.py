@@ -1,5 +1,6 @@
 """PPO: a bandit that it solves, and the knobs that bound an update."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -133,20 +134,51 @@ def test_a_last_minibatch_of_one_step_does_no_harm():
     assert figures["steps"] == 6
 
 
-@pytest.mark.parametrize("minibatches", [1, 2, 4])
-def test_every_epoch_visits_every_step_once(minibatches):
-    ppo = learner(epochs=3, minibatches=minibatches, value_lr=0.0)
+def visits(**settings):
+    """How often an update takes each of 8 steps: with V = 0 and returns 2^i the squared errors 4^i add up to a digit for each step."""
+    ppo = learner(value_lr=0.0, **settings)
     for parameter in ppo.value.parameters():
         torch.nn.init.zeros_(parameter)
-    batch = bandit_batch(ppo.policy, torch.Generator().manual_seed(0), steps=4)
-    batch = replace(batch, returns=torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    batch = replace(bandit_batch(ppo.policy, torch.Generator().manual_seed(0), steps=8), returns=2.0 ** torch.arange(8))
     figures = ppo.update(batch, torch.Generator().manual_seed(0))
-    assert figures["steps"] == 3 * minibatches
-    assert figures["value_loss"] == pytest.approx(7.5)  # V = 0: (1 + 4 + 9 + 16) / 4
+    taken = round(settings.get("pass_share", 1.0) * 8) * settings["epochs"]
+    total = round(figures["value_loss"] * taken)
+    assert figures["steps"] == settings["epochs"] * settings["minibatches"]
+    return [total // 4**step % 4 for step in range(8)]
 
 
-def test_a_pass_may_take_a_part_of_the_batch():
-    ppo = learner(epochs=3, minibatches=4, pass_share=0.5)
-    passes = [torch.cat(list(picks)) for picks in zip(*[ppo._minibatches(80, torch.Generator().manual_seed(0))] * 4, strict=True)]
-    assert [len(taken.unique()) for taken in passes] == [40, 40, 40]
-    assert not torch.equal(passes[0].sort().values, passes[1].sort().values)
+@pytest.mark.parametrize("minibatches", [1, 2, 4])
+def test_every_epoch_visits_every_step_once(minibatches):
+    assert visits(epochs=1, minibatches=minibatches) == [1] * 8
+    assert visits(epochs=3, minibatches=minibatches) == [3] * 8
+
+
+def test_a_pass_may_take_a_part_of_the_batch_which_is_drawn_anew():
+    once, thrice = (visits(epochs=epochs, minibatches=2, pass_share=0.5) for epochs in (1, 3))
+    assert sorted(once) == [0] * 4 + [1] * 4
+    assert sum(thrice) == 12
+    assert {1, 2} & set(thrice)  # the same half three times would be visited three times
+
+
+def test_gradients_are_scaled_down_to_the_given_norm_policy_and_value_apart():
+    norms = []
+    for limit in (0.01, 1e9):
+        torch.manual_seed(0)
+        ppo = learner(epochs=1, minibatches=1, max_grad_norm=limit)
+        ppo.update(bandit_batch(ppo.policy, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0))
+        for module in (ppo.policy, ppo.value):
+            norms.append(torch.cat([parameter.grad.flatten() for parameter in module.parameters()]).norm().item())
+    assert norms[:2] == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert min(norms[2:]) > 0.1
+
+
+def test_advantages_are_normalised_over_the_whole_batch():
+    """Minibatches of one step each, which by itself would have the advantage 0.
+
+    Of 1, 1, 1, -3: 0.577 three times and -1.732. All actions are twice as likely as when they were taken, and more than 1.1 times counts
+    only against the policy: (3 * 1.1 * 0.577 - 2 * 1.732) / 4 = -0.390.
+    """
+    ppo = learner(clip_ratio=0.1, epochs=1, minibatches=4, policy_lr=0.0)
+    batch = bandit_batch(ppo.policy, torch.Generator().manual_seed(0), steps=4)
+    batch = replace(batch, log_prob=batch.log_prob - math.log(2), advantages=torch.tensor([1.0, 1.0, 1.0, -3.0]))
+    assert ppo.update(batch, torch.Generator().manual_seed(0))["surrogate"] == pytest.approx(-0.3897, abs=1e-4)

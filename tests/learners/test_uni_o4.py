@@ -2,13 +2,15 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from common.errors import ConfigError
-from learners import training
+from learners import training, uni_o4
+from learners.advantage_test import RegressionConfig, compare
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.gate import Decision, GateConfig
@@ -80,16 +82,20 @@ def fitted(start):
     """A learner with critics and model, and what it reported while it fitted them."""
     learner, heard = UniO4(bandit(2000, seed=0), start, history=1, config=CONFIG, seed=0), Heard()
     learner.fit(heard)
-    return learner, heard.calls, learner.generator.get_state()
+    return learner, heard.calls
 
 
-@pytest.fixture(scope="module")
-def improve(fitted):
+@pytest.fixture
+def learner(fitted):
+    """The fitted learner, which a test may change: the others see nothing of it."""
+    return copy.deepcopy(fitted[0])
+
+
+@pytest.fixture
+def improve(learner):
     """Runs the improvement of the fitted learner, from the same luck each time, with changed settings."""
-    learner, _, state = fitted
 
     def run(progress=lambda *_: None, **changes):
-        learner.generator.set_state(state.clone())
         learner.config = replace(CONFIG, **changes)
         return learner.improve(progress)
 
@@ -97,10 +103,10 @@ def improve(fitted):
 
 
 @pytest.fixture(scope="module")
-def improved(improve):
+def improved(fitted):
     """The improvement as configured, and what it reported."""
     heard = Heard()
-    return improve(heard), heard.calls
+    return copy.deepcopy(fitted[0]).improve(heard), heard.calls
 
 
 def same(module, other):
@@ -108,7 +114,7 @@ def same(module, other):
 
 
 def test_fitting_reports_each_part_to_its_end(fitted):
-    _, calls, _ = fitted
+    _, calls = fitted
     assert [(part, done, total) for part, done, total, _ in calls] == [
         ("critics", 100, 200),
         ("critics", 200, 200),
@@ -143,10 +149,7 @@ class EndedError(Exception):
     """What ends an improvement in a test."""
 
 
-def test_an_ended_improvement_goes_on_and_ends_the_same(fitted, improved, tmp_path):
-    learner, _, _ = fitted
-    learner.config = CONFIG
-
+def test_an_ended_improvement_goes_on_and_ends_the_same(learner, improved, tmp_path):
     def ends(step, _target, _behavior):
         if step == 50:
             raise EndedError
@@ -174,8 +177,7 @@ def test_an_ended_improvement_goes_on_and_ends_the_same(fitted, improved, tmp_pa
         {"step": "a"}, {"accepted": []}, {"watched": 3}, {"queries": []}, {"queries": [{}]}, {"target": {}}, {"generator": torch.zeros(3)},
     ],
 )  # fmt: skip
-def test_a_damaged_improvement_is_named(fitted, tmp_path, damage):
-    learner, _, _ = fitted
+def test_a_damaged_improvement_is_named(learner, tmp_path, damage):
     learner.config = replace(CONFIG, improvement_steps=10)
     learner.improve(lambda *_: None, folder=tmp_path)
     (path,) = tmp_path.iterdir()
@@ -187,7 +189,8 @@ def test_a_damaged_improvement_is_named(fitted, tmp_path, damage):
 @pytest.mark.parametrize("part", ["critics", "dynamics"])
 def test_an_ended_fit_goes_on_and_gives_the_same_weights(start, tmp_path, monkeypatch, part):
     monkeypatch.setattr(training, "SAVE_PERIOD_S", 0.0)  # after every step
-    config = replace(CONFIG, iql=replace(CONFIG.iql, steps=150), dynamics=replace(CONFIG.dynamics, steps=150))
+    monkeypatch.setattr(training, "PROGRESS_STEPS", 10)
+    config = replace(CONFIG, iql=replace(CONFIG.iql, steps=15), dynamics=replace(CONFIG.dynamics, steps=15))
 
     def fit(progress, folder):
         learner = UniO4(bandit(200, seed=0), start, history=1, config=config, seed=0)
@@ -195,7 +198,7 @@ def test_an_ended_fit_goes_on_and_gives_the_same_weights(start, tmp_path, monkey
         return learner
 
     def ends(name, step, _total, _figures):
-        if (name, step) == (part, 100):
+        if (name, step) == (part, 10):
             raise EndedError
 
     whole = fit(lambda *_: None, None)
@@ -217,8 +220,7 @@ def test_the_true_reward_improves(improved, start):
     assert [call[3]["accepted"] for call in calls] == [float(query.decision.accepted) for query in improvement.queries]
 
 
-def test_the_gates_estimates_agree_with_what_is_true(fitted, improved, start):
-    learner, _, _ = fitted
+def test_the_gates_estimates_agree_with_what_is_true(learner, improved, start):
     better = improved[0].policy
     worse = GaussianPolicy(1, 1, (16,), initial_std=1.0)
     worse.load_state_dict({**start.state_dict(), "log_std": worse.log_std})
@@ -226,33 +228,25 @@ def test_the_gates_estimates_agree_with_what_is_true(fitted, improved, start):
     assert bad < old < new
 
 
-def test_estimates_of_the_same_policy_are_the_same(fitted, start):
-    learner, _, _ = fitted
+def test_estimates_of_the_same_policy_are_the_same(learner, start):
     first, second = learner.estimate([start, start])
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
     assert learner.estimate([start], LEVEL).shape == (1, 100)  # 101 start states, a whole number for each of two elites
 
 
-def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(improve, start):
-    before = [parameter.clone() for parameter in start.parameters()]
+def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(learner, improve, start):
     improvement = improve(members=2, improvement_steps=20, gate=replace(CONFIG.gate, max_kl=0.0))
     assert same(improvement.policy, start)
-    assert all(torch.equal(a, b) for a, b in zip(start.parameters(), before, strict=True))
+    assert same(learner.start, start)
     assert improvement.accepted_steps == 0 and improvement.chosen_member is None
     assert len(improvement.queries) == 4  # two queries of two members
     assert not any(query.decision.accepted for query in improvement.queries)
 
 
-def test_nothing_is_accepted_where_a_critic_is_broken(improve, fitted, start):
-    learner, _, _ = fitted
-    weight = learner.critics.q.network.weights[0]
-    kept = weight.detach().clone()
+def test_nothing_is_accepted_where_a_critic_is_broken(learner, improve, start):
     with torch.no_grad():
-        weight.fill_(float("nan"))
-    improvement = improve(improvement_steps=10)
-    with torch.no_grad():
-        weight.copy_(kept)
-    assert same(improvement.policy, start)
+        learner.critics.q.network.weights[0].fill_(float("nan"))
+    assert same(improve(improvement_steps=10).policy, start)
 
 
 def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
@@ -282,8 +276,7 @@ def test_a_refused_candidate_goes_on_or_begins_anew_and_an_accepted_one_replaces
     assert same(member(run.target, 1), start if roll_back else moved)
 
 
-def test_the_watch_sees_a_candidate_before_it_is_rolled_back(fitted, start):
-    learner, _, _ = fitted
+def test_the_watch_sees_a_candidate_before_it_is_rolled_back(learner, start):
     learner.config = replace(CONFIG, improvement_steps=10, roll_back=True, gate=replace(CONFIG.gate, max_kl=0.0))
     seen = []
     learner.improve(lambda *_: None, watch=lambda _step, target, _behavior: seen.append(member(target, 0)) or [0.0])
@@ -315,17 +308,7 @@ def test_an_acceptance_restores_the_patience(improve):
     assert len(improve(**often, patience=longest + 1).queries) == 40
 
 
-def test_the_best_of_the_members_is_chosen(fitted, improved, start):
-    learner, _, _ = fitted
-    better = improved[0].policy
-    learner.config = replace(CONFIG, members=3)
-    assert learner._best_member(stack([start, better, start]), [0, 1, 2]) == 1
-    assert learner._best_member(stack([better, start, start]), [0, 1, 2]) == 0
-    assert learner._best_member(stack([better, start, start]), [1]) == 1
-
-
-def test_members_that_began_as_one_policy_come_back_as_their_average(fitted, improve, start):
-    learner, _, _ = fitted
+def test_members_that_began_as_one_policy_come_back_as_their_average(learner, improve, start):
     improvement = improve(members=3, improvement_steps=20)
     assert improvement.chosen_member is None and improvement.average.accepted
     assert improvement.policy.members == ()
@@ -336,31 +319,35 @@ def test_members_that_began_as_one_policy_come_back_as_their_average(fitted, imp
     assert new > old
 
 
-def test_members_that_no_budget_holds_together_are_not_averaged(fitted, improved, start):
-    learner, _, _ = fitted
+def test_members_that_no_budget_holds_together_are_not_averaged(learner, improved, start):
     learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=None))
-    run = Improving(stack([start, improved[0].policy]), 1e-4)
+    run = Improving(stack([improved[0].policy, start]), 1e-4)
     run.accepted = [10, 20]
-    improvement = learner._outcome(run, None)
-    assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (1, 20, None)
+    improvement = learner.outcome(run)
+    assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (0, 10, None)
     assert same(improvement.policy, improved[0].policy)
 
 
-def test_an_average_that_the_gate_refuses_does_not_come_back(fitted, improved):
-    learner, _, _ = fitted
+def test_a_member_that_was_never_accepted_is_not_chosen_however_good_it_is(learner, improved, start):
+    run = Improving(stack([improved[0].policy, start]), 1e-4)
+    run.accepted = [0, 20]
+    improvement = learner.outcome(run)
+    assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (1, 20, None)
+    assert same(improvement.policy, start)
+
+
+def test_an_average_that_the_gate_refuses_does_not_come_back(learner, improved):
     learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
     run = Improving(stack([improved[0].policy] * 2), 1e-4)
     run.accepted = [10, 10]
-    improvement = learner._outcome(run, None)
+    improvement = learner.outcome(run)
     assert improvement.chosen_member in {0, 1} and not improvement.average.accepted
     assert same(improvement.policy, improved[0].policy)
 
 
-def test_an_ensemble_returns_the_member_that_it_names(fitted, improve, start):
-    learner, _, _ = fitted
+def test_an_ensemble_returns_the_member_that_it_names(learner, improve, start):
     learner.start = stack([start, start, start])  # as clones are: not known to be one policy
     improvement = improve(members=3, improvement_steps=20)
-    learner.start = start
     steps = [query.step for query in improvement.queries if query.member == improvement.chosen_member and query.decision.accepted]
     assert improvement.accepted_steps == max(steps, default=0)
     assert {query.member for query in improvement.queries} == {0, 1, 2}
@@ -371,11 +358,50 @@ def test_an_improvement_repeats_with_its_seed(improve):
     assert same(improve(improvement_steps=10).policy, improve(improvement_steps=10).policy)
 
 
-def test_equal_members_do_not_disagree_however_much_they_vary_from_state_to_state(fitted):
-    learner, _, _ = fitted
-    policies = stack([GaussianPolicy(1, 1, (16,), initial_std=0.01)] * 3)
-    figures = learner.improvement_step(policies, copy.deepcopy(policies), torch.optim.Adam(policies.parameters(), lr=1e-9))
+def step_of(learner, policies):
+    """Figures of an improvement step that leaves the policies where they are."""
+    return learner.improvement_step(policies, copy.deepcopy(policies), torch.optim.Adam(policies.parameters(), lr=0.0))
+
+
+def test_members_are_compared_in_the_same_states(learner):
+    """Equal ones that vary from state to state by far more than their deviation would seem apart in different states."""
+    figures = step_of(learner, stack([GaussianPolicy(1, 1, (16,), initial_std=0.01)] * 3))
     assert figures["disagreement"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_critics_are_asked_about_actions_as_the_limit_clips_them(learner, start):
+    learner.config, asked = replace(CONFIG, action_limit=0.3), []
+    learner.critics.advantages = lambda observations, actions: asked.append(actions) or torch.zeros(actions.shape[:-1])
+    step_of(learner, stack([start]))
+    inside = (asked[0].abs() < 0.3).float().mean()
+    assert asked[0].abs().max() == pytest.approx(0.3)
+    assert inside == pytest.approx(0.4515, abs=0.15)  # of N(0, 0.5^2); of 128 draws
+
+
+def test_members_that_differ_only_beyond_the_limit_act_alike(learner, start):
+    apart = stack([start, start])
+    with torch.no_grad():
+        apart.actor.biases[-1][:] = torch.tensor([2.0, 3.0])[:, None, None]
+    assert step_of(learner, apart)["disagreement"] == pytest.approx(0.354, abs=0.1)  # of two Gaussians, two deviations apart
+    learner.config = replace(CONFIG, action_limit=2.0)
+    assert step_of(learner, apart)["disagreement"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_models_never_learn_from_the_episodes_that_choose_the_elites(start):
+    """A hundred episodes of four steps, each seen as its own number: a twentieth of them chooses."""
+    numbers = np.arange(400, dtype=np.float32)[:, None]
+    data = replace(bandit(400, seed=0), observations=numbers, next_observations=numbers, episode_starts=np.arange(0, 400, 4))
+    learner = UniO4(data, start, history=1, config=CONFIG, seed=0)
+    update, choose, learnt, judged = learner.model.update, learner.model.choose_elites, set(), set()
+
+    def noted(rows, what):
+        return lambda batch: rows.update(batch.observations.flatten().int().tolist()) or what(batch)
+
+    learner.model.update, learner.model.choose_elites = noted(learnt, update), noted(judged, choose)
+    learner.fit_dynamics(lambda *_: None, None)
+    assert learnt | judged == set(range(400))
+    assert (len(learnt), len(judged)) == (380, 20)
+    assert len({row // 4 for row in judged}) == 5
 
 
 def test_the_reward_scale_reaches_the_critics(start):
@@ -424,6 +450,13 @@ def test_a_budget_below_nothing_is_refused():
         GateConfig(max_kl=-1)
 
 
+@pytest.fixture
+def small_regression(monkeypatch):
+    """What takes state and time out of advantages and returns, in a tenth of the time."""
+    monkeypatch.setattr(uni_o4, "compare", partial(compare, regression=RegressionConfig(hidden=(64, 64), batch_size=128)))
+
+
+@pytest.mark.usefixtures("small_regression")
 def test_nothing_is_improved_where_advantages_tell_nothing(start):
     """Rewards that no action changes: the policies that come back are the ones that began."""
     data = bandit(600, seed=0)
@@ -438,13 +471,13 @@ def test_nothing_is_improved_where_advantages_tell_nothing(start):
     assert same(improvement.policy, start)
 
 
-def test_a_passed_test_changes_nothing_of_the_improvement_and_is_kept(fitted, improve, tmp_path):
+@pytest.mark.usefixtures("small_regression")
+def test_a_passed_test_changes_nothing_of_the_improvement_and_is_kept(learner, improve, tmp_path):
     gate = replace(CONFIG.gate, advantage_z=1.6449)
     without, tested = improve(improvement_steps=20), improve(improvement_steps=20, gate=gate)
     assert without.advantage_test is None
     assert tested.advantage_test.z > 10
     assert same(without.policy, tested.policy)
-    learner = fitted[0]
     learner.config, heard = replace(CONFIG, gate=gate), Heard()
     assert learner.test_advantages(heard, tmp_path) == tested.advantage_test
     assert [call[:3] for call in heard.calls] == [("advantage test", 100, 100)]
@@ -465,10 +498,8 @@ def test_where_nothing_is_accepted_the_policy_keeps_its_exploration(improve, sta
     assert same(improvement.policy, start)
 
 
-def test_of_improved_members_the_one_that_began_far_ahead_is_chosen(fitted, improve, improved, start):
-    learner, _, _ = fitted
+def test_of_improved_members_the_one_that_began_far_ahead_is_chosen(learner, improve, improved, start):
     learner.start = stack([start, improved[0].policy])
     improvement = improve(members=2, improvement_steps=10)
-    learner.start = start
     assert {query.member for query in improvement.queries if query.decision.accepted} >= {0}
     assert improvement.chosen_member == 1

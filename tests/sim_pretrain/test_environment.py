@@ -88,10 +88,10 @@ def test_the_critic_is_told_where_a_cut_off_episode_ended(make):
 
 def test_the_critic_knows_what_a_robot_cannot_measure(make):
     environment = make(LONG)
-    environment.twin._states[:, -1, 20] += 0.3
-    environment.walkers.state = environment.twin.read()
-    seen = environment._for_critic()
-    state = environment.walkers.state
+    twin = environment.twin
+    twin.place(twin.qpos.copy(), twin.qvel + 0.3 * (np.arange(18) == 0), twin.read().joint_pos)
+    environment.step(STILL)
+    seen, state = environment.critic_observations, environment.walkers.state
     assert seen[:, :58] == pytest.approx(frames(environment.observations)[:, 4], abs=1e-6)
     assert seen[:, 58:61] == pytest.approx(state.base_lin_vel_b, abs=1e-6)
     assert np.linalg.norm(seen[:, 58:61], axis=1) == pytest.approx(0.3, abs=0.1)

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,8 @@ from sim_pretrain.randomisation import RandomisationConfig
 from sim_pretrain.report import MeasureConfig
 from sim_pretrain.worker_environment import WorkerConfig
 from twin.world import Pushes
+
+HERE = Path(__file__).parent
 
 # 16 robots x 8 steps are 128 control steps an update.
 TINY = PretrainConfig(
@@ -65,13 +68,25 @@ class Report:
         self.figures.append(figures)
 
 
-def test_a_few_updates_leave_a_policy_and_a_checkpoint(tmp_path):
-    report = Report()
-    artifact = pretrain(TINY, 0, tmp_path, report, "abc")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a finished run of TINY, its policy, and what it reported."""
+    folder, report = tmp_path_factory.mktemp("trained"), Report()
+    return folder, pretrain(TINY, 0, folder, report, "abc"), report
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+    """A copy of that folder, which a test may change."""
+    return shutil.copytree(trained[0], tmp_path / "finished")
+
+
+def test_a_few_updates_leave_a_policy_and_a_checkpoint(trained):
+    folder, artifact, report = trained
     assert report.steps == [128, 256]
     assert all(math.isfinite(value) for figures in report.figures for value in figures.values())
     assert {"reward", "track_lin_vel", "surrogate", "value_loss", "std", "falls"} <= set(report.figures[0])
-    loaded = load_artifact(tmp_path / "policy.onnx")
+    loaded = load_artifact(folder / "policy.onnx")
     assert loaded.sha256 == artifact.sha256
     assert loaded.metadata.stage == "pretrained"
     assert loaded.metadata.parent_sha256 is None
@@ -116,35 +131,31 @@ def test_learning_that_blows_up_ends_on_one_line(make):
         trainer.iterate()
 
 
-def test_a_run_goes_on_from_its_checkpoint(tmp_path):
-    pretrain(TINY, 0, tmp_path, Report())
+def test_a_run_goes_on_from_its_checkpoint(finished):
     report = Report()
-    pretrain(replace(TINY, steps=512), 0, tmp_path, report)
+    pretrain(replace(TINY, steps=512), 0, finished, report)
     assert report.steps == [384, 512]
 
 
-def test_a_finished_run_keeps_its_policy_and_the_revision_that_made_it(tmp_path):
-    first = pretrain(TINY, 0, tmp_path, Report(), "abc")
+def test_a_finished_run_keeps_its_policy_and_the_revision_that_made_it(trained, finished):
     report = Report()
-    assert pretrain(TINY, 0, tmp_path, report, "def").sha256 == first.sha256
+    assert pretrain(TINY, 0, finished, report, "def").sha256 == trained[1].sha256
     assert report.steps == []
-    assert load_artifact(tmp_path / "policy.onnx").metadata.git_revision == "abc"
+    assert load_artifact(finished / "policy.onnx").metadata.git_revision == "abc"
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"half a policy")], ids=["absent", "damaged"])
-def test_a_finished_run_without_a_policy_exports_it_again(tmp_path, damage):
-    first = pretrain(TINY, 0, tmp_path, Report(), "abc")
-    damage(first.path)
-    assert pretrain(TINY, 0, tmp_path, Report(), "abc").sha256 == first.sha256
-    assert load_artifact(first.path).sha256 == first.sha256
+def test_a_finished_run_without_a_policy_exports_it_again(trained, finished, damage):
+    damage(finished / "policy.onnx")
+    assert pretrain(TINY, 0, finished, Report(), "abc").sha256 == trained[1].sha256
+    assert load_artifact(finished / "policy.onnx").sha256 == trained[1].sha256
 
 
-def test_a_policy_of_an_earlier_checkpoint_or_with_another_std_is_replaced(tmp_path):
-    earlier = pretrain(TINY, 0, tmp_path, Report())
+def test_a_policy_of_an_earlier_checkpoint_or_with_another_std_is_replaced(trained, finished):
     longer = replace(TINY, steps=512)
-    later = pretrain(longer, 0, tmp_path, Report())
-    bolder = pretrain(replace(longer, deployed_std=0.6), 0, tmp_path, Report())
-    assert len({artifact.sha256 for artifact in (earlier, later, bolder)}) == 3
+    later = pretrain(longer, 0, finished, Report())
+    bolder = pretrain(replace(longer, deployed_std=0.6), 0, finished, Report())
+    assert len({artifact.sha256 for artifact in (trained[1], later, bolder)}) == 3
     assert load_artifact(bolder.path).act(np.zeros(290))[1] == pytest.approx(np.full(12, 0.6))
 
 
@@ -156,60 +167,61 @@ EVERYTHING = replace(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of such a run that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    pretrain(EVERYTHING, 0, folder, Report())
+    return folder
+
+
 @pytest.mark.parametrize("updates", [1, 5])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, make, updates):
-    pretrain(EVERYTHING, 0, tmp_path / "whole", Report())
+def test_an_interrupted_run_ends_with_the_same_weights(whole, tmp_path, make, updates):
     trainer = make(EVERYTHING)
     for _ in range(updates):
         trainer.iterate()
-    trainer.save(tmp_path / "resumed" / "checkpoint.pt")
-    pretrain(EVERYTHING, 0, tmp_path / "resumed", Report())
-    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
-    assert load_artifact(tmp_path / "whole" / "policy.onnx").sha256 == load_artifact(tmp_path / "resumed" / "policy.onnx").sha256
+    trainer.save(tmp_path / "checkpoint.pt")
+    pretrain(EVERYTHING, 0, tmp_path, Report())
+    assert equal(weights(whole), weights(tmp_path))
+    assert load_artifact(whole / "policy.onnx").sha256 == load_artifact(tmp_path / "policy.onnx").sha256
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from tests_pretrain import EVERYTHING
+from test_pretrain import EVERYTHING
 from sim_pretrain.pretrain import pretrain
 pretrain(EVERYTHING, 0, Path(sys.argv[1]), lambda part, done, total, figures: print(done, flush=True))
 """
 
 
-def test_a_killed_run_ends_with_the_same_weights(tmp_path, root):
-    """kill -9 in the midst of an update, twice, then to the end: as if nothing had happened."""
-    pretrain(EVERYTHING, 0, tmp_path / "whole", Report())
-    code = KILLED.replace("from tests_pretrain import", f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_pretrain import")
-    for updates in (3, 4):
-        run = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "killed")], cwd=root, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": str(root)},
-        )  # fmt: skip
-        for _ in range(updates):
-            assert run.stdout.readline()
-        run.kill()
-        run.wait()
-        run.stdout.close()
-    before = load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["steps"]
-    assert 0 < before < EVERYTHING.steps
-    pretrain(EVERYTHING, 0, tmp_path / "killed", Report())
-    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+def test_a_killed_run_ends_with_the_same_weights(whole, tmp_path, root):
+    """kill -9 in the midst of an update, then to the end: as if nothing had happened."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(HERE)])},
+    )  # fmt: skip
+    for _ in range(3):
+        assert run.stdout.readline()
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    assert 0 < load_checkpoint(tmp_path / "checkpoint.pt")["steps"] < EVERYTHING.steps
+    pretrain(EVERYTHING, 0, tmp_path, Report())
+    assert equal(weights(whole), weights(tmp_path))
 
 
-def test_a_checkpoint_of_another_network_is_refused_on_one_line(tmp_path):
-    pretrain(TINY, 0, tmp_path, Report())
+def test_a_checkpoint_of_another_network_is_refused_on_one_line(finished):
     with pytest.raises(CheckpointError, match="does not fit this run") as refusal:
-        pretrain(replace(TINY, steps=512, hidden=(8,)), 0, tmp_path, Report())
+        pretrain(replace(TINY, steps=512, hidden=(8,)), 0, finished, Report())
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("damage", [{"steps": "a"}, {"seconds": math.nan}, {"environment": 3}, {"average": {}}])
-def test_a_damaged_checkpoint_is_refused_on_one_line(tmp_path, damage):
-    pretrain(TINY, 0, tmp_path, Report())
-    save_checkpoint(tmp_path / "checkpoint.pt", load_checkpoint(tmp_path / "checkpoint.pt") | damage)
+def test_a_damaged_checkpoint_is_refused_on_one_line(finished, damage):
+    save_checkpoint(finished / "checkpoint.pt", load_checkpoint(finished / "checkpoint.pt") | damage)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt does not fit this run") as refusal:
-        pretrain(TINY, 0, tmp_path, Report())
+        pretrain(TINY, 0, finished, Report())
     assert "\n" not in str(refusal.value)
 
 
@@ -230,9 +242,9 @@ def test_values_do_not_leak_from_one_episode_into_the_next(make):
     assert torch.allclose(following[rollout.truncated], finals, atol=1e-6)
 
 
-def test_a_run_in_another_process_learns_too(tmp_path, monkeypatch, root):
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    worker = WorkerConfig(python=Path(sys.executable), make="mujoco_task:make", task="walk")
+def test_a_run_in_another_process_learns_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    worker = WorkerConfig(python=Path(sys.executable), make="plain_task:make", task="walk")
     report = Report()
     artifact = pretrain(replace(TINY, backend="isaacgym", isaacgym=worker), 0, tmp_path, report)
     assert report.steps == [128, 256]

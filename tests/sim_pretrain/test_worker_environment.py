@@ -1,5 +1,6 @@
-"""The process border, with twins behind the vendor's interface: what it carries, and every way in which it can break."""
+"""The process border: what it carries, with twins behind the vendor's interface, and every way in which it can break."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -16,16 +17,19 @@ from sim_pretrain.worker import protocol
 from sim_pretrain.worker.mujoco_task import MujocoTask
 from sim_pretrain.worker_environment import WorkerConfig, WorkerEnvironment, WorkerError
 
+HERE = Path(__file__).parent
+TWINS = "mujoco_task:make"
 STILL = np.zeros((4, 12), dtype=np.float32)
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch, root):
-    monkeypatch.setenv("PYTHONPATH", str(root))  # isaacgym's interpreter does not know quadloop; the double's must
+    # isaacgym's interpreter does not know quadloop; the twins' must
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(HERE)]))
 
 
 def start(tmp_path, task="walk", robots=4, seed=0, **settings):
-    settings = {"python": Path(sys.executable), "make": "mujoco_task:make", "task": task} | settings
+    settings = {"python": Path(sys.executable), "make": "plain_task:make", "task": task} | settings
     return WorkerEnvironment(WorkerConfig(**settings), robots, seed, tmp_path / "worker.log")
 
 
@@ -44,7 +48,7 @@ def wait_until_gone(pid):
 
 
 def test_both_sides_of_the_border_see_the_same(tmp_path):
-    environment, task = start(tmp_path, seed=3), MujocoTask(4, 3, 20.0)
+    environment, task = start(tmp_path, seed=3, make=TWINS), MujocoTask(4, 3, 20.0)
     rng = np.random.default_rng(0)
     assert np.array_equal(environment.observations, task.get_observations().numpy())
     for _ in range(5):
@@ -60,7 +64,7 @@ def test_both_sides_of_the_border_see_the_same(tmp_path):
 
 
 def test_falls_and_time_outs_stay_apart(tmp_path):
-    environment = start(tmp_path, "short", robots=8)
+    environment = start(tmp_path, "short", robots=8, make=TWINS)
     topple = np.tile(np.array([10.0, 0.0, 0.0], dtype=np.float32), (8, 4))
     topple[4:] = 0.0
     fell, timed_out = np.zeros(8, dtype=bool), np.zeros(8, dtype=bool)
@@ -79,27 +83,25 @@ def test_falls_and_time_outs_stay_apart(tmp_path):
 
 def test_a_crash_is_told_on_one_line_and_leaves_no_process(tmp_path):
     environment = start(tmp_path, "crash")
-    pid = environment._process.pid
     with pytest.raises(WorkerError, match="RuntimeError: out of memory") as error:
         for _ in range(5):
             environment.step(STILL)
     environment.close()
     assert "\n" not in str(error.value)
-    assert not alive(pid)
+    assert not alive(environment.pid)
 
 
 def test_a_hang_ends_after_the_time_out(tmp_path):
     environment = start(tmp_path, "hang", step_timeout_s=0.5)
-    pid = environment._process.pid
     with pytest.raises(WorkerError, match=r"did not answer for 0\.5 s"):
         environment.step(STILL)
     environment.close()
-    assert not alive(pid)
+    assert not alive(environment.pid)
 
 
 def test_a_killed_worker_is_noticed(tmp_path):
     environment = start(tmp_path)
-    os.kill(environment._process.pid, signal.SIGKILL)
+    os.kill(environment.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match=r"ended \(exit status -9\)"):
         environment.step(STILL)
     environment.close()
@@ -107,12 +109,11 @@ def test_a_killed_worker_is_noticed(tmp_path):
 
 def test_a_stopped_worker_is_ended(tmp_path):
     environment = start(tmp_path, step_timeout_s=0.5)
-    pid = environment._process.pid
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(environment.pid, signal.SIGSTOP)
     with pytest.raises(WorkerError, match="did not answer"):
         environment.step(STILL)
     environment.close()
-    assert not alive(pid)
+    assert not alive(environment.pid)
 
 
 def test_wrong_shapes_are_named(tmp_path):
@@ -148,9 +149,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from sim_pretrain.worker_environment import WorkerConfig, WorkerEnvironment
-config = WorkerConfig(python=Path(sys.executable), make="mujoco_task:make", task=sys.argv[1])
+config = WorkerConfig(python=Path(sys.executable), make="plain_task:make", task=sys.argv[1])
 environment = WorkerEnvironment(config, 4, 0, Path(sys.argv[2]))
-print(environment._process.pid, flush=True)
+print(environment.pid, flush=True)
 while True:
     environment.step(np.zeros((4, 12), np.float32))
 """
@@ -168,53 +169,24 @@ def test_a_worker_dies_with_the_one_that_started_it(tmp_path, task):
 
 
 def test_the_workers_files_are_written_for_python_3_8(root):
-    import ast
-
-    for path in (root / "sim_pretrain" / "worker").glob("*.py"):
+    for path in [*(root / "sim_pretrain" / "worker").glob("*.py"), HERE / "plain_task.py"]:
         if path.name != "mujoco_task.py":  # runs in quadloop's own interpreter
             ast.parse(path.read_text(), feature_version=(3, 8))
             assert "from __future__ import annotations" in path.read_text() or path.name == "__init__.py"
 
 
-PLAIN_TASK = """
-import torch
-
-
-class Task:
-    num_obs, num_privileged_obs, num_actions, device = 290, None, 12, "cpu"
-
-    def __init__(self, num_envs):
-        self.num_envs, self.obs = num_envs, torch.zeros(num_envs, 290)
-
-    def reset(self):
-        return self.obs, None
-
-    def get_observations(self):
-        return self.obs
-
-    def get_privileged_observations(self):
-        return None
-
-    def step(self, actions):
-        self.obs = torch.nn.functional.pad(actions, (0, 278))
-        return self.obs, None, actions.sum(1), torch.zeros(self.num_envs, dtype=torch.long), {"episode": {"x": torch.tensor(1.0)}}
-
-
-def make(options):
-    return Task(options["num_envs"])
-"""
-
-
-def test_the_worker_runs_in_an_interpreter_as_old_as_isaacgyms(tmp_path, monkeypatch):
-    python = os.environ.get("QUADLOOP_PYTHON38")
+@pytest.mark.parametrize("task", ["walk", "torch"])
+def test_a_task_of_a_few_lines_is_stepped_whatever_the_interpreter(tmp_path, monkeypatch, task):
+    python = os.environ.get("QUADLOOP_PYTHON38", sys.executable if task == "walk" else None)
     if python is None:
         pytest.skip("QUADLOOP_PYTHON38 names no Python 3.8 with numpy and torch")
-    (tmp_path / "plain_task.py").write_text(PLAIN_TASK)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    environment = start(tmp_path, python=Path(python), make="plain_task:make")
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    environment = start(tmp_path, task, python=Path(python))
+    assert not environment.observations.any()
     actions = np.random.default_rng(0).standard_normal((4, 12), dtype=np.float32)
     result = environment.step(actions)
     assert result.rewards == pytest.approx(actions.sum(axis=1), abs=1e-5)
     assert np.array_equal(environment.observations[:, :12], actions)
+    assert np.array_equal(environment.critic_observations, environment.observations)
     assert result.terms == {"x": 1.0}
     environment.close()
