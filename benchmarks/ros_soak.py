@@ -81,9 +81,9 @@ class Client:
         self.call(ChangeState, "change_state", ChangeState.Request(transition=Transition(id=number)))
 
     def walk_again(self) -> None:
-        """After the robot was damped, as by a computer that stood still for too long."""
-        self.walk(1.0)  # the log is closed
-        for name in ("rearm", "stand", "start"):
+        """After an episode that came to its limit, or a robot that was damped, as by a computer that stood still for too long."""
+        self.walk(2.5)  # the log is closed, and the diagnostics tell
+        for name in ("start",) if self.messages.get("robot") == "ready" else ("rearm", "stand", "start"):
             self.call(Trigger, name, Trigger.Request())
 
     def walk(self, seconds: float) -> None:
@@ -181,8 +181,9 @@ def walk_and_watch(pid: int, minutes: float, directory: Path) -> dict[str, Any]:
     with Progress("soak", int(minutes * 60), "s") as progress:
         while times_s[-1] < minutes * 60:
             client.walk(SAMPLE_S)
-            if client.messages.get("robot") != "policy":
-                damped.append(client.messages.get("robot", ""))
+            told = client.messages.get("robot", "")
+            damped += [told] if told.startswith("damped") else []
+            if told != "policy":
                 client.walk_again()
             times_s.append(time.monotonic() - began_s)
             samples.append(sample(pids))

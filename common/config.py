@@ -16,8 +16,9 @@ from common.errors import ConfigError
 from common.files import sha256_of_bytes
 from common.typed_values import WrongTypeError, as_type, describe, show
 
-MAX_FILE_BYTES = 1 << 20
-"""What is larger is not a config."""
+MAX_FILE_BYTES = 1 << 16
+"""What is larger is not a config. So much takes a second or two to read, whatever it holds."""
+_MERGE = "tag:yaml.org,2002:merge"  # of the key <<
 
 T = TypeVar("T")
 
@@ -27,8 +28,8 @@ def load_config(default: T, path: Path) -> T:
 
     The file is a mapping of field names to values, nested as the config is. ConfigError, on one line with the file and the dotted
     name, for: a key that the config does not have (the nearest one is named) or that is given twice, a value of another type,
-    a number that is not finite, a value that the config itself refuses, a file that is unreadable, larger than
-    1 MiB or not YAML.
+    a number that is not finite, a value that the config itself refuses, an alias or a merge key, a file that is unreadable, larger
+    than MAX_FILE_BYTES or not YAML.
     """
     try:
         return merged(default, _read_yaml(path), "")
@@ -80,8 +81,24 @@ def flat(config: Any) -> dict[str, Any]:
     return _flat(_plain(config))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which takes the last of two equal keys without a word, made to refuse the second."""
+class _PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without what no config needs.
+
+    It takes the last of two equal keys without a word; here the second is refused. So are aliases and merge keys: by naming each other
+    a few of them make a file of a few hundred bytes fill the memory.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"the alias '*{alias.anchor}'; write out what it stands for", alias.start_mark)
+        return super().compose_node(parent, index)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                raise yaml.constructor.ConstructorError(None, None, "the key '<<'; write out what it stands for", key.start_mark)
+        super().flatten_mapping(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -96,11 +113,11 @@ def _read_yaml(path: Path) -> Any:
     """The content of a YAML file; an empty one is an empty mapping."""
     content = _read_capped(path)
     try:
-        values = yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
+        values = yaml.load(content, Loader=_PlainLoader)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"not YAML{line}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         raise ConfigError("not YAML: it holds what no text file should") from None
     return {} if values is None else values
 

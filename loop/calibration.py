@@ -31,7 +31,7 @@ Walks = dict[str, list[Walk]]  # by the policy that drove
 FITTED, HELD_OUT = "that is fitted to", "that is held out"
 UPRIGHT = np.cos(np.radians(45))  # a robot that is tilted further touches the floor with more than its feet
 TRACKED = (0.5, 1.0)  # m/s, straight walks on flat ground
-TRACKED_TRIALS, TRACKED_STEPS = 20, 500
+TRACKED_TRIALS = 20
 
 
 class CalibrationError(QuadloopError):
@@ -56,10 +56,12 @@ class CalibrationConfig:
     """floors that are tried in a round; a quadratic in four parameters has 15 coefficients"""
     rounds: int = 3
     """rounds of the search, each in a smaller box"""
+    tracked_steps: int = 500
+    """control steps of the walks under a constant command, by which the fitted twin is shown beside the ideal one"""
 
     def __post_init__(self) -> None:
         require(self, at_least(2), "held_out")
-        require(self, at_least(1), "horizon", "every", "repeats", "rounds")
+        require(self, at_least(1), "horizon", "every", "repeats", "rounds", "tracked_steps")
         require(self, at_least(20), "points")
         require(self, Rule("from 1 to 3600 s", lambda value: 1 <= value <= 3600), "walk_s")
 
@@ -88,7 +90,7 @@ def calibrate(episodes: Sequence[Episode], policies: Policies, config: Calibrati
         result["floor"] = {"values": floor.values, "ci95": floor.ci95, "at_bound": floor.at_bound}
         sides = {"fitted": walks, "held_out": judged}
         result["walks"] = {side: _compared(driven, policies, world, config, seed) for side, driven in sides.items()}
-        result["tracking"] = _tracking(policies, world, seed)
+        result["tracking"] = _tracking(policies, world, config.tracked_steps, seed)
     shares = {str(delay): share for delay, share in motors.delay_share.items()}
     result["motors"] = {"values": motors.values, "ci95": motors.ci95, "delay_s": motors.delay_s, "delay_share": shares}
     result["prediction"] = _prediction(others, world, config)
@@ -183,14 +185,14 @@ def _compared(walks: Walks, policies: Policies, world: World, config: Calibratio
     }
 
 
-def _tracking(policies: Policies, world: World, seed: int) -> dict[str, Any]:
+def _tracking(policies: Policies, world: World, steps: int, seed: int) -> dict[str, Any]:
     """Mean forward speed and falls of each policy's mean under constant commands: ideal, with fitted motors on a hard floor, and fitted."""
     worlds = {"uncalibrated": FLAT, "motors": replace(FLAT, robot=world.robot, actuator=world.actuator), "calibrated": world}
     found: dict[str, Any] = {}
     for name, policy in policies.items():
         for kind, each in worlds.items():
             for vx in TRACKED:
-                trials = evaluate(policy, each, straight_command(vx), TRACKED_TRIALS, seed, TRACKED_STEPS, policy.metadata.layout)
+                trials = evaluate(policy, each, straight_command(vx), TRACKED_TRIALS, seed, steps, policy.metadata.layout)
                 figures = {"speed": float(trials.forward_speed.mean()), "falls": int(trials.fell.sum()), "trials": TRACKED_TRIALS}
                 found.setdefault(name, {}).setdefault(kind, {})[f"{vx:g}"] = figures
     return found

@@ -65,7 +65,7 @@ class CollectArguments:
     yes: bool = False
     """confirm every motion; for the twin only"""
     seed: int = 0
-    """draws commands and actions"""
+    """draws the commands, and by themselves the actions"""
     json: bool = False
     """print one JSON object and nothing else"""
 
@@ -84,6 +84,7 @@ def run(arguments: list[str]) -> int:
     wanted = parse("collect", CollectArguments, arguments)
     if wanted.robot == "go1" and (wanted.yes or not at_a_terminal()):
         raise UsageError("at a real robot a person at a terminal confirms every motion; --yes and typed-ahead answers are for the twin")
+    prepare_control_process()  # before anything starts a thread or a process
     policy = load_artifact(wanted.policy)
     directory = wanted.out / (wanted.session or time.strftime("%Y%m%d-%H%M%S"))
     with ExitStack() as closing:
@@ -102,18 +103,17 @@ def run(arguments: list[str]) -> int:
 def _sit(
     wanted: CollectArguments, policy: PolicyArtifact, robot: OpenRobot, recorder: Recorder, operator: Operator, directory: Path
 ) -> dict[str, Any]:
-    rng = generator_for("collect", wanted.seed)
+    actions, speeds = (generator_for(f"collect {what}", wanted.seed) for what in ("actions", "speeds"))
     kept = ("notes", "vx_low", "vx_high", "episode_s", "mean", "seed", "stance_force", "lever_arm")
     config = {name: getattr(wanted, name) for name in kept}
     attributes = attributes_of(policy, robot.source, robot.velocity, directory.name, config)
-    session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else rng, recorder, attributes)
-    prepare_control_process()
+    session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else actions, recorder, attributes)
     spare_the_garbage_collector()
     with session:
         sitting = Sitting(session, recorder, operator, robot.lay_down, directory)
-        sitting.run(wanted.episodes, round(wanted.episode_s / go1.CONTROL_DT), ForwardCommands(wanted.vx_low, wanted.vx_high), rng)
+        sitting.run(wanted.episodes, round(wanted.episode_s / go1.CONTROL_DT), ForwardCommands(wanted.vx_low, wanted.vx_high), speeds)
     counts = {"episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls, "lost": sitting.lost}
-    return {"session": str(directory)} | counts | {"saved": sitting.lost == 0}
+    return {"session": str(directory)} | counts | {"velocity": sitting.velocity.result(), "saved": sitting.lost == 0}
 
 
 def _robot(wanted: CollectArguments) -> WantedRobot:

@@ -18,7 +18,6 @@ from common.run_directory import RunDirectory
 from loop.config import PRESETS, LoopConfig
 from loop.report import falls_on_the_way, table_rows, write_report
 from loop.stages import STAGES, WALKING_STAGES, Context
-from twin.evaluate import straight_command
 from twin.world import find_world
 
 
@@ -32,9 +31,7 @@ class LoopArguments(RunArguments):
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
-    world = find_world(wanted.config.terrain)  # this and the next before anything is written
-    for speed in wanted.config.measure.commands:
-        straight_command(speed)
+    world = find_world(wanted.config.terrain)  # before anything is written
     inputs = {"seed": wanted.seed, "terrain": world}
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:

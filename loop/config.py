@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import NOT_NEGATIVE, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, Rule, at_least, require, require_rising
 from common.errors import ConfigError
 from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.config import FinetuneConfig
+from online_finetune.online import COMMANDED_SPEED, OnlineConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
-from online_finetune.online import OnlineConfig
 from sim_pretrain.config import PRESETS as PRETRAIN_PRESETS
 from sim_pretrain.config import PretrainConfig
+from twin.evaluate import MAX_SPEED
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "episode_steps")
         require(self, at_least(2), "sessions")
+        require(self, COMMANDED_SPEED, "vx_low", "vx_high")
         require_rising(self, "vx_low", "vx_high")
 
 
@@ -53,6 +55,7 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         if not self.commands:
             raise ConfigError("commands is empty; give at least one forward speed, m/s")
+        require(self, Rule(f"from -{MAX_SPEED:g} to {MAX_SPEED:g} m/s", lambda speed: abs(speed) <= MAX_SPEED), "commands")
         require(self, at_least(1), "trials", "steps")
         require(self, NOT_NEGATIVE, "seed", "video_steps")
 

@@ -36,14 +36,15 @@ class FinetuneArguments(RunArguments):
     """floor of the twin on which the old and the new policy are compared"""
     trials: int = 20
     """trials of that comparison"""
+    trial_steps: int = 1000
+    """control steps of a trial, 50 a second"""
     config: Settings[FinetuneConfig] = field(default_factory=FinetuneConfig)
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "trials")
+        require(self, at_least(1), "trials", "trial_steps")
 
 
 COMPARED_COMMANDS = (0.5, 0.8)  # m/s
-TRIAL_STEPS = 1000  # control steps, 20 s
 
 
 def run(arguments: list[str]) -> int:
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
     dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
     inputs = {
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
-        "trials": wanted.trials,
+        "trials": wanted.trials, "trial_steps": wanted.trial_steps,
     }  # fmt: skip
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
@@ -78,6 +79,7 @@ def _compare(wanted: FinetuneArguments, world: World, new: Path) -> dict[str, An
         artifact = load_artifact(path)
         comparison[name] = {}
         for vx in COMPARED_COMMANDS:
-            trials = evaluate(artifact, world, straight_command(vx), wanted.trials, wanted.seed, TRIAL_STEPS, artifact.metadata.layout)
-            comparison[name][f"{vx:g}"] = trials.summary(TRIAL_STEPS)
+            command, steps = straight_command(vx), wanted.trial_steps
+            trials = evaluate(artifact, world, command, wanted.trials, wanted.seed, steps, artifact.metadata.layout)
+            comparison[name][f"{vx:g}"] = trials.summary(steps)
     return comparison

@@ -58,11 +58,16 @@ def run(arguments: Sequence[str]) -> int:
     _check(wanted)
     began = time.monotonic()
     outcomes = _rehearse(names, wanted)
+    return tell(outcomes, wanted.fault, time.monotonic() - began, wanted.json)
+
+
+def tell(outcomes: Sequence[Outcome], fault: str, seconds: float, as_json: bool) -> int:
+    """Print what came of `fault`, or of all that were rehearsed in `seconds`; returns the exit status."""
     results = {outcome.fault: outcome.result() for outcome in outcomes}
-    if wanted.fault != ALL:
-        emit(results[wanted.fault], wanted.json)
-    elif wanted.json:
-        emit({"faults": results, "seconds": time.monotonic() - began}, as_json=True)
+    if fault != ALL:
+        emit(results[fault], as_json)
+    elif as_json:
+        emit({"faults": results, "seconds": seconds}, as_json=True)
     else:
         _print(results)
     return 0 if all(outcome.ok for outcome in outcomes) else 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import QuadloopError
 from loop.operator import Operator, Stopped
+from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
 from robot.recorder import Recorder
@@ -18,17 +19,19 @@ from robot.run_episode import EpisodeSummary
 from robot.session import Session
 from robot.station import STAND_ATTEMPTS, ForwardCommands
 from robot.supervisor import Mode, ModeError, event_names
+from robot.t265 import FIRST_POSE_S
 from robot.unitree.driver import Go1Driver
 
 REQUEST_TIMEOUT_S = 5.0
 WRITTEN_TIMEOUT_S = 30.0
 FAULTS_GONE_S = 0.5
+READ_S = 5 * go1.CONTROL_DT  # by then a control cycle that has just begun to turn has read everything once
 
 
 class Sitting:
     """`run` is the whole of it. `lay_down` puts a simulated robot on its belly; None leaves that to the person.
 
-    `lost` counts the episodes whose log is not whole on disk.
+    `lost` counts the episodes whose log is not whole on disk; `velocity` knows where the velocity came from.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Sitting:
     ) -> None:
         self.session, self._operator, self._lay_down, self._directory = session, operator, lay_down, directory
         self._recorder = recorder
+        self.velocity = VelocityAccount(session.cycle.velocity)
         self.episodes = self.steps = self.falls = self.lost = 0
         self._refused: list[str] = []  # by the operating system, as far as it has been told
 
@@ -60,14 +64,15 @@ class Sitting:
 
     def _walk(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """One episode, if the robot still stands when the person agrees."""
-        plan = commands.draw(max_steps, rng)
         self._operator.confirm(
             f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
             f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter stops the robot within a second, the remote's B damps it at once."
         )
         if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
             return
+        plan = commands.draw(max_steps, rng)  # only here, so that the same seed gives the same walks however often a robot is put right
         log = self._directory / f"episode_{self.episodes:04d}.hdf5"
+        self.velocity.begin()
         walk = self.session.walk(plan, log)
         if self._operator.wait(walk):
             self.session.stop()
@@ -98,6 +103,13 @@ class Sitting:
         while (state := self.session.cycle.state) is not None and state.faults and time.monotonic() < end_s:
             time.sleep(go1.CONTROL_DT)
 
+    def _await_tracker(self) -> None:
+        """A camera that has just been started may need seconds for its first pose."""
+        time.sleep(READ_S)
+        end_s = time.monotonic() + FIRST_POSE_S
+        while not self.velocity.trusted and time.monotonic() < end_s:
+            time.sleep(go1.CONTROL_DT)
+
     def _check(self) -> None:
         """What must be right before the robot stands up; QuadloopError with what is not."""
         state, driver = self.session.cycle.state, self.session.cycle.driver
@@ -112,6 +124,8 @@ class Sitting:
                 self._operator.tell(f"{refused}; a busy computer may damp the robot under way")
         if self.session.thread.error is not None:
             raise QuadloopError(f"the control loop has ended: {self.session.thread.error}")
+        self._await_tracker()
+        self._tell_if_any(self.velocity.line())
 
     def _account(self, summary: EpisodeSummary, log: Path) -> None:
         self.episodes += 1
@@ -121,10 +135,15 @@ class Sitting:
         tell(summary.line)
         if summary.invalid_velocity:
             tell(f"In {summary.invalid_velocity} of them the velocity was not measured: nothing is learnt from them; see docs/robot.md.")
+        self._tell_if_any(self.velocity.end())
         self._recorder.wait_finished(WRITTEN_TIMEOUT_S)
         if summary.steps and not log.exists():
             self.lost += 1
             tell(f"The log is not whole: {self._recorder.status.error or 'the disk is too slow'}.")
+
+    def _tell_if_any(self, line: str) -> None:
+        if line:
+            self._operator.tell(line)
 
 
 def _granted(request: Future[None]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loop.walker import Settings
-from robot.child_process import start_module
+from robot.child_process import last_line, start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 
@@ -140,14 +140,8 @@ class WalkerProcess:
         end_s = time.monotonic() + START_TIMEOUT_S
         while not self.newest("pids"):
             if self.newest("walker") or time.monotonic() > end_s:
-                raise DriverError(f"the control process did not start: {self._complaint()}")
+                raise DriverError(f"the control process did not start: {last_line(self._complaints) or 'it said nothing'}")
             time.sleep(0.01)
-
-    def _complaint(self) -> str:
-        """The last line that it printed."""
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
 
 
 def _send(handle: int, number: int) -> None:

@@ -13,6 +13,7 @@ Stream = IO[bytes] | int
 """An open file, or subprocess.PIPE or DEVNULL."""
 
 _ROOT = Path(__file__).resolve().parents[1]
+_LAST_BYTES = 65536  # of what a child said, among which its last line is
 
 
 def start_module(
@@ -25,8 +26,21 @@ def start_module(
     It runs where this code is, whatever lies in the user's directory, finds the modules that this process finds, and has a session
     of its own, so that a Ctrl-C at the terminal does not reach it.
     """
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)], env=os.environ | {"PYTHONPATH": path}, cwd=_ROOT, pass_fds=tuple(files),
-        stdin=orders, stdout=output, stderr=complaints, start_new_session=True,
+        [sys.executable, "-m", module, *map(str, arguments)], env=os.environ | {"PYTHONPATH": _module_path()}, cwd=_ROOT,
+        pass_fds=tuple(files), stdin=orders, stdout=output, stderr=complaints, start_new_session=True,
     )  # fmt: skip
+
+
+def last_line(said: IO[bytes]) -> str:
+    """The last line that children printed to the file `said`, "" if there is none. The place where they go on printing stays."""
+    end = os.fstat(said.fileno()).st_size
+    text = os.pread(said.fileno(), _LAST_BYTES, max(0, end - _LAST_BYTES))
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _module_path() -> str:
+    """This code and the user's PYTHONPATH, whose entries count from the user's directory, where the child does not run."""
+    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([str(_ROOT), *(str(Path(entry).absolute()) for entry in entries)])

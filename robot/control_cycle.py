@@ -25,7 +25,7 @@ class Period:
     velocity: BaseVelocity
     tick: Tick
     command: Float64Array  # (15,)
-    sent: JointCommand
+    sent: JointCommand  # as handed to the driver
     latency_s: float  # from the state in hand to the command on its way
     overrun: bool = False  # whether the next period had begun before this one ended
 
@@ -59,8 +59,10 @@ class ControlCycle:
         return period
 
     def wait(self) -> bool:
-        """Wait for the next period; True if it had begun already."""
-        return self.pace.wait_next()
+        """Wait for the next period; True if it had begun already. Too often in a row, while the policy acts, damps the robot."""
+        overrun = self.pace.wait_next()
+        self.loop.supervisor.note_pace(overrun)
+        return overrun
 
     def damp(self) -> None:
         """For a program that failed: latch DAMPING and send it. Never raises: a driver that cannot write damps by itself."""

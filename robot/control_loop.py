@@ -22,6 +22,9 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 STAND_TIME_S = 1.5  # from lying to standing at about 1 rad/s in the joint that has furthest to go
+# rad that a joint of a robot that stands may be from the default posture. Those that were recorded sag by 0.5 to 0.6, once by 0.67, in
+# their rear calves, the twin on its mattress by 0.33; the calves of one that lies with its legs folded are off by 1.1.
+MAX_SAG = 0.9
 MAX_COMMAND = 10.0  # in each slot's own unit; the largest in use is the gait frequency, 3 to 4 Hz
 
 
@@ -99,10 +102,13 @@ class ControlLoop:
         self.use(policy)
 
     def use(self, policy: Policy) -> None:
-        """Act with another policy from the next start on; ModeError while a policy acts or if its gains differ from the supervisor's."""
+        """Act with another policy from the next start on.
+
+        ModeError while a policy acts or the robot stands up, or if the policy's gains differ from the supervisor's.
+        """
         gains = policy.metadata.kp, policy.metadata.kd
-        if self.mode is Mode.POLICY:
-            raise ModeError("the policy cannot be changed while one acts; stop first")
+        if self.mode in (Mode.STAND, Mode.POLICY):
+            raise ModeError(f"the policy cannot be changed while the robot is in '{self.mode.value}'; stop first, or wait until it stands")
         if gains != (self.supervisor.kp, self.supervisor.kd):
             known = self.supervisor.kp, self.supervisor.kd
             raise ModeError(f"the policy has gains {gains}, the supervisor {known}; make a new supervisor")
@@ -128,7 +134,10 @@ class ControlLoop:
         self._command = values
 
     def request_stand(self) -> None:
-        """Move to the default posture within STAND_TIME_S, then hold it (READY). ModeError unless PASSIVE or READY."""
+        """Move to the default posture within STAND_TIME_S and hold it: READY once no joint is off by more than MAX_SAG.
+
+        ModeError unless PASSIVE or READY.
+        """
         self._request(Mode.STAND, Mode.PASSIVE, Mode.READY)
 
     def request_start(self) -> None:
@@ -155,7 +164,7 @@ class ControlLoop:
 
     def step(self, state: RobotState, now: float) -> JointCommand:
         """The command for this period, from the newest state and the time `now`, s, by the clock of state.stamp_s."""
-        if self.mode is Mode.STAND and now - self._stand_start_s >= STAND_TIME_S:
+        if self.mode is Mode.STAND and now - self._stand_start_s >= STAND_TIME_S and furthest_joint(state.joint_pos)[1] <= MAX_SAG:
             self._requested = Mode.READY
         self._act: Act | None = None
         decision = self.supervisor.decide(state, now, self._requested, lambda mode: self._propose(mode, state, now))
@@ -220,6 +229,13 @@ class ControlLoop:
     def _last_observation(self, state: RobotState, events: SafetyEvent) -> Float32Array:
         """What the policy would see now, or what it saw last where the state is not made of numbers."""
         return self._history.frames.copy() if events & SafetyEvent.NON_FINITE_STATE else self._observe(state)
+
+
+def furthest_joint(joint_pos: Float64Array) -> tuple[str, float]:
+    """The joint of joint_pos (12,) rad that is furthest from the default posture, and how far, rad."""
+    off = np.abs(joint_pos - go1.DEFAULT_JOINT_POS)
+    joint = int(np.argmax(off))
+    return go1.JOINT_NAMES[joint], float(off[joint])
 
 
 def gaussian_log_prob(action: Float32Array, mean: Float32Array, std: Float32Array) -> float:

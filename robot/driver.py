@@ -97,10 +97,14 @@ class RobotDriver(Protocol):
         """The newest state; DriverError if there is none."""
 
     def write(self, command: JointCommand) -> JointCommand:
-        """Send a command for one control period and return what was actually sent."""
+        """Hand over a command for one control period; returns what was handed over, after limits of the driver's own if it has any.
+
+        A driver that damps the motors by itself (`RobotState.faults`), or that held an earlier command until this one came, told the
+        motors something else meanwhile.
+        """
 
     def close(self) -> None:
-        """Release the connection and leave the motors damped. Idempotent."""
+        """Release the connection and leave the motors damped, or without torque if they never had any. Idempotent."""
 
 
 class VelocitySource(Protocol):

@@ -71,7 +71,7 @@ class Episode:
     velocity_valid: BoolArray  # (T,)
     velocity_age_s: Float32Array  # (T,)
     command: Float32Array  # (T, 15) unscaled
-    joint_pos_target: Float32Array  # (T, 12) rad, as sent, after safety
+    joint_pos_target: Float32Array  # (T, 12) rad, as handed to the driver, after safety
     stamp_s: Float64Array  # (T,) monotonic
     loop_latency_s: Float32Array  # (T,) from state read to command written
     overrun: BoolArray  # (T,) the tick missed its deadline

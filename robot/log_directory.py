@@ -19,13 +19,14 @@ PLAIN_NAME = Rule(
 
 @contextmanager
 def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
-    """A new `directory`, in which a file can be written; where none is, it is removed again at the end.
+    """A new `directory`, in which a file can be written; where none is, it is removed again at the end, with the parents made for it.
 
     FileExistsAlreadyError, which asks for another `flag`, if it exists; EpisodeLogError if it cannot be made or written to.
     """
     try:
         if directory.exists():
             raise FileExistsAlreadyError(f"{directory} exists; choose another {flag}")
+        made = [directory, *(parent for parent in directory.parents if not parent.exists())]
         directory.mkdir(parents=True)
     except OSError as error:
         raise _cannot_hold(directory, error) from error
@@ -34,7 +35,8 @@ def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
         yield directory
     finally:
         with suppress(OSError):  # it is not empty
-            directory.rmdir()
+            for each in made:
+                each.rmdir()
 
 
 def _try_to_write(directory: Path) -> None:

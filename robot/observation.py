@@ -139,6 +139,14 @@ def rotate_to_body(quaternion_wxyz: FloatArray, vector_w: FloatArray) -> FloatAr
     return np.stack([vx + w * cx + z * cy - y * cz, vy + w * cy + x * cz - z * cx, vz + w * cz + y * cx - x * cy], axis=-1)
 
 
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
+
+
+def rotate_to_world(quaternion_wxyz: FloatArray, vector_b: FloatArray) -> FloatArray:
+    """Body vectors (..., 3) in the world frame, R v, for body-to-world quaternions (..., 4)."""
+    return rotate_to_body(quaternion_wxyz * _CONJUGATE, vector_b)
+
+
 def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.CONTROL_DT) -> FloatArray:
     """Gait index (...) in [0, 1) one control step later, g <- (g + dt f) mod 1."""
     return np.asarray((gait_index + dt_s * command[..., 4]) % 1.0)

@@ -6,13 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robot.driver import BaseVelocity, RobotState
-from robot.observation import rotate_to_body
+from robot.observation import rotate_to_world
 from robot.safety import QUATERNION_TOLERANCE
 from robot.velocity import Glitch, PoseSample, PoseVelocity
 
 Float64Array = NDArray[np.float64]
-
-CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 class OdometryVelocity:
@@ -21,10 +19,11 @@ class OdometryVelocity:
     lever_arm_b: the place (3,) in the body frame, m, of what the odometry tracks (its child frame); its axes are the body's.
     """
 
-    def __init__(self, lever_arm_b: Float64Array | None = None, name: str = "odometry") -> None:
+    name = "odometry"
+
+    def __init__(self, lever_arm_b: Float64Array | None = None) -> None:
         self._newest: PoseSample | None = None
-        self._velocity = PoseVelocity(name, lambda: self._newest, np.zeros(3) if lever_arm_b is None else lever_arm_b)
-        self.name = name
+        self._velocity = PoseVelocity(self.name, lambda: self._newest, np.zeros(3) if lever_arm_b is None else lever_arm_b)
 
     @property
     def glitch(self) -> Glitch:
@@ -44,8 +43,7 @@ class OdometryVelocity:
             length = float(np.linalg.norm(quaternion))
             if abs(length - 1.0) <= QUATERNION_TOLERANCE:  # otherwise it is no rotation, and stays as it is
                 quaternion = quaternion / length
-            to_world = quaternion * CONJUGATE
-            lin_vel_w, ang_vel_w = rotate_to_body(to_world, np.stack([_vector(lin_vel_b, 3), _vector(ang_vel_b, 3)]))
+            lin_vel_w, ang_vel_w = rotate_to_world(quaternion, np.stack([_vector(lin_vel_b, 3), _vector(ang_vel_b, 3)]))
         self._newest = PoseSample(stamp_s, position_w, np.asarray(lin_vel_w), np.asarray(ang_vel_w), quaternion)
 
     def read(self, state: RobotState) -> BaseVelocity:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from common.errors import ConfigError
 from robot import go1
 from robot.control_cycle import ControlCycle, Period
-from robot.control_loop import Tick
+from robot.control_loop import MAX_SAG, STAND_TIME_S, Tick, furthest_joint
 from robot.driver import NO_FAULT, DriverFault, fault_names
 from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
 from robot.episode_fields import EpisodeStep
@@ -30,6 +30,7 @@ Float64Array = NDArray[np.float64]
 VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
 STOP_S = 1.0  # a robot that runs and is made to stand at once trips over its own legs
 STOP_STEPS = round(STOP_S / go1.CONTROL_DT)
+STAND_STEPS = round((STAND_TIME_S + 2.0) / go1.CONTROL_DT)  # until it is clear that a robot does not get to its posture
 
 
 def _never() -> bool:
@@ -51,16 +52,25 @@ class EpisodePlan:
     """How long, what the robot is told, and when the operator has had enough."""
 
     max_steps: int  # control steps of the policy
-    command_at: Callable[[int], Float64Array]  # unscaled command (15,) for control step 0, 1, ...
+    command_at: Callable[[int], Float64Array]  # unscaled command (15,) for control step 0, 1, ...; after `walking_steps` at rest
     should_stop: Callable[[], bool] = _never  # asked before every step; True ends the episode by the operator, once it has slowed down
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise ConfigError(f"an episode has at least 1 step, not {self.max_steps}")
 
+    @property
+    def walking_steps(self) -> int:
+        """Control steps before the robot is slowed down: all but the last second, or all but the last quarter of a short episode."""
+        return self.max_steps - min(STOP_STEPS, self.max_steps // 4)
+
 
 class ThrownOverError(ModeError):
     """A robot that tilted so far that it was damped before it stood, and for no other reason."""
+
+
+class HeldBackError(ModeError):
+    """A robot with a joint that does not get to where it stands: something is in its way, or a motor is too weak."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,9 @@ class EpisodeSummary:
 def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None) -> EpisodeSummary:
     """Stand up unless READY, let the policy act for up to plan.max_steps, stand still again; only the policy's steps are logged.
 
-    The driver is connected. Ends READY, or DAMPING after a fall or a safety stop. The log is closed; where no step was made, there is none.
+    The robot is slowed down before it must stand, whatever the plan commands.
+    The driver is connected. Ends READY, DAMPING after a fall or a safety stop, or STAND where a joint is held back. The log is closed;
+    where no step was made, there is none.
     `log` is one that the caller has entered. ModeError if the robot is not PASSIVE, STAND or READY, or cannot stand up.
     On any exception the robot is damped, the log stays a `.part`, and the exception goes on.
     """
@@ -117,18 +129,24 @@ def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None)
 def stand_up(cycle: ControlCycle) -> None:
     """Turn the cycle until the robot stands and holds; from READY there is nothing to do.
 
-    ModeError if it may not or cannot stand up, ThrownOverError if it fell over on the way.
+    ModeError if it may not or cannot stand up, ThrownOverError if it fell over on the way, HeldBackError, in STAND, after STAND_STEPS.
     """
     loop = cycle.loop
-    if loop.mode not in (Mode.STAND, Mode.READY):
+    if loop.mode is Mode.READY:
+        return
+    if loop.mode is not Mode.STAND:
         loop.request_stand()
-    while loop.mode is not Mode.READY:
-        cycle.turn()
+    for _ in range(STAND_STEPS):
+        period = cycle.turn()
         cycle.wait()
         if loop.mode is Mode.DAMPING:
             cause = loop.supervisor.cause
             kind = ThrownOverError if cause & LATCHING == SafetyEvent.TILT else ModeError
             raise kind(f"the robot could not stand up ({event_names(cause)}); see to it, then re-arm")
+        if period.tick.mode is Mode.READY:
+            return
+    joint, off = furthest_joint(period.state.joint_pos)
+    raise HeldBackError(f"the robot does not stand: {joint} is {off:.2f} rad from where it should be, more than {MAX_SAG:g}; see to it")
 
 
 class _Episode:
@@ -152,7 +170,7 @@ class _Episode:
                 self._loop.request_stop()
             else:
                 command = plan.command_at(step)
-                self._loop.command = at_rest(command) if stopped else command
+                self._loop.command = at_rest(command) if stopped or step >= plan.walking_steps else command
                 rested = 0 if self._loop.command[VELOCITY].any() else rested + 1
             period = self._cycle.turn()
             if previous is not None:
@@ -167,10 +185,12 @@ class _Episode:
         return _why_ended(period.tick, stopped)
 
     def settle(self) -> bool:
-        """Wait until the robot stands still, unless it is damped already; returns whether it fell meanwhile."""
+        """Wait until the robot stands still, STAND_STEPS at most, unless it is damped already; returns whether it fell meanwhile."""
         if self._loop.mode is Mode.DAMPING:
             return False
-        while self._loop.mode is Mode.STAND:
+        for _ in range(STAND_STEPS):
+            if self._loop.mode is not Mode.STAND:
+                break
             self._cycle.wait()
             self._cycle.turn()
         return bool(self._loop.supervisor.cause & SafetyEvent.TILT)

@@ -36,6 +36,8 @@ class SafetyLimits:
     max_tilt_rad: float = math.radians(60)
     # s. Three control periods of 0.02 s without a new state.
     max_state_age_s: float = 0.06
+    # Control periods in a row that the policy may miss its deadline. A busy computer misses one or two, a policy that is too slow all.
+    max_overruns: int = 10
     # s. How far a state's stamp may lie ahead of the caller's clock: time resolution, not a real lead.
     max_clock_skew_s: float = 0.001
     # rad. How far outside its limits a joint may be measured; the recorded real runs stay within 0.022 rad.

@@ -23,6 +23,7 @@ from robot.control_thread import ControlThread
 from robot.driver import RobotDriver, VelocitySource
 from robot.episode import EpisodeAttributes
 from robot.pace import RealTime
+from robot.policy_speed import require_quick
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan, EpisodeSink, EpisodeSummary, run_episode, stand_up
 from robot.supervisor import Mode, ModeError, Supervisor
@@ -68,12 +69,16 @@ class Session:
         return self.loop.mode
 
     def connect(self) -> None:
-        """Open the driver and begin to turn the control cycle; the motors have no torque."""
+        """Open the driver and begin to turn the control cycle; the motors have no torque. SlowPolicyError before that."""
+        require_quick(self.loop.policy)
         self.cycle.driver.connect()
         self.thread.start()
 
     def stand(self) -> Future[None]:
-        """Stand up and hold; ModeError at once if another request is not done, in the Future if the robot may not or cannot stand."""
+        """Stand up and hold; ModeError at once if another request is not done, in the Future if the robot may not or cannot stand.
+
+        A robot that is held back does not sink on that account: it stays in STAND, and may be asked again.
+        """
         with self._lock:
             self._refuse_if_busy()
             return self._request(lambda: stand_up(self.cycle))
@@ -123,7 +128,7 @@ class Session:
             self.estop()
 
     def close(self) -> None:
-        """Damp the robot, end the thread, disconnect. Idempotent."""
+        """Damp the robot, end the thread, disconnect; motors that never had torque are left without. Idempotent."""
         self.thread.close()
         self.cycle.driver.close()
 

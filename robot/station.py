@@ -23,11 +23,14 @@ from robot.episode_log import EpisodeWriter
 from robot.observation import trot_command
 from robot.pace import Pace
 from robot.policy_artifact import PolicyArtifact
-from robot.run_episode import EpisodePlan, EpisodeSummary, ThrownOverError, run_episode
+from robot.run_episode import EpisodePlan, EpisodeSummary, HeldBackError, ThrownOverError, run_episode
 from robot.supervisor import Mode, Supervisor
 
 STAND_ATTEMPTS = 5
 """Of an episode: a floor that throws a robot over as often in a row cannot be walked on."""
+
+HOLD_S = 4.0
+"""For which a commanded speed stays."""
 
 EMPTY_EPISODES = 10
 """So many in a row without a step say that the robot cannot walk at all, and that asking again does not help."""
@@ -67,10 +70,10 @@ class Collector:
     def collect(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
         """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first.
 
-        One that falls over while it stands up gets STAND_ATTEMPTS in all; whatever else stops it is an error at once.
+        One that falls over while it stands up, or does not get up, gets STAND_ATTEMPTS in all; whatever else stops it is an error at once.
         """
         for falls in range(STAND_ATTEMPTS - 1):
-            with suppress(ThrownOverError):
+            with suppress(ThrownOverError, HeldBackError):
                 return replace(self._attempt(path, plan), falls_standing=falls)
         return replace(self._attempt(path, plan), falls_standing=STAND_ATTEMPTS - 1)
 
@@ -97,7 +100,10 @@ class Collector:
             self.loop.rearm()
         attributes = attributes_of(self._policy, station.source, station.velocity, self.session, self._config)
         with EpisodeWriter(path, attributes) as log:
-            return run_episode(ControlCycle(station.driver, station.velocity, self.loop, station.pace), plan, log)
+            summary = run_episode(ControlCycle(station.driver, station.velocity, self.loop, station.pace), plan, log)
+        if self.loop.mode is Mode.STAND:  # it does not stand by itself: before the next episode somebody sets it upright
+            self.loop.request_estop()
+        return summary
 
 
 def attributes_of(
@@ -119,22 +125,14 @@ def attributes_of(
 
 @dataclass(frozen=True)
 class ForwardCommands:
-    """Forward speeds for an episode: a new one every `hold_s`, uniform in a range, and none at all for the last `stop_s`.
-
-    Whoever takes a running robot's policy away trips it: it must have slowed down before it is made to stand. Of a short episode
-    that takes a quarter at most, so that it still shows the robot walking.
-    """
+    """Forward speeds for an episode: a new one every HOLD_S, uniform in a range. At the end run_episode slows the robot down."""
 
     vx_low: float  # m/s
     vx_high: float  # m/s
-    hold_s: float = 4.0  # s
-    stop_s: float = 1.0  # s
 
     def draw(self, max_steps: int, rng: np.random.Generator) -> EpisodePlan:
         """A plan of up to `max_steps` control steps with commands drawn now."""
-        hold, stop = (max(1, round(seconds / go1.CONTROL_DT)) for seconds in (self.hold_s, self.stop_s))
-        walking = max_steps - min(stop, max_steps // 4)
+        hold = round(HOLD_S / go1.CONTROL_DT)
         speeds = rng.uniform(self.vx_low, self.vx_high, max_steps // hold + 1)
         commands: list[NDArray[np.float64]] = [trot_command(speed) for speed in speeds]
-        still = trot_command()
-        return EpisodePlan(max_steps, lambda step: commands[step // hold] if step < walking else still)
+        return EpisodePlan(max_steps, lambda step: commands[step // hold])

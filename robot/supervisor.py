@@ -56,9 +56,10 @@ class SafetyEvent(IntFlag):
     ESTOP = 1 << 14
     FAULT = 1 << 15  # the control program itself failed
     DRIVER = 1 << 16  # the driver reports a fault (robot.driver.DriverFault) and damps by itself
+    OVERRUN = 1 << 17  # the policy missed too many deadlines in a row
 
 
-LATCHING = SafetyEvent(0x1FF00)
+LATCHING = SafetyEvent(0x3FF00)
 
 
 def event_names(events: SafetyEvent) -> str:
@@ -95,12 +96,13 @@ class Supervisor:
     DAMPING kp 0 and kd DAMPING_KD. All methods belong to the control thread, except `trip`, which any thread may call.
     """
 
-    def __init__(self, kp: float, kd: float, limits: SafetyLimits = STANDARD_LIMITS, control_dt_s: float = go1.CONTROL_DT) -> None:
-        self.kp, self.kd, self.limits, self.control_dt_s = kp, kd, limits, control_dt_s
+    def __init__(self, kp: float, kd: float, limits: SafetyLimits = STANDARD_LIMITS) -> None:
+        self.kp, self.kd, self.limits = kp, kd, limits
         self._active_gains = _each_joint(kp), _each_joint(kd)
         self._passive_gains = _each_joint(0.0), _each_joint(0.0)
         self._damping_gains = _each_joint(0.0), _each_joint(DAMPING_KD)
         self._disarm()
+        self._overruns = 0  # in a row
         self._previous_target: Float64Array = go1.DEFAULT_JOINT_POS
 
     @property
@@ -129,12 +131,18 @@ class Supervisor:
         if self.mode in (Mode.PASSIVE, Mode.DAMPING):
             return self._decision(self._rest(state), events)
         target, flags = limit_joint_pos_target(
-            propose(self.mode), self._previous_target, state.joint_pos, state.joint_vel, self.kp, self.kd, self.control_dt_s, self.limits
+            propose(self.mode), self._previous_target, state.joint_pos, state.joint_vel, self.kp, self.kd, go1.CONTROL_DT, self.limits
         )
         if flags.non_finite:
             self.trip(SafetyEvent.NON_FINITE_ACTION)
             target = self._rest(state)
         return self._decision(target, events | _limit_events(flags))
+
+    def note_pace(self, overrun: bool) -> None:
+        """Whether the period that has just ended missed its deadline: a policy that always does moves at half its rate, or slower."""
+        self._overruns = self._overruns + 1 if overrun and self.mode is Mode.POLICY else 0
+        if self._overruns >= self.limits.max_overruns:
+            self.trip(SafetyEvent.OVERRUN)
 
     def damping_command(self, state: RobotState | None = None) -> JointCommand:
         """The command of DAMPING, also where no decision can be made: the target is joint_pos if known, else the last one."""
@@ -190,7 +198,7 @@ class Supervisor:
         repeated = stamp_s == self._last_stamp_s
         self._repeats = self._repeats + 1 if repeated else 0
         in_time = -self.limits.max_clock_skew_s <= now - stamp_s <= self.limits.max_state_age_s
-        moving = stamp_s >= self._last_stamp_s and (self._repeats + 0.5) * self.control_dt_s < self.limits.max_state_age_s
+        moving = stamp_s >= self._last_stamp_s and (self._repeats + 0.5) * go1.CONTROL_DT < self.limits.max_state_age_s
         self._last_stamp_s = stamp_s
         events = int(SafetyEvent.REPEATED_STATE) if repeated else 0
         return events if in_time and moving else events | SafetyEvent.STALE_STATE

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.child_process import start_module
+from robot.child_process import last_line, start_module
 from robot.driver import DriverError
 from robot.realtime import be_ordinary
 from robot.shared_block import Mailbox, SharedBlock
@@ -124,16 +124,10 @@ class T265Process(Tracker):
         end_s = time.monotonic() + START_S
         while self._record() is None:
             if self._process.poll() is not None:
-                raise DriverError(self._complaint())
+                raise DriverError(last_line(self._complaints) or "the camera's process ended without a word")
             if time.monotonic() > end_s:
                 raise DriverError(f"the camera's process did not start within {START_S:g} s")
             time.sleep(0.01)
-
-    def _complaint(self) -> str:
-        """The last line that the process printed."""
-        self._complaints.seek(0)
-        lines = self._complaints.read(65536).decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "the camera's process ended without a word"
 
     def _watch(self) -> None:
         """Start the process again whenever it ended or hangs."""

@@ -24,9 +24,6 @@ from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target
 from twin.model import build_model, gains_of, set_gains, standing_qpos
 from twin.world import World
 
-# Divergence is noticed and handled here; the engine would write a line for each to MUJOCO_LOG.TXT wherever the program was started.
-mujoco.set_mju_user_warning(lambda _message: None)
-
 Float64Array = NDArray[np.float64]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel

@@ -8,6 +8,10 @@ import numpy as np
 from robot import go1
 from twin.world import Variation, World
 
+# Physics that blows up is noticed by whoever steps the model; the engine would write a line for each to MUJOCO_LOG.TXT wherever the
+# program was started.
+mujoco.set_mju_user_warning(lambda _message: None)
+
 FOOT_SITES = tuple(f"{leg}_foot" for leg in go1.LEGS)
 # Bodies touch the floor and nothing else: one bit for the floor, one for the robot.
 _FLOOR_TYPE, _ROBOT_AFFINITY = 1, 1

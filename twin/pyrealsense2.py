@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.observation import rotate_to_body
+from robot.observation import rotate_to_body, rotate_to_world
 
 Float64Array = NDArray[np.float64]
 
@@ -182,15 +182,15 @@ class _Tracker:
         w, x, y, z = truth.quaternion_wxyz
         yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
         self._heading_wxyz = np.array([math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)])
-        self._origin_w = truth.position_w + _rotate_to_world(truth.quaternion_wxyz, rs.lever_arm_b)
+        self._origin_w = truth.position_w + rotate_to_world(truth.quaternion_wxyz, rs.lever_arm_b)
         self._jumped = np.zeros(3)  # m
         self._drift = np.zeros(3)  # m/s
 
     def see(self, truth: TruePose) -> SimpleNamespace:
         """An rs2_pose in raw axes."""
         rs, faults = self._rs, self._rs.faults
-        ang_vel_w = _rotate_to_world(truth.quaternion_wxyz, truth.ang_vel_b)
-        arm_w = _rotate_to_world(truth.quaternion_wxyz, rs.lever_arm_b)
+        ang_vel_w = rotate_to_world(truth.quaternion_wxyz, truth.ang_vel_b)
+        arm_w = rotate_to_world(truth.quaternion_wxyz, rs.lever_arm_b)
         self._go_wrong(faults)
         position = rotate_to_body(self._heading_wxyz, truth.position_w + arm_w - self._origin_w) + self._jumped
         lin_vel = rotate_to_body(self._heading_wxyz, truth.lin_vel_w + np.cross(ang_vel_w, arm_w))
@@ -219,10 +219,6 @@ def _raw(vector: NDArray[np.floating[Any]]) -> SimpleNamespace:
     """A vector (3,), x forward, y left, z up, in the camera's axes: x right, y up, z back."""
     forward, left, up = (float(part) for part in vector)
     return SimpleNamespace(x=-left, y=up, z=-forward)
-
-
-def _rotate_to_world(quaternion_wxyz: Float64Array, vector_b: Float64Array) -> Float64Array:
-    return np.asarray(rotate_to_body(quaternion_wxyz * np.array([1.0, -1.0, -1.0, -1.0]), vector_b), dtype=np.float64)
 
 
 def _relative(heading_wxyz: Float64Array, quaternion_wxyz: Float64Array) -> Float64Array:

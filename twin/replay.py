@@ -17,7 +17,7 @@ from common.errors import QuadloopError
 from robot import go1
 from robot.episode import Episode
 from robot.kinematics import foot_pos_b
-from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body
+from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body, rotate_to_world
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
 from twin.world import NO_PUSHES, World
@@ -80,7 +80,7 @@ def recorded_poses(episode: Episode, sink: float = 0.0) -> Float64Array:
     poses = np.zeros((len(episode), 19))
     poses[:, 3:7] = episode.quaternion_wxyz / np.linalg.norm(episode.quaternion_wxyz, axis=1, keepdims=True)
     poses[:, 7:] = episode.joint_pos
-    velocity = _to_world(poses[:, 3:7], np.where(episode.velocity_valid[:, None], episode.base_lin_vel_b, 0.0))
+    velocity = rotate_to_world(poses[:, 3:7], np.where(episode.velocity_valid[:, None], episode.base_lin_vel_b, 0.0))
     poses[1:, :2] = np.cumsum(np.nan_to_num(velocity[:-1, :2]), axis=0) * episode.attributes.control_dt_s
     poses[:, 2] = -_lowest_foot(poses) - sink
     return poses
@@ -214,21 +214,15 @@ def _starts(episode: Episode, sink: float) -> tuple[Float64Array, Float64Array, 
     if "gyro_b" in episode.missing:
         turning = np.zeros_like(turning)
     known = known & np.isfinite(turning).all(axis=1)
-    qvel = np.concatenate([_to_world(poses[:, 3:7], velocity), turning, episode.joint_vel], axis=1)
+    qvel = np.concatenate([rotate_to_world(poses[:, 3:7], velocity), turning, episode.joint_vel], axis=1)
     return poses, np.nan_to_num(qvel), known
 
 
 def _lowest_foot(poses: Float64Array) -> Float64Array:
     """Height (T,), m, of the lowest point of the lowest foot sphere at positions (T, 19)."""
     quaternions = np.repeat(poses[:, None, 3:7], len(go1.LEGS), axis=1)
-    above_trunk = _to_world(quaternions, foot_pos_b(poses[:, 7:]))[..., 2]
+    above_trunk = rotate_to_world(quaternions, foot_pos_b(poses[:, 7:]))[..., 2]
     return np.asarray(poses[:, 2] + above_trunk.min(axis=1) - go1.FOOT_RADIUS)
-
-
-def _to_world(quaternion_wxyz: Float64Array, vector_b: Float64Array) -> Float64Array:
-    """Vectors (..., 3) from the body frame into the world's."""
-    conjugate = quaternion_wxyz * np.array([1.0, -1.0, -1.0, -1.0])
-    return np.asarray(rotate_to_body(conjugate, vector_b), dtype=np.float64)
 
 
 def _float64(values: NDArray[np.floating[Any]]) -> Float64Array:

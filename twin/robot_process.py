@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from robot.child_process import start_module
+from robot.child_process import last_line, start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 from robot.unitree.sdk_port import Address
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11
 
 SDK_DOUBLE = "twin.robot_interface"
+START_TIMEOUT_S = 30.0  # for Python to start, with the physics engine, on a busy machine
 ANSWER_TIMEOUT_S = 0.25
 
 
@@ -71,7 +74,8 @@ class RobotProcess:
         port, local_port = _free_ports()
         self.config = Go1Config(Address("127.0.0.1", port, local_port), module=SDK_DOUBLE)
         pipe = subprocess.PIPE
-        self._process = start_module("twin.robot_server", [world, port, seed], orders=pipe, output=pipe, complaints=pipe)
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  kept open as long as the process writes to it
+        self._process = start_module("twin.robot_server", [world, port, seed], orders=pipe, output=pipe, complaints=self._complaints)
         self._control = Control(port + 1)
         self._await_ready()
 
@@ -101,17 +105,20 @@ class RobotProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        for file in (self._process.stdin, self._process.stdout, self._complaints):
+            if file is not None:
+                file.close()
         self._control.close()
 
     def _await_ready(self) -> None:
-        said, complaints = self._process.stdout, self._process.stderr
-        if said is None or said.readline().strip() != b"ready":
-            lines = [] if complaints is None else complaints.read().decode(errors="replace").strip().splitlines()
-            self.close()
-            raise DriverError(f"the simulated robot did not start: {lines[-1] if lines else 'it said nothing'}")
+        said = self._process.stdout
+        in_time = said is not None and bool(select.select([said], [], [], START_TIMEOUT_S)[0])
+        if said is not None and in_time and said.readline().strip() == b"ready":
+            return
+        complaint = last_line(self._complaints) or "it said nothing"
+        self.close()
+        late = "" if in_time else f" within {START_TIMEOUT_S:g} s"
+        raise DriverError(f"the simulated robot did not start{late}: {complaint}")
 
     def __enter__(self) -> Self:
         return self

@@ -4,16 +4,19 @@
 
 started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends
 after a command that says `closing`, or some time after the control process died; always with the motors damped, which they then stay:
-the robot itself holds the last command that it got for ever. Motors that never had torque are left without it.
+the robot itself holds the last command that it got for ever. Motors that never had torque get none on that account either: until
+somebody asks for stiffness, asking for damping alone asks for nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,7 +47,7 @@ class CommandStream:
     def __init__(self, link: Link, port: SdkPort) -> None:
         self._link, self._port = link, port
         self._watch = Watch()
-        self.failsafe = Failsafe()
+        self.failsafe, self._had_torque = _left_behind(link)
         self._number = 0
         self._command: NDArray[Any] | None = None  # the newest that is sound
         self._command_s = 0.0  # when it was first seen
@@ -67,6 +70,7 @@ class CommandStream:
         if not (guarded or moving):  # a robot that walks is safer so than on its way down
             faults |= DriverFault.GUARDIAN_LOST
         self.failsafe = advance(self.failsafe, Events(self._seen(now), faults))
+        self._had_torque = self._had_torque or self.failsafe.phase is not Phase.IDLE
         self._late_fault = NO_FAULT if self._send() else DriverFault.POWER
         self._tell(reading, now, self.failsafe.cause or faults, guarded)
 
@@ -91,8 +95,8 @@ class CommandStream:
     def _seen(self, now: float) -> CommandSeen:
         if self._command is None:
             return CommandSeen.NONE
-        torque = bool(self._command["kp"].any() or self._command["kd"].any())
-        return command_seen(now - self._command_s, torque)
+        torque = self._command["kp"].any() or (self._had_torque and self._command["kd"].any())
+        return command_seen(now - self._command_s, bool(torque))
 
     def _send(self) -> bool:
         target, kp, kd = self._chosen()
@@ -110,12 +114,23 @@ class CommandStream:
         state = self._state
         state["reading"], state["stamp_s"], state["beat_s"] = reading, self._watch.stamp_s, now
         state["phase"], state["faults"], state["guarded"] = self.failsafe.phase.value, int(faults), guarded
+        state["had_torque"] = self._had_torque
         gap_s = now - self._last_s if self._cycles else 0.0
         self._late_cycles += gap_s > 2 * PERIOD_S
         self._longest_gap_s = max(gap_s, self._longest_gap_s)
         self._cycles, self._last_s = self._cycles + 1, now
         state["cycles"], state["late_cycles"], state["longest_gap_s"] = self._cycles, self._late_cycles, self._longest_gap_s
         self._link.states.write(state)
+
+
+def _left_behind(link: Link) -> tuple[Failsafe, bool]:
+    """How a stream begins, and whether the motors have had torque: who takes the place of one that died damps what had not come to rest."""
+    message = link.states.read()
+    if message is None:
+        return Failsafe(), False
+    state = message[1]
+    resting = state["phase"] == Phase.IDLE.value
+    return Failsafe() if resting else Failsafe(Phase.DAMPING, DriverFault.DRIVER_LOST), bool(state["had_torque"])
 
 
 def is_sound(command: NDArray[Any]) -> NDArray[np.bool_]:
@@ -130,7 +145,7 @@ def is_sound(command: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def stream(link: Link, port: SdkPort, parent: int, extra: DriverFault = NO_FAULT) -> None:
-    """Cycle until the control process closes, or has been dead for ORPHAN_S. Ends with the motors damped.
+    """Cycle until the control process closes, or has been dead for ORPHAN_S. Ends with the motors damped, if they ever had torque.
 
     `parent` is the process id of the control process.
     """
@@ -160,8 +175,22 @@ def main(arguments: list[str]) -> int:
     for refused in prioritise(Priority.COMMAND_STREAM):
         print(f"warning: {refused}", file=sys.stderr)
     spare_the_garbage_collector()
-    stream(link, connection, int(parent))
+    with hushed():
+        stream(link, connection, int(parent))
     return 0
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing is kept of what the vendor's library complains of, perhaps 500 times a second for hours; what ends this is told again."""
+    said, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(said, 2)
+        os.close(said)
+        os.close(nowhere)
 
 
 def ignore_interrupts() -> None:

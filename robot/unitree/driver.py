@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
-from robot.child_process import start_module
+from robot.child_process import last_line, start_module
 from robot.driver import DriverError, JointCommand, RobotState
 from robot.supervisor import DAMPING_KD
 from robot.unitree.exclusive import Exclusive
@@ -86,7 +86,10 @@ class Go1Driver:
         return robot_state(self._newest())
 
     def write(self, command: JointCommand) -> JointCommand:
-        """Hand the command to the stream, which sends it until the next; a target that is not a number is refused with DriverError."""
+        """Hand the command to the stream, which sends it until the next; a target that is not a number is refused with DriverError.
+
+        The answer is what was handed over. While the stream damps by itself (`status.phase`) the motors get that instead.
+        """
         if not all(all(map(math.isfinite, part.tolist())) for part in (command.joint_pos_target, command.kp, command.kd)):
             raise DriverError("the joint command holds a value that is not a number; nothing was sent")
         self._connected().commands.write(command_record(command))
@@ -107,7 +110,7 @@ class Go1Driver:
         return {name: process.pid for name, process in self._processes()}
 
     def close(self) -> None:
-        """Damp the motors and end the processes. Idempotent."""
+        """Damp the motors and end the processes; motors that never had torque are left without. Idempotent."""
         if self._link is not None:
             damping = JointCommand(go1.DEFAULT_JOINT_POS, np.zeros(go1.NUM_JOINTS), np.full(go1.NUM_JOINTS, DAMPING_KD))
             self._link.commands.write(command_record(damping, closing=True))
@@ -165,11 +168,8 @@ class Go1Driver:
             time.sleep(0.01)
 
     def _complaint(self) -> str:
-        """The last line that the processes printed. Read without moving the place where they go on printing."""
-        if self._complaints is None:
-            return ""
-        lines = os.pread(self._complaints.fileno(), 65536, 0).decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        """The last line that the processes printed."""
+        return (last_line(self._complaints) if self._complaints is not None else "") or "it said nothing"
 
     def _newest(self) -> NDArray[Any]:
         message = self._connected().states.read()

@@ -25,14 +25,23 @@ class Exclusive:
         except OSError as error:
             raise DriverError(f"the lock {self._path} cannot be opened ({error.strerror})") from error
         try:
+            self._hold(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.fd = fd
+
+    def _hold(self, fd: int) -> None:
+        """Lock the open file and sign it; DriverError if either is not possible."""
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(fd, 32).decode(errors="replace").strip()
-            os.close(fd)
-            raise DriverError(_refusal(holder)) from error
-        os.ftruncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode())
-        self.fd = fd
+            raise DriverError(_refusal(os.read(fd, 32).decode(errors="replace").strip())) from error
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, str(os.getpid()).encode())
+        except OSError as error:
+            raise DriverError(f"the lock {self._path} cannot be signed ({error.strerror})") from error
 
     def release(self) -> None:
         """Give it back. Idempotent."""

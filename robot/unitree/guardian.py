@@ -18,7 +18,7 @@ import time
 
 from robot.driver import DriverError, DriverFault
 from robot.realtime import Priority, prioritise, spare_the_garbage_collector
-from robot.unitree.command_stream import ignore_interrupts, stream
+from robot.unitree.command_stream import hushed, ignore_interrupts, stream
 from robot.unitree.failsafe import Phase
 from robot.unitree.link import Link
 from robot.unitree.sdk_port import Address, SdkPort, load_sdk
@@ -63,13 +63,14 @@ def main(arguments: list[str]) -> int:
     stream_fd = int(pidfd)
     prioritise(Priority.GUARDIAN)
     spare_the_garbage_collector()
-    if not must_take_over(link, stream_fd, int(parent)):
-        return 0
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(stream_fd, signal.SIGKILL)
-    select.select([stream_fd], [], [])  # its socket is free once it is gone
-    connection = SdkPort(sdk, Address(ip, int(port), int(local_port)), int(power_level))
-    stream(Link(int(fd)), connection, int(parent), DriverFault.DRIVER_LOST)
+    with hushed():  # already here: nothing that may fail comes between a dead stream and the motors
+        if not must_take_over(link, stream_fd, int(parent)):
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(stream_fd, signal.SIGKILL)
+        select.select([stream_fd], [], [])  # its socket is free once it is gone
+        connection = SdkPort(sdk, Address(ip, int(port), int(local_port)), int(power_level))
+        stream(Link(int(fd)), connection, int(parent), DriverFault.DRIVER_LOST)
     return 0
 
 

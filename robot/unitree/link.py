@@ -18,7 +18,7 @@ COMMAND = np.dtype([("joint_pos_target", "<f8", _JOINTS), ("kp", "<f8", _JOINTS)
 
 READING = np.dtype(
     [
-        ("tick", "<u4"),  # ms, the robot's own clock
+        ("tick", "<u4"),  # the robot's own clock: ms, [sdk] comm.h of v3.8.6 (us in that of v3.8.0)
         ("joint_pos", "<f8", _JOINTS), ("joint_vel", "<f8", _JOINTS), ("joint_torque", "<f8", _JOINTS),
         ("quaternion_wxyz", "<f8", (4,)), ("gyro_b", "<f8", (3,)), ("accelerometer_b", "<f8", (3,)), ("foot_force", "<f8", (4,)),
         ("motor_temperature", "<i2", _JOINTS),  # degrees centigrade
@@ -40,6 +40,7 @@ STATE = np.dtype(
         ("late_cycles", "<u8"),  # that began more than a period late
         ("longest_gap_s", "<f8"),  # between two cycles, since the start
         ("guarded", "<u4"),  # whether the guardian lives
+        ("had_torque", "<u4"),  # whether the motors have had any since the stream's start, damping too
     ]
 )
 

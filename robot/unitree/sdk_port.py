@@ -1,4 +1,4 @@
-"""The border to the vendor's SDK (unitree_legged_sdk 3.8, module `robot_interface`): its names, its joint order, its units.
+"""The border to the vendor's SDK (unitree_legged_sdk 3.8.6, module `robot_interface`): its names, its joint order, its units.
 
 The module is named, not imported, so that a double with the vendor's names (twin/robot_interface.py) can stand in: everything on this
 side of the names runs in tests as it runs on the robot.
@@ -39,7 +39,7 @@ def load_sdk(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        advice = "build unitree_legged_sdk 3.8 with its Python wrapper and put robot_interface*.so on PYTHONPATH"
+        advice = "build unitree_legged_sdk 3.8.6 (branch go1) with its Python wrapper and put robot_interface*.so on PYTHONPATH"
         raise DriverError(f"the module {module} cannot be imported ({error}); {advice}") from error
 
 

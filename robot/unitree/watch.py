@@ -14,7 +14,9 @@ from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS
 from robot.unitree import remote
 from robot.unitree.sdk_port import OVERHEATED, SERVO
 
-STATE_AFTER_S = 0.06  # without a new answer; three control periods
+STATE_AFTER_S = 0.06  # without a new answer, or that answers are late; three control periods
+CLOCKS_APART = 0.005  # share by which the robot's clock and ours may run apart: a hundred times what two crystals do
+TICKS = 2**32  # of the robot's clock, which then begins anew: after 50 days
 REMOTE_AFTER_S = 0.5
 STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
 MAX_TEMPERATURE = 80  # degrees centigrade, chosen: the vendor's overheat mode is the last resort
@@ -28,12 +30,34 @@ _HIGHEST = (go1.JOINT_POS_UPPER + STANDARD_LIMITS.max_joint_excess_rad).tolist()
 _FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
 
 
+class Lateness:
+    """How late the answers are: one that waited in a queue is new to us and old all the same.
+
+    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer so far. What is known
+    fades at CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms.
+    """
+
+    def __init__(self) -> None:
+        self._sent_s, self._seen_s, self._least_s = -math.inf, -math.inf, math.inf
+
+    def of(self, sent_s: float, now: float) -> float:
+        """At `now`, s, of the newest answer, which the robot sent at `sent_s`, s by its clock; too small by a cycle, never too large.
+
+        When an answer came is not known exactly: this process may be held up between looking at its clock and receiving, and would take
+        all later answers for late. But the answer before had come by `now`.
+        """
+        self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
+        self._sent_s, self._seen_s = sent_s, now
+        return now - sent_s - self._least_s
+
+
 class Watch:
     """Remembers what the rules need of the past. `stamp_s` is when the newest answer came, NaN while there was none."""
 
     def __init__(self) -> None:
         self.stamp_s = math.nan
-        self._tick = 0
+        self._tick, self._ticks = 0, 0  # the newest, and how many have passed
+        self._lateness = Lateness()
         self._remote_s = -math.inf
         self._cycle_s = math.nan
         self._odd_modes = 0
@@ -57,13 +81,16 @@ class Watch:
         return DriverFault.STALLED if gap > STALL_AFTER_S or gap < 0 else NO_FAULT
 
     def _tick_faults(self, tick: int, now: float) -> DriverFault:
-        """The robot's clock must go on; it starts with the first answer that is not the zeros of an empty LowState."""
-        backwards = tick < self._tick
-        if tick != self._tick:
-            self._tick, self.stamp_s = tick, now
-        if backwards:
+        """The robot's clock must go on, as fast as ours; it starts with the first answer that is not the zeros of an empty LowState."""
+        begun, passed = not math.isnan(self.stamp_s), (tick - self._tick) % TICKS
+        if not (begun or passed):
+            return DriverFault.STATE_LOST
+        if passed:
+            self._tick, self._ticks, self.stamp_s = tick, self._ticks + passed, now
+        late_s = self._lateness.of(self._ticks * 1e-3, now)
+        if begun and passed >= TICKS // 2:
             return DriverFault.RESTARTED
-        return NO_FAULT if now - self.stamp_s <= STATE_AFTER_S else DriverFault.STATE_LOST
+        return NO_FAULT if now - self.stamp_s <= STATE_AFTER_S and late_s <= STATE_AFTER_S else DriverFault.STATE_LOST
 
     def _remote_faults(self, buttons: NDArray[Any], now: float) -> DriverFault:
         if remote.is_present(buttons):

@@ -91,6 +91,18 @@ class Client:
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()])
         return self.call(SetParameters, "/go1_control/set_parameters", request).results
 
+    def listen(self, kind, topic, qos=10):
+        """What comes from now on: (when, message)."""
+        heard = []
+        self.node.create_subscription(kind, topic, lambda message: heard.append((time.monotonic(), message)), qos)
+        return heard
+
+    def bring_up(self, stand=True):
+        assert self.transition("configure") and self.transition("activate")
+        if stand:
+            answer = self.trigger("stand")
+            assert answer.success, answer.message
+
     def close(self):
         self.executor.shutdown()
         self.node.destroy_node()
@@ -101,6 +113,35 @@ def client():
     made = Client()
     yield made
     made.close()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """What a node in this process is made with. What is left of it for a while is seen by no client of another node."""
+    monkeypatch.setattr("go1_control.node.spare_the_garbage_collector", lambda: None)
+    context = rclpy.Context()
+    context.init()
+    yield {"context": context, "namespace": "here"}
+    context.try_shutdown()
+
+
+@pytest.fixture
+def configure(here):
+    """Configures a node in this process; returns why it was refused."""
+    from go1_control.node import ControlNode
+
+    nodes = []
+
+    def configured(**parameters):
+        given = [Parameter(name, value=str(value)) for name, value in parameters.items()]
+        nodes.append(ControlNode(parameter_overrides=given, **here))
+        nodes[-1].trigger_configure()
+        return nodes[-1].refusal
+
+    yield configured
+    for node in nodes:
+        node.close()
+        node.destroy_node()
 
 
 class NodeProcess:
@@ -147,3 +188,28 @@ def start_node(tmp_path, write_policy):
     for node in started:
         if node.process.poll() is None:
             node.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def lasting_node(tmp_path_factory):
+    """A node that serves the tests of a module one after the other, and another that keeps this process known to it meanwhile."""
+    node, known = NodeProcess(tmp_path_factory.mktemp("node")), Node("known")
+    yield node
+    known.destroy_node()
+    node.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def shared_node(lasting_node, client, write_policy):
+    """Gives that node, which is not configured, its parameters; afterwards it is as it was."""
+    from go1_control.parameters import FIXED, GAIT
+
+    def given(**parameters):
+        assert all(answer.successful for answer in client.set(policy=str(write_policy(std=0.05).path), **parameters))
+
+    yield given
+    if client.state() == "active":
+        assert client.transition("deactivate")
+    if client.state() == "inactive":
+        assert client.transition("cleanup")
+    assert all(answer.successful for answer in client.set(**{name: each.default for name, each in (FIXED | GAIT).items()}))

@@ -37,6 +37,8 @@ def test_a_launch_file_starts_the_node_with_its_file(root, kind):
         if param.get("name"):
             assert param.get("name") in FIXED
             assert set(re.findall(r"\$\(var (\w+)\)", param.get("value"))) <= arguments
+            text = isinstance(FIXED[param.get("name")].default, str)
+            assert param.get("type") == ("str" if text else None)  # else YAML decides: 20240601 is a number, "my logs #2" is cut
 
 
 def test_a_real_robot_is_as_weak_as_can_be_unless_asked_otherwise(root):

@@ -4,40 +4,37 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
 
+from go1_control.node import ControlNode
 from robot import go1
+from robot.driver import DriverError
 from robot.episode_log import list_episodes, read_episode, write_episode
+from robot.gait import Gait
+from robot.stick import Stick, VelocityLimits
+from robot.still_driver import StillDriver, StillVelocity
 from robot.supervisor import SafetyEvent
 from tests.offline_finetune.made_data import made_episode
+from twin.robots import OpenRobot
 
 ERROR = 2
 
 
-def listen(client, kind, topic, qos=10):
-    heard = []
-    client.node.create_subscription(kind, topic, lambda message: heard.append((time.monotonic(), message)), qos)
-    return heard
-
-
-def bring_up(client, stand=True):
-    assert client.transition("configure") and client.transition("activate")
-    if stand:
-        answer = client.trigger("stand")
-        assert answer.success, answer.message
-
-
 def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     node = start_node(record_dir=tmp_path / "logs", session="first", notes="after the rain", velocity_source="t265", explore=True)
-    joints, imu, odom = listen(client, JointState, "joint_states"), listen(client, Imu, "imu"), listen(client, Odometry, "odom")
-    statistics = listen(client, Float64MultiArray, "/go1_control/loop_statistics")
+    joints, imu, odom = client.listen(JointState, "joint_states"), client.listen(Imu, "imu"), client.listen(Odometry, "odom")
+    statistics = client.listen(Float64MultiArray, "/go1_control/loop_statistics")
     cmd_vel = client.node.create_publisher(Twist, "cmd_vel", 10)
     assert client.transition("configure") and client.state() == "inactive"
     refused = client.trigger("stand")
@@ -47,7 +44,9 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     assert client.transition("activate")
     assert "possible from ready; the robot is passive" in client.trigger("start").message
     assert client.trigger("stand").success
-    assert client.trigger("start").success
+    started = client.trigger("start")
+    log = tmp_path / "logs" / "first" / "episode_0000.hdf5"
+    assert started.success and started.message == f"the policy acts, for 10 minutes at most; recorded to {log}"
     command = Twist()
     command.linear.x = 0.3
     joints.clear()
@@ -62,7 +61,7 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     assert len(joints) > 20
     standing = joints[-1][1]
     stopped = client.trigger("stop")
-    assert stopped.success and "ended by operator" in stopped.message
+    assert stopped.success and "ended by operator" in stopped.message and stopped.message.endswith(f"; recorded to {log}")
     assert client.until(lambda: "recorder" in client.diagnostics and client.diagnostics["robot"][1] == "ready", 5.0)
     assert client.transition("deactivate") and client.transition("cleanup") and client.state() == "unconfigured"
     assert node.end() == 0
@@ -82,6 +81,23 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     assert episode.velocity_valid[-20:].all()
 
 
+@pytest.mark.parametrize(("users", "seen"), [(None, "ASYNCHRONOUS"), ("AUTO", "AUTO")])
+def test_fast_dds_is_told_to_send_from_a_thread_of_its_own_before_ros_looks(monkeypatch, users, seen):
+    """rclpy holds Python's lock while it publishes."""
+    from go1_control import node
+
+    def init(**_):
+        raise InterruptedError(os.environ["RMW_FASTRTPS_PUBLICATION_MODE"])
+
+    monkeypatch.setenv("RMW_FASTRTPS_PUBLICATION_MODE", str(users))
+    if users is None:
+        monkeypatch.delenv("RMW_FASTRTPS_PUBLICATION_MODE")
+    monkeypatch.setattr(node, "prepare_control_process", list)
+    monkeypatch.setattr(node.rclpy, "init", init)
+    with pytest.raises(InterruptedError, match=seen):
+        node.main([])
+
+
 def test_a_policy_that_does_not_load_is_refused_by_name(start_node, client, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no policy")
@@ -91,59 +107,6 @@ def test_a_policy_that_does_not_load_is_refused_by_name(start_node, client, tmp_
     level, reason, _ = client.diagnostics["configuration"]
     assert level == ERROR and "broken.onnx" in reason
     assert node.end() == 0 and "not configured" in node.printed
-
-
-def test_estop_acts_in_every_mode_and_a_person_rearms(start_node, client):
-    start_node()
-    bring_up(client)
-    client.trigger("start")
-    client.spin(0.3)
-    assert client.trigger("estop").success
-    assert client.until(lambda: "robot" in client.diagnostics and client.diagnostics["robot"][1].startswith("damped by ESTOP"), 5.0)
-    assert not client.trigger("stand").success
-    assert client.trigger("rearm").success
-    assert not client.trigger("rearm").success
-    assert client.trigger("stand").success
-
-
-def test_without_cmd_vel_the_robot_is_told_to_stand_on_the_spot(start_node, client, tmp_path):
-    start_node(record_dir=tmp_path / "logs", cmd_vel_timeout=0.3)
-    cmd_vel = client.node.create_publisher(Twist, "cmd_vel", qos_profile_sensor_data)
-    bring_up(client)
-    client.trigger("start")
-    command = Twist()
-    command.linear.x = 9.0  # beyond what is allowed
-    for _ in range(10):
-        cmd_vel.publish(command)
-        client.spin(0.05)
-    command.linear.x = float("nan")  # counts as none
-    for _ in range(20):
-        cmd_vel.publish(command)
-        client.spin(0.05)
-    assert client.until(lambda: "stand on the spot" in client.diagnostics.get("commands", (0, ""))[1], 5.0)
-    assert client.trigger("stop").success
-    assert client.until(lambda: bool(list_episodes(tmp_path / "logs") if (tmp_path / "logs").exists() else []))
-    vx = read_episode(list_episodes(tmp_path / "logs")[0]).command[:, 0]
-    assert vx.max() == 1.5 and vx[-1] == 0.0
-    commanded = np.flatnonzero(vx)
-    assert commanded[-1] - commanded[0] < 50
-
-
-def test_parameters_are_typed_ranged_and_fixed_while_configured(start_node, client):
-    start_node()
-    [wrong] = client.set(power_level=11)
-    assert not wrong.successful
-    [wrong] = client.set(gait_frequency="fast")
-    assert not wrong.successful
-    [right] = client.set(session="second")
-    assert right.successful
-    bring_up(client, stand=False)
-    [fixed] = client.set(session="third")
-    assert not fixed.successful and "while the node is configured" in fixed.reason
-    [gait] = client.set(gait_frequency=2.5)
-    assert gait.successful
-    [gait] = client.set(gait_frequency=20.0)
-    assert not gait.successful
 
 
 def test_a_value_outside_its_range_ends_the_node_at_once(start_node):
@@ -157,38 +120,19 @@ def test_a_value_outside_its_range_ends_the_node_at_once(start_node):
     ("parameters", "named"),
     [({"robot": "spot"}, "robot"), ({"velocity_source": "gps"}, "velocity source"), ({"terrain": "lava"}, "lava"),
      ({"robot": "replay"}, "replay log"), ({"robot": "go1"}, "robot_interface"),
-     ({"session": "../x"}, "session is '../x'; it must be a plain name")],
+     ({"session": "../x"}, "session is '../x'; it must be a plain name"),
+     ({"record_dir": "/proc/logs"}, "record_dir is '/proc/logs', which cannot hold logs")],
 )  # fmt: skip
-def test_what_cannot_be_used_is_named(start_node, client, parameters, named):
-    start_node(**parameters)
-    assert not client.transition("configure")
-    assert client.until(lambda: named in client.diagnostics.get("configuration", (0, ""))[1])
-
-
-def test_foreign_odometry_is_the_velocity_source(start_node, client, tmp_path):
-    start_node(record_dir=tmp_path / "logs", velocity_source="odometry")
-    publisher = client.node.create_publisher(Odometry, "odometry_in", 10)
-    bring_up(client)
-    client.trigger("start")
-    message = Odometry()
-    message.pose.pose.orientation.w = 1.0
-    message.twist.twist.linear.x = 0.123
-    for _ in range(60):
-        publisher.publish(message)
-        client.spin(0.02)
-    assert client.trigger("stop").success
-    assert client.until(lambda: bool(list_episodes(tmp_path / "logs") if (tmp_path / "logs").exists() else []))
-    episode = read_episode(list_episodes(tmp_path / "logs")[0])
-    assert episode.attributes.velocity_source == "odometry+legs"
-    assert (np.abs(episode.base_lin_vel_b[:, 0] - 0.123) < 1e-4).sum() > 20
+def test_what_cannot_be_used_is_named(configure, write_policy, parameters, named):
+    assert named in configure(policy=write_policy().path, **parameters)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_in_damping(start_node, client, number, tmp_path):
     node = start_node(record_dir=tmp_path / "logs")
-    bring_up(client)
+    client.bring_up()
     client.trigger("start")
-    joints = listen(client, JointState, "joint_states")
+    joints = client.listen(JointState, "joint_states")
     client.spin(0.5)
     assert node.end(number) == 0 and "Traceback" not in node.printed
     client.spin(0.5)  # what was on the way
@@ -200,23 +144,6 @@ def test_a_signal_ends_in_damping(start_node, client, number, tmp_path):
     assert episode.attributes.ended == "safety" and episode.safety_events[-1] & SafetyEvent.ESTOP
 
 
-def test_subscribers_with_other_wishes(start_node, client):
-    """What fits every ordinary subscriber, what does not is told on both sides."""
-    from go1_control import qos
-
-    start_node()
-    best_effort = listen(client, JointState, "joint_states", qos_profile_sensor_data)
-    reliable = listen(client, JointState, "joint_states", QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE))
-    mismatches = []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    events = qos.SubscriptionEventCallbacks(incompatible_qos=mismatches.append)
-    client.node.create_subscription(JointState, "joint_states", lambda _: None, latched, event_callbacks=events)
-    bring_up(client, stand=False)
-    assert client.until(lambda: len(best_effort) > 20 and len(reliable) > 20)
-    assert client.until(lambda: bool(mismatches))
-    assert client.until(lambda: "joint_states" in client.diagnostics.get("commands", (0, ""))[1])
-
-
 def test_a_subscriber_learns_of_silence_and_of_death(start_node, client):
     from go1_control import qos
 
@@ -224,7 +151,7 @@ def test_a_subscriber_learns_of_silence_and_of_death(start_node, client):
     late, alive = [], []
     events = qos.SubscriptionEventCallbacks(deadline=late.append, liveliness=alive.append)
     client.node.create_subscription(JointState, "joint_states", lambda _: None, qos.STATE, event_callbacks=events)
-    bring_up(client, stand=False)
+    client.bring_up(stand=False)
     assert client.until(lambda: any(info.alive_count for info in alive))
     client.spin(1.0)
     missed = len(late)
@@ -236,39 +163,9 @@ def test_a_subscriber_learns_of_silence_and_of_death(start_node, client):
     print(f"death was told after {time.monotonic() - began:.2f} s")
 
 
-def test_transitions_in_an_odd_order_are_refused_and_the_node_goes_on(start_node, client):
-    node = start_node()
-    assert not client.transition("activate") and not client.transition("cleanup")
-    assert client.transition("configure") and not client.transition("configure")
-    assert client.transition("activate") and not client.transition("cleanup")
-    assert client.trigger("stand").success
-    assert not client.transition("configure")
-    assert client.state() == "active" and client.transition("deactivate")
-    assert "not active" in client.trigger("rearm").message
-    assert client.transition("activate")
-    assert client.trigger("rearm").success and client.trigger("stand").success
-    assert client.transition("deactivate") and client.transition("cleanup")
-    assert client.transition("configure")  # again, with another robot process
-    assert node.end() == 0
-
-
-def test_requests_while_the_policy_acts_are_refused_at_once_and_not_granted_later(start_node, client):
-    start_node()
-    bring_up(client)
-    assert client.trigger("start").success
-    began = time.monotonic()
-    for name in ("rearm", "stand", "start"):
-        answer = client.trigger(name)
-        assert not answer.success and answer.message
-    assert time.monotonic() - began < 3.0
-    assert client.trigger("estop").success
-    client.spin(1.0)
-    assert client.until(lambda: client.diagnostics["robot"][1].startswith("damped by ESTOP"))
-
-
 def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(start_node, client):
     node = start_node()
-    bring_up(client)
+    client.bring_up()
     stream = next(
         int(child)
         for task in Path(f"/proc/{node.process.pid}/task").iterdir()
@@ -278,16 +175,87 @@ def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(s
     os.kill(stream, signal.SIGKILL)
     assert client.until(lambda: "DRIVER" in client.diagnostics["robot"][1], 5.0)
     assert client.transition("deactivate") and client.transition("cleanup")
-    bring_up(client)
+    client.bring_up()
 
 
 def test_a_recorded_walk_stands_in_for_a_robot(start_node, client, tmp_path):
     joint_pos = go1.DEFAULT_JOINT_POS + np.linspace(0.0, 0.05, 40)[:, None].astype(np.float32)
     episode = made_episode(40, joint_pos=joint_pos.astype(np.float32))
     start_node(robot="replay", replay_log=write_episode(tmp_path / "walk.hdf5", episode))
-    joints = listen(client, JointState, "joint_states")
-    bring_up(client, stand=False)
+    joints = client.listen(JointState, "joint_states")
+    client.bring_up(stand=False)
     assert client.until(lambda: len(joints) > 20)
     for _, message in joints:
         difference = np.abs(episode.joint_pos - np.array(message.position, dtype=np.float32)).max(axis=1)
         assert difference.min() < 1e-6
+
+
+def given_once(name):
+    """A field that another thread sets to None as soon as it was looked at."""
+    return property(lambda self: vars(self).pop(name, None), lambda self, value: vars(self).__setitem__(name, value))
+
+
+def test_a_robot_that_is_let_go_of_meanwhile_ends_no_callback(here):
+    class Fleeting(ControlNode):
+        _session, _robot, _stick, _recorder = (given_once(name) for name in ("session", "robot", "stick", "recorder"))
+
+    node = Fleeting(parameter_overrides=[], **here)
+    called = []
+    try:
+        node._session = SimpleNamespace(estop=lambda: called.append("estop"))
+        assert node._estop(Trigger.Request(), Trigger.Response()).message == "damping"
+        node._robot = SimpleNamespace(odometry=SimpleNamespace(receive=lambda *_: called.append("odometry")))
+        node._on_odometry(Odometry())
+        node._stick = stick = Stick(VelocityLimits(), Gait())
+        node._on_cmd_vel(Twist())
+        node._stick = stick
+        assert node._on_parameters([Parameter("gait_frequency", value=2.5)]).successful
+        assert called == ["estop", "odometry"] and stick.is_fresh(time.monotonic()) and stick.gait.gait_frequency == 2.5
+    finally:
+        node.destroy_node()
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_control_loop_that_dies_ends_the_session_is_told_and_the_node_can_be_used_again(here, write_policy, monkeypatch, capfd, active):
+    class Fragile(StillDriver):
+        broken = closed = False
+
+        def read(self):
+            if self.broken:
+                raise DriverError("the cable is off")
+            return super().read()
+
+        def close(self):
+            super().close()
+            self.closed = True
+
+    def open_fragile(_wanted, _closing):
+        drivers.append(Fragile(clock=time.monotonic))
+        return OpenRobot(drivers[-1], StillVelocity(), "still")
+
+    def answer():
+        return node._stand(Trigger.Request(), Trigger.Response())
+
+    drivers = []
+    monkeypatch.setattr("go1_control.node.open_robot", open_fragile)
+    monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
+    node = ControlNode(parameter_overrides=[Parameter("policy", value=str(write_policy().path))], **here)
+    executor = SingleThreadedExecutor(context=here["context"])
+    executor.add_node(node)
+    try:
+        assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        if active:
+            assert node.trigger_activate() is TransitionCallbackReturn.SUCCESS
+        drivers[0].broken = True
+        end_s = time.monotonic() + 5.0
+        while not drivers[0].closed:
+            assert time.monotonic() < end_s
+            executor.spin_once(timeout_sec=0.02)
+        assert not answer().success and answer().message == "the node is not active; activate it first"
+        assert "the control loop ended, the robot is damped: the cable is off" in capfd.readouterr().err
+        assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() is TransitionCallbackReturn.SUCCESS and answer().success
+    finally:
+        executor.shutdown()
+        node.close()
+        node.destroy_node()

@@ -1,19 +1,43 @@
-"""A few short episodes of a robot that only stands, in three sessions."""
+"""A few short episodes of a robot that only stands, in a few sessions; and a mark for processes."""
 
+import uuid
+from functools import partial
+
+import numpy as np
 import pytest
 
+from learners.onnx_graph import policy_graph
 from loop.config import CollectConfig, LoopConfig
 from loop.stages import Context, run_collect
+from robot.policy_artifact import write_artifact
+from tests.loop.processes import MARK
 
 
 @pytest.fixture
-def collect(tmp_path, write_policy):
-    """Runs the collection stage in tmp_path/run with a policy that asks for the default posture."""
-    out = tmp_path / "run"
-    write_policy("run/pretrained/policy", std=0.2)
+def mark(monkeypatch):
+    """What everything that a test starts can be told by: see processes.py."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    return mark
 
-    def stage(steps=180, sessions=3):
+
+@pytest.fixture(scope="session")
+def collect_in():
+    """Runs the collection stage in a directory with a policy that asks for the default posture."""
+
+    def stage(out, steps=180, sessions=3):
+        policy = out / "pretrained" / "policy.onnx"
+        if not policy.exists():
+            policy.parent.mkdir(parents=True)
+            layers = [(np.zeros((8, 290)), np.zeros(8)), (np.zeros((12, 8)), np.zeros(12))]
+            write_artifact(policy, policy_graph(layers, np.full(12, np.log(0.2))), "pretrained", None)
         config = LoopConfig(terrain="flat", collect=CollectConfig(steps=steps, episode_steps=30, sessions=sessions))
         return out, run_collect(Context(out, config, 0, lambda *_: None))
 
     return stage
+
+
+@pytest.fixture
+def collect(collect_in, tmp_path):
+    """The same in a directory of the test's own."""
+    return partial(collect_in, tmp_path / "run")

@@ -6,18 +6,16 @@ import json
 
 import pytest
 
-import loop.calibration
 from quadloop import main
 from twin.world import find_world
 
-SETTINGS = {"held-out": 2, "horizon": 3, "every": 5, "repeats": 1, "points": 20, "rounds": 1}
+SETTINGS = {"held-out": 2, "horizon": 3, "every": 5, "repeats": 1, "points": 20, "rounds": 1, "tracked-steps": 20}
 QUICK = [word for name, value in SETTINGS.items() for word in (f"--settings.{name}", str(value))]
 
 
-@pytest.fixture
-def logs(collect, monkeypatch):
-    monkeypatch.setattr(loop.calibration, "TRACKED_STEPS", 20)
-    out, _ = collect(steps=180, sessions=6)
+@pytest.fixture(scope="module")
+def logs(collect_in, tmp_path_factory):
+    out, _ = collect_in(tmp_path_factory.mktemp("calibrate") / "run", steps=180, sessions=6)
     return out / "logs"
 
 
@@ -52,10 +50,10 @@ def test_without_a_policy_the_floor_stays_hard(logs, tmp_path, capsys):
     assert world.solref == find_world("flat").solref
 
 
-def test_what_is_there_is_not_overwritten(logs, tmp_path, capsys):
+def test_what_is_there_is_not_overwritten_and_no_log_is_read_for_it(tmp_path, capsys):
     (tmp_path / "fit").mkdir()
     (tmp_path / "fit" / "world.yaml").write_text("name: precious\n")
-    assert calibrate(logs, tmp_path / "fit") == 1
+    assert calibrate(tmp_path / "no-such-logs", tmp_path / "fit") == 1
     assert "--force" in capsys.readouterr().err
     assert (tmp_path / "fit" / "world.yaml").read_text() == "name: precious\n"
 
@@ -72,10 +70,14 @@ def test_few_sessions_are_too_few(logs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "bad", [("--settings.points", "3"), ("--settings.held-out", "1"), ("--settings.walk-s", "nan"), ("--settings.walk-s", "0.005")]
-)
-def test_settings_are_checked(logs, tmp_path, capsys, bad):
-    assert calibrate(logs, tmp_path / "fit", *bad) == 2
+    "bad",
+    [
+        ("--settings.points", "3"), ("--settings.held-out", "1"), ("--settings.walk-s", "nan"), ("--settings.walk-s", "0.005"),
+        ("--settings.tracked-steps", "0"),
+    ],
+)  # fmt: skip
+def test_settings_are_checked_before_any_log_is_read(tmp_path, capsys, bad):
+    assert calibrate(tmp_path / "no-such-logs", tmp_path / "fit", *bad) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -4,14 +4,22 @@ import io
 import json
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from common.errors import QuadloopError
+from common.randomness import generator_for
+from loop.collect_command import run
 from quadloop import main
 from robot.episode_log import list_episodes, read_episode
+from robot.station import ForwardCommands
+from tests.loop.processes import marked
 
 CTRL_D = "\x04"
 
@@ -27,11 +35,17 @@ class Person:
 
     def answers(self, question, typed):
         """Type, as soon as `question` has been asked."""
+        self.hears(question)
+        self.types(typed)
+
+    def hears(self, question):
         while not (question in self.told and self.told.endswith("end here: ")):
             said = os.read(self.verb.stderr.fileno(), 4096).decode()
             assert said, self.told
             self.told += said
-        self.types(typed)
+
+    def hears_nothing(self, seconds):
+        return not select.select([self.verb.stderr], [], [], seconds)[0]
 
     def types(self, typed):
         os.write(self._hand, typed.encode())
@@ -42,6 +56,17 @@ class Person:
         self.told += said.decode()
         os.close(self._hand)
         return self.verb.returncode, printed.decode()
+
+
+def grown(logs):
+    """Whether there is a walk of some steps in the log that is being written."""
+    return any(path.stat().st_size > 50_000 for path in logs.rglob("*.part"))
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority(monkeypatch):
+    """The verb in this process is to keep this process's own."""
+    monkeypatch.setattr("loop.collect_command.prepare_control_process", list)
 
 
 @pytest.fixture
@@ -66,6 +91,10 @@ def test_a_sitting(command, tmp_path):
     assert "wet grass" in episode.attributes.config_json and episode.attributes.velocity_source == "t265+legs"
     assert (episode.actions != episode.action_mean).any()  # drawn, not the mean
     assert "battery 80 %" in done.stderr and "The robot is damped." in done.stderr
+    assert "\nvelocity by t265\n" in done.stderr and result["velocity"]["source"] == "t265"
+    speeds = generator_for("collect speeds", 0)  # whatever the actions are
+    for path in paths:
+        assert read_episode(path).command[0, 0] == np.float32(ForwardCommands(0.2, 0.8).draw(50, speeds).command_at(0)[0])
 
 
 @pytest.mark.parametrize("answer", ["q\n", CTRL_D])
@@ -75,7 +104,20 @@ def test_nothing_moves_before_the_person_says_so(command, tmp_path, answer):
     status, printed = person.sees()
     assert status == 0 and json.loads(printed)["episodes"] == 0
     assert person.told.count("[Enter] go on") == 1 and "ended by the operator" in person.told
-    assert not list((tmp_path / "logs").iterdir())  # so that a session of the same name may follow
+    assert not list(tmp_path.glob("logs/*"))  # so that a session of the same name may follow
+
+
+def test_what_was_typed_before_a_question_is_no_answer_to_it(command, tmp_path):
+    """A key that bounces must not move a robot."""
+    person = Person([*command, "--episodes", "1", "--json"])
+    person.types("\n\n")
+    person.hears("will stand up")
+    assert person.hears_nothing(seconds=1.0) and person.verb.poll() is None
+    person.types("q\n")
+    status, printed = person.sees()
+    assert status == 0 and json.loads(printed)["episodes"] == 0
+    assert person.told.count("[Enter] go on") == 1 and "ended by the operator" in person.told
+    assert not list(tmp_path.glob("logs/*"))
 
 
 @pytest.mark.parametrize(("typed", "status", "episodes"), [("\n\n", 0, 1), ("", 2, 0)])
@@ -94,12 +136,32 @@ def test_enter_ends_an_episode(command, tmp_path):
     person = Person([*command, "--episodes", "1", "--episode-s", "20", "--json"])
     person.answers("will stand up", "\n")
     person.answers("Episode 1 of 1", "\n")
-    while not any(path.stat().st_size > 50_000 for path in (tmp_path / "logs").rglob("*.part")):
+    while not grown(tmp_path / "logs"):
         time.sleep(0.02)
     person.types("\n")
     status, printed = person.sees()
     assert status == 0 and 10 < json.loads(printed)["steps"] < 900
     assert read_episode(list_episodes(tmp_path / "logs")[0]).attributes.ended == "operator"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_nothing_else(command, tmp_path, mark, number, status):
+    verb = subprocess.Popen([*command, "--yes"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not grown(tmp_path / "logs"):
+        assert verb.poll() is None
+        time.sleep(0.02)
+    verb.send_signal(number)
+    _, complaint = verb.communicate(timeout=30)
+    assert verb.returncode == status
+    if number == signal.SIGINT:
+        assert complaint.endswith(b"quadloop: error: interrupted\n") and b"Traceback" not in complaint
+    end_s = time.monotonic() + 20
+    while left := marked(mark):
+        assert time.monotonic() < end_s, left
+        time.sleep(0.05)
+    [log] = list_episodes(tmp_path / "logs", unfinished=True)
+    episode = read_episode(log)
+    assert len(episode) > 10 and np.isfinite(episode.joint_pos).all()
 
 
 @pytest.mark.parametrize(
@@ -132,14 +194,19 @@ def test_logs_that_cannot_be_written_are_refused_before_anything_moves(tmp_path,
 
 def test_without_the_sdk_it_is_said(tmp_path, write_policy, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    arguments = ["collect", "--policy", str(write_policy().path), "--out", str(tmp_path / "logs"), "--robot", "go1"]
-    assert run_without_priority(arguments, monkeypatch) == 1
+    assert main(["collect", "--policy", str(write_policy().path), "--out", str(tmp_path / "logs"), "--robot", "go1"]) == 1
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0 and "robot_interface" in error and "unitree_legged_sdk" in error
-    assert not list((tmp_path / "logs").iterdir())
+    assert not list(tmp_path.glob("logs/*"))
 
 
-def run_without_priority(arguments, monkeypatch):
-    """The verb in this process, which is to keep its own."""
-    monkeypatch.setattr("loop.collect_command.prepare_control_process", list)
-    return main(arguments)
+def test_real_time_rights_are_asked_for_before_there_is_a_thread_or_a_process(monkeypatch):
+    asked = []
+
+    def load(_path):
+        raise QuadloopError(f"asked {len(asked)} times")
+
+    monkeypatch.setattr("loop.collect_command.prepare_control_process", lambda: asked.append("rights"))
+    monkeypatch.setattr("loop.collect_command.load_artifact", load)
+    with pytest.raises(QuadloopError, match="asked 1 times"):
+        run(["--policy", "p.onnx", "--out", "logs"])

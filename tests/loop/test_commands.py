@@ -1,6 +1,9 @@
 """`quadloop finetune` and `quadloop online` at toy size, and what they refuse."""
 
+import contextlib
+import io
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -8,13 +11,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from common.run_directory import RunDirectory
+from loop.config import PRESETS as LOOP_PRESETS
 from quadloop import main
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact, write_artifact
+from twin.world import find_world
 
 SMALL = [
     "--uni-o4.improvement-steps", "10", "--uni-o4.gate-period", "10", "--uni-o4.iql.steps", "10", "--uni-o4.dynamics.steps", "10",
-    "--fqe.steps", "10", "--trials", "2", "--terrain", "flat",
+    "--fqe.steps", "10", "--trials", "2", "--trial-steps", "20", "--terrain", "flat",
 ]  # fmt: skip
 
 
@@ -26,11 +32,19 @@ def online(policy, value, out, *more):
     return main(["online", "--policy", str(policy), "--value", str(value), "--out", str(out), "--preset", "smoke", *more])
 
 
-def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(collect, tmp_path, capsys):
-    run, _ = collect()
-    policy, out = run / "pretrained" / "policy.onnx", tmp_path / "offline"
-    assert finetune(policy, run / "logs", out, *SMALL, "--json") == 0
-    result = json.loads(capsys.readouterr().out)
+@pytest.fixture(scope="module")
+def finetuned(collect_in, tmp_path_factory):
+    """A finished fine-tuning: its policy, its logs, its directory, and what it printed."""
+    run, _ = collect_in(tmp_path_factory.mktemp("finetuned") / "run")
+    policy, out, printed = run / "pretrained" / "policy.onnx", run / "offline", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert finetune(policy, run / "logs", out, *SMALL, "--json") == 0
+    return policy, run / "logs", out, printed.getvalue()
+
+
+def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(finetuned, tmp_path, capsys):
+    policy, _logs, out, printed = finetuned
+    result = json.loads(printed)
     assert {"policy", "estimates", "gate", "data", "seconds"} <= set(result)
     for name in ("amq", "fqe", "wis"):
         assert {"old", "new", "difference", "ci95"} <= set(result["estimates"][name])
@@ -39,6 +53,7 @@ def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(collect, tmp_
     assert (out / "report" / "index.html").is_file()
     evidence = json.loads((out / "evidence.json").read_text())
     assert set(evidence["twin"]) == {"terrain", "old", "new"}
+    assert [(each["trials"], each["steps"]) for each in evidence["twin"]["new"].values()] == [(2, 20)] * 2
     assert evidence["parent_sha256"] == load_artifact(policy).sha256
     offline = load_artifact(out / "policy.onnx")
     assert offline.metadata.parent_sha256 == load_artifact(policy).sha256
@@ -94,17 +109,16 @@ def test_a_policy_that_cannot_be_trained_on_is_refused_before_anything_is_writte
     assert main(["evaluate", "--policy", str(policy), "--trials", "1", "--steps", "1"]) == 0
 
 
-def test_finetune_is_not_resumed_with_other_inputs(collect, tmp_path, capsys):
-    run, _ = collect(steps=90)
-    policy, out = run / "pretrained" / "policy.onnx", tmp_path / "out"
-    assert finetune(policy, run / "logs", out, *SMALL) == 0
-    moved = tmp_path / "moved"
-    (run / "logs").rename(moved)
+def test_finetune_is_not_resumed_with_other_inputs(finetuned, tmp_path, capsys):
+    policy, logs, run, _ = finetuned
+    moved, out = tmp_path / "moved", tmp_path / "out"
+    shutil.copytree(logs, moved)
+    shutil.copytree(run, out)
     assert finetune(policy, moved, out, *SMALL, "--resume") == 0
     capsys.readouterr()
-    for name, value in {"terrain": "mattress", "trials": "3"}.items():
+    for name, value in {"terrain": "mattress", "trials": "3", "trial-steps": "30"}.items():
         assert finetune(policy, moved, out, *SMALL, f"--{name}", value, "--resume") == 1
-        assert f"holds a run of another config ({name} is " in capsys.readouterr().err
+        assert f"holds a run of another config ({name.replace('-', '_')} is " in capsys.readouterr().err
     list_episodes(moved)[0].rename(moved / "session_00" / "episode_9000.hdf5")
     assert finetune(policy, moved, out, *SMALL, "--resume") == 1
     assert "holds a run of another config (logs_sha256 is " in capsys.readouterr().err
@@ -114,7 +128,7 @@ def test_finetune_is_not_resumed_with_other_inputs(collect, tmp_path, capsys):
     ("arguments", "status", "complaint"),
     [
         (["--terrain", "swamp"], 1, "unknown terrain 'swamp'"),
-        (["--measure.commands", "0.5", "9"], 1, "beyond 5 m/s"),
+        (["--measure.commands", "0.5", "9"], 2, "it must be from -5 to 5 m/s"),
         (["--measure.trials", "0"], 2, "--measure.trials is 0"),
         (["--collect.sessions", "1"], 2, "--collect.sessions is 1"),
         (["--online.ppo.epochs", "0"], 2, "--online.ppo.epochs is 0"),
@@ -125,9 +139,41 @@ def test_the_loop_refuses_before_it_writes(tmp_path, capsys, arguments, status, 
     assert_refused(capsys, tmp_path / "out", complaint)
 
 
-def test_finetune_compares_at_least_once(tmp_path, capsys):
-    assert finetune(tmp_path / "x.onnx", tmp_path, tmp_path / "out", "--trials", "0") == 2
-    assert_refused(capsys, tmp_path / "out", "--trials is 0; it must be at least 1")
+def made_measurement(speed, falls):
+    figures = {name: {"mean": value, "ci95": [value - 0.1, value + 0.1]} for name, value in
+               (("return", 20.0), ("forward_speed", speed), ("forward_speed_error", 0.25), ("distance", 7.5))}  # fmt: skip
+    return figures | {"falls": falls, "trials": 4}
+
+
+def test_the_loop_shows_people_a_table_of_the_stages_and_what_the_robot_had_to_suffer(tmp_path, capsys):
+    """A run that is finished already: its results are shown again."""
+    out, config = tmp_path / "out", LOOP_PRESETS["smoke"]
+    measured = {"pretrained": {"0.8": made_measurement(0.41, 3)}, "offline": {"0.8": made_measurement(0.62, 1)},
+                "online": {"0.8": made_measurement(0.73, 0)}}  # fmt: skip
+    results = {"pretrain": {}, "collect": {"steps": 1200, "falls": 5}, "offline": {}, "online": {"steps": 2400, "falls": 2}}
+    with RunDirectory(out, config, inputs={"seed": 0, "terrain": find_world(config.terrain)}) as directory:
+        for name, result in (results | {"measure": measured}).items():
+            directory.mark_stage_done(name, {"result": result, "seconds": 1.0})
+    (out / "report").mkdir()
+    (out / "report" / "index.html").touch()
+    assert main(["loop", "--preset", "smoke", "--out", str(out), "--resume"]) == 0
+    said = capsys.readouterr().out
+    rows = [
+        [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in said.splitlines() if line[:1] in ("│", "┃")
+    ]
+    assert [row[:2] for row in rows] == [
+        ["command", "stage"], ["0.8 m/s", "pretrained"], ["0.8 m/s", "offline"], ["0.8 m/s", "online"]
+    ]  # fmt: skip
+    assert [row[6] for row in rows[1:]] == ["3/4", "1/4", "0/4"]
+    assert ["0.41" in rows[1][3], "0.62" in rows[2][3], "0.73" in rows[3][3]] == [True] * 3
+    assert "Falls on the way: collect 5 in 1,200 steps, online 2 in 2,400 steps." in said
+    assert f"report: {out / 'report' / 'index.html'}" in said.replace("\n", "")
+
+
+@pytest.mark.parametrize("name", ["--trials", "--trial-steps"])
+def test_finetune_compares_at_least_once(tmp_path, capsys, name):
+    assert finetune(tmp_path / "x.onnx", tmp_path, tmp_path / "out", name, "0") == 2
+    assert_refused(capsys, tmp_path / "out", f"{name} is 0; it must be at least 1")
 
 
 def test_online_refuses_before_it_writes(write_policy, tmp_path, capsys):

@@ -8,44 +8,25 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
 from loop.faults import FAULTS, Expected, Fault
+from loop.inject_command import tell
 from loop.rehearsal import Outcome, Rehearsal
 from quadloop import main
-
-MARK = "QUADLOOP_REHEARSAL"
-
-
-def marked(mark):
-    """Commands of the processes, wherever they were started from, that have inherited this mark."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:  # it has just ended
-            continue
-    return [command for command in found if command]
-
-
-@pytest.fixture
-def mark(monkeypatch):
-    """What everything that a test starts can be told by."""
-    mark = uuid.uuid4().hex
-    monkeypatch.setenv(MARK, mark)
-    return mark
+from robot.child_process import start_module
+from tests.loop.processes import MARK, marked
 
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
-    """One robot for all faults; it leaves no process behind."""
+    """One robot for all faults, which stands up quickly; it leaves no process behind."""
     mark = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
-        with Rehearsal(None, "flat", 0, tmp_path_factory.mktemp("walks"), walk_s=0.5, watch_s=1.0) as rehearsal:
+        patch.setattr("loop.walker_process.start_module", lambda _, *rest, **pipes: start_module("tests.loop.quick_walker", *rest, **pipes))
+        with Rehearsal(None, "flat", 0, tmp_path_factory.mktemp("walks"), walk_s=0.2, watch_s=0.6) as rehearsal:
             yield rehearsal
     assert marked(mark) == []
 
@@ -61,33 +42,35 @@ def test_a_policy_file_walks(write_policy, mark, tmp_path, capsys):
     assert marked(mark) == []
 
 
-class OnPaper:
-    """A Rehearsal in which one fault goes wrong."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return
-
-    def run(self, name):
-        return Outcome(name, "torque", wrong=["nobody said it"]) if name == "estop" else Outcome(name, "damped", 12.3)
+@pytest.fixture
+def outcomes():
+    """Of all faults; one robot did not react as it must."""
+    return [
+        Outcome(name, "torque", wrong=["nobody said it"]) if name == "estop" else Outcome(name, "damped", reaction_ms=12.3)
+        for name in FAULTS
+    ]
 
 
-def test_all_gives_a_table_or_json(monkeypatch, capsys):
-    monkeypatch.setattr("loop.inject_command.Rehearsal", OnPaper)
-    assert main(["inject", "all"]) == 1
+def test_what_came_of_all_faults_is_a_table(outcomes, capsys):
+    assert tell(outcomes, "all", 7.0, as_json=False) == 1
     said = capsys.readouterr().out
-    assert "NO: nobody said it" in said
+    assert said.count("NO: ") == 1 and "NO: nobody said it" in said
     assert all(name in said for name in FAULTS)
-    assert main(["inject", "all", "--json"]) == 1
+    sound = [outcome for outcome in outcomes if outcome.ok]
+    assert tell(sound, "all", 7.0, as_json=False) == 0
+    assert "NO: " not in capsys.readouterr().out
+
+
+def test_what_came_of_all_faults_is_json_for_machines(outcomes, capsys):
+    assert tell(outcomes, "all", 7.0, as_json=True) == 1
     said = json.loads(capsys.readouterr().out)
-    assert set(said) == {"faults", "seconds"}
+    assert set(said["faults"]) == set(FAULTS) and said["seconds"] == 7.0
     assert (said["faults"]["estop"]["ok"], said["faults"]["estop"]["reaction_ms"]) == (False, None)
-    assert main(["inject", "state_nan"]) == 0
+    assert (said["faults"]["state_nan"]["ok"], said["faults"]["state_nan"]["reaction_ms"]) == (True, 12.3)
+
+
+def test_what_came_of_one_fault_is_told_in_words(outcomes, capsys):
+    assert tell([outcome for outcome in outcomes if outcome.fault == "state_nan"], "state_nan", 7.0, as_json=False) == 0
     assert "the robot answers with joints that are not numbers" in capsys.readouterr().out
 
 
@@ -144,6 +127,7 @@ def test_the_robot_reacts_as_it_must(rehearsal, name):
 
 
 def test_a_wrong_reaction_is_called_wrong(rehearsal, monkeypatch):
+    monkeypatch.setattr("loop.rehearsal.PATIENCE_S", 0.2)
     monkeypatch.setitem(FAULTS, "nothing", Fault("nothing", lambda scene: None, Expected.DAMPED, 0.1, "faults: EVERYTHING"))
     outcome = rehearsal.run("nothing")
     assert outcome.wrong == ["the robot must be damped, it is goes on", "there was no reaction", "nobody said 'faults: EVERYTHING'"]

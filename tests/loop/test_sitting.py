@@ -13,7 +13,7 @@ from loop.sitting import Sitting
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.episode import EpisodeAttributes
-from robot.episode_log import list_episodes
+from robot.episode_log import list_episodes, read_episode
 from robot.observation import GO1_LAYOUT
 from robot.recorder import Recorder
 from robot.session import Session
@@ -21,6 +21,8 @@ from robot.station import ForwardCommands
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import ModeError
 from robot.unitree.driver import Go1Driver
+from robot.velocity import PoseVelocity
+from robot.watched_velocity import WatchedVelocity
 from twin.robot_process import RobotProcess
 
 ATTRIBUTES = EpisodeAttributes(
@@ -56,17 +58,18 @@ class Unseen(StillVelocity):
 
 @pytest.fixture
 def sit(monkeypatch, tmp_path):
-    """Two episodes of ten steps with a person who meddles; returns the sitting and the person."""
+    """Two episodes of ten steps, on a robot that stands up at once, with a person who meddles; returns the sitting and the person."""
     monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: ["no real-time priority"])
+    monkeypatch.setattr("robot.control_loop.STAND_TIME_S", 0.1)
 
-    def run(meddle=lambda session, recorder: {}, velocity=None, again=False):
+    def run(meddle=lambda session, recorder: {}, velocity=None, again=False, speeds=(0.0, 0.0), logs="logs"):
         with (
             Recorder() as recorder,
             Session(StillDriver(clock=time.monotonic), velocity or StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session,
         ):
             person = Person(meddle(session, recorder), again)
-            sitting = Sitting(session, recorder, person, lambda: None, tmp_path / "logs")
-            sitting.run(2, 10, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
+            sitting = Sitting(session, recorder, person, lambda: None, tmp_path / logs)
+            sitting.run(2, 10, ForwardCommands(*speeds), np.random.default_rng(0))
             return sitting, person
 
     return run
@@ -92,6 +95,22 @@ def test_a_log_that_is_lost_is_told_at_once_and_counted(sit, tmp_path):
 
 def test_steps_without_a_velocity_are_told(sit):
     assert sit(velocity=Unseen())[1].heard("In 10 of them the velocity was not measured")
+
+
+def test_a_tracker_that_is_not_there_is_told_before_the_robot_stands_and_after_each_episode(sit, monkeypatch):
+    monkeypatch.setattr("loop.sitting.FIRST_POSE_S", 0.1)
+    sitting, person = sit(velocity=WatchedVelocity(PoseVelocity("t265", lambda: None, np.zeros(3)), StillVelocity()))
+    told = [line for line in person.told if line.startswith(("velocity", "The robot will stand"))]
+    absent = "velocity by still (ABSENT)"
+    assert told == [f"{absent}; see docs/robot.md", told[1], absent, absent] and told[1].startswith("The robot will stand")
+    assert sitting.velocity.result() == {"source": "still", "why": ["ABSENT"], "losses": {}}
+
+
+def test_a_seed_gives_the_same_commands_however_often_the_robot_is_put_right(sit, tmp_path):
+    for logs, meddle in (("one", lambda *_: {}), ("other", lambda session, _recorder: {"Episode 2 of 2": session.estop})):
+        sit(meddle, speeds=(0.2, 0.8), logs=logs)
+    one, other = ([read_episode(path).command[0, 0] for path in list_episodes(tmp_path / logs)] for logs in ("one", "other"))
+    assert one == other and 0.2 <= min(one) < max(one) <= 0.8
 
 
 @pytest.mark.parametrize("moment", ["The robot will stand up", "Episode 1 of 2"])

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from robot import go1
-from robot.control_loop import CommandError, ControlLoop, gaussian_log_prob
+from robot.control_loop import MAX_SAG, CommandError, ControlLoop, furthest_joint, gaussian_log_prob
 from robot.observation import COMMAND_SLICE, trot_command
 from robot.still_driver import StillContract, StillDriver, StillPolicy
 from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
 
+STAND = go1.DEFAULT_JOINT_POS
 LYING = np.array([0.0, 1.2, -2.6] * 4)
 
 
@@ -74,6 +75,30 @@ def test_standing_takes_its_full_time_even_if_the_first_step_comes_long_after_th
     rig = Rig(joint_pos=LYING)
     rig.loop.request_stand()
     np.testing.assert_allclose(rig.loop.step(replace(rig.driver.read(), stamp_s=100.0), 100.0).joint_pos_target, LYING)
+
+
+@pytest.mark.parametrize(("joint", "sign"), [(joint, sign) for joint in range(12) for sign in (-1, 1) if (joint % 3, sign) != (2, 1)])
+def test_a_robot_is_ready_once_no_joint_is_further_off_than_one_that_stands(joint, sign):
+    def at(off):
+        return STAND + np.where(np.arange(12) == joint, sign * off, 0.0)
+
+    rig = Rig()
+    rig.loop.request_stand()
+    for _ in range(100):
+        rig.step(joint_pos=at(MAX_SAG + 1e-6))
+    assert rig.loop.mode is Mode.STAND
+    assert furthest_joint(at(MAX_SAG + 0.1)) == (go1.JOINT_NAMES[joint], pytest.approx(MAX_SAG + 0.1))
+    rig.step(joint_pos=at(MAX_SAG - 1e-6))
+    assert rig.loop.mode is Mode.READY
+    rig.step(joint_pos=at(MAX_SAG + 1e-6))
+    assert rig.loop.mode is Mode.READY  # it holds what it has
+
+
+def test_one_that_lies_or_whose_joints_are_no_numbers_does_not_stand_while_one_that_sags_does():
+    assert furthest_joint(LYING)[1] > MAX_SAG
+    assert not furthest_joint(np.where(np.arange(12) == 3, np.nan, STAND))[1] <= MAX_SAG
+    recorded = [0.04, -0.12, -0.26, -0.03, -0.13, -0.21, -0.01, -0.16, -0.66, -0.01, -0.15, -0.67]  # the most, 20230808-205726
+    assert furthest_joint(STAND + recorded)[1] < MAX_SAG
 
 
 def test_a_stand_after_an_emergency_stop_begins_where_the_joints_are_then():
@@ -261,11 +286,15 @@ def test_the_emergency_stop_damps_until_rearmed():
 
 def test_policies_are_exchanged_between_episodes_only_and_only_with_equal_gains():
     rig = Rig().acting()
-    with pytest.raises(ModeError, match="stop first"):
+    with pytest.raises(ModeError, match="while the robot is in 'policy'; stop first"):
         rig.loop.use(StillPolicy())
     rig.loop.request_stop()
-    for _ in range(77):
+    rig.step()
+    with pytest.raises(ModeError, match=r"while the robot is in 'stand'; .* wait until it stands"):
+        rig.loop.use(StillPolicy())
+    for _ in range(76):
         rig.step()
+    assert rig.loop.mode is Mode.READY
     stiff = StillPolicy()
     stiff.metadata = StillContract(kp=30.0)
     with pytest.raises(ModeError, match="30"):

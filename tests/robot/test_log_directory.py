@@ -15,6 +15,7 @@ def test_it_stays_if_something_was_logged_and_goes_if_nothing_was(tmp_path):
             assert list(directory.iterdir()) == []
             if logged:
                 (directory / "episode_0000.hdf5").touch()
+        assert (tmp_path / "logs").exists() is logged  # made for it, and gone with it
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["filled"]
 
 

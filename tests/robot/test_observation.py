@@ -20,6 +20,7 @@ from robot.observation import (
     observe,
     projected_gravity,
     rotate_to_body,
+    rotate_to_world,
     trot_command,
 )
 
@@ -46,6 +47,15 @@ def test_projected_gravity(quaternion_wxyz: tuple[float, ...], gravity_b: tuple[
 def test_a_robot_that_turned_left_sees_world_forward_on_its_right() -> None:
     turned_left = np.array([HALF, 0.0, 0.0, HALF])
     np.testing.assert_allclose(rotate_to_body(turned_left, np.array([1.0, 0.0, 0.0])), [0.0, -1.0, 0.0], atol=1e-12)
+
+
+def test_what_is_forward_for_a_robot_that_turned_left_is_the_worlds_left() -> None:
+    turned_left = np.array([HALF, 0.0, 0.0, HALF])
+    np.testing.assert_allclose(rotate_to_world(turned_left, np.array([[1.0, 0.0, 0.5]])), [[0.0, 1.0, 0.5]], atol=1e-12)
+    rng = np.random.default_rng(0)
+    quaternions, vectors = rng.standard_normal((7, 4)), rng.standard_normal((7, 3))
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    np.testing.assert_allclose(rotate_to_body(quaternions, rotate_to_world(quaternions, vectors)), vectors, atol=1e-12)
 
 
 # --- layout

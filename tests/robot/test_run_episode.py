@@ -1,3 +1,4 @@
+import itertools
 import time
 from dataclasses import replace
 
@@ -17,8 +18,7 @@ from robot.episode_log import EpisodeWriter, read_episode
 from robot.observation import GO1_LAYOUT, trot_command
 from robot.pace import AsFastAsPossible, RealTime
 from robot.policy_artifact import load_artifact
-from robot.run_episode import STOP_STEPS, EpisodePlan, run_episode
-from robot.station import ForwardCommands
+from robot.run_episode import STOP_STEPS, EpisodePlan, HeldBackError, run_episode, stand_up
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
 from twin.world import FLAT
@@ -235,6 +235,23 @@ def test_what_it_has_stood_still_already_counts_and_the_episode_is_no_longer_tha
     assert rig.run(20, lambda _step: trot_command(0.5), should_stop=lambda: rig.loop.mode is Mode.POLICY).steps == 20
 
 
+@pytest.mark.parametrize(("steps", "walking"), [(1, 1), (3, 3), (40, 30), (199, 150), (200, 150), (400, 350)])
+def test_a_robot_is_slowed_down_before_its_time_is_over_whatever_it_is_told(rig, steps, walking):
+    told = trot_command(0.5, 0.1, 0.2)
+    summary = rig.run(steps, lambda _step: told)
+    command = read_episode(rig.path).command
+    assert (summary.steps, summary.ended) == (steps, END_TIME_LIMIT)
+    np.testing.assert_array_equal(command[:walking], np.tile(told, (walking, 1)).astype(np.float32))
+    np.testing.assert_array_equal(command[walking:], np.tile(trot_command(), (steps - walking, 1)).astype(np.float32))
+    assert told[0] == 0.5  # the teller's own is left alone
+
+
+def test_a_stop_shortly_before_the_end_makes_the_episode_no_longer(rig):
+    answers = iter([False] * 190)
+    assert rig.run(200, lambda _step: trot_command(0.5), should_stop=lambda: next(answers, True)).ended == END_OPERATOR
+    assert 190 < len(read_episode(rig.path)) <= 200
+
+
 def test_a_stop_before_the_first_step_makes_no_log(rig):
     summary = rig.run(10, should_stop=lambda: True)
     assert (summary.steps, summary.ended) == (0, END_OPERATOR)
@@ -314,10 +331,60 @@ def test_a_frozen_robot_is_damped_in_simulated_time(rig):
     assert summary.ended == END_SAFETY and SafetyEvent.STALE_STATE in summary.events
 
 
-@pytest.mark.parametrize(("steps", "walking"), [(1, 1), (3, 3), (40, 30), (199, 150), (200, 150), (1000, 950)])
-def test_the_commands_slow_down_for_a_second_but_for_a_quarter_of_a_short_episode_at_most(steps, walking):
-    plan = ForwardCommands(0.5, 0.5).draw(steps, np.random.default_rng(0))
-    assert [plan.command_at(step)[0] for step in range(steps)] == [0.5] * walking + [0.0] * (steps - walking)
+def hold_back(driver, joint, by):
+    """`joint` stays `by` rad from where it stands, whatever it is told."""
+    read, held = driver.read, np.arange(12) == joint
+    driver.read = lambda: replace(state := read(), joint_pos=np.where(held, go1.DEFAULT_JOINT_POS + by, state.joint_pos))
+
+
+def test_a_robot_that_is_held_back_on_its_way_up_is_named_by_its_joint_and_stays_where_it_is(rig):
+    hold_back(rig.driver, 5, -1.05)
+    cycle = ControlCycle(rig.driver, StillVelocity(), rig.loop, AsFastAsPossible())
+    for _ in range(2):  # it may be tried again
+        begun_s = rig.driver.read().stamp_s
+        with pytest.raises(HeldBackError, match=r"the robot does not stand: FR_calf_joint is 1\.05 rad from where it should be"):
+            stand_up(cycle)
+        assert rig.driver.read().stamp_s - begun_s == pytest.approx(3.5) and rig.loop.mode is Mode.STAND
+        np.testing.assert_allclose(rig.driver.sent.joint_pos_target, go1.DEFAULT_JOINT_POS)
+    del rig.driver.read  # let go
+    stand_up(cycle)
+    assert rig.loop.mode is Mode.READY
+
+
+def test_a_robot_that_does_not_get_up_has_no_episode_and_is_damped(rig):
+    hold_back(rig.driver, 5, -1.05)
+    with pytest.raises(HeldBackError):
+        rig.run(10)
+    assert rig.loop.mode is Mode.DAMPING and not list(rig.path.parent.iterdir())
+
+
+def test_a_robot_that_is_held_back_after_its_walk_has_a_whole_log_and_is_not_waited_for_for_ever(rig):
+    summary = rig.run(20, rig.at(19, lambda: hold_back(rig.driver, 5, -1.05)))
+    assert (summary.steps, summary.ended, summary.fell) == (20, END_TIME_LIMIT, False)
+    assert len(read_episode(rig.path)) == 20 and rig.loop.mode is Mode.STAND
+
+
+class Late(AsFastAsPossible):
+    """A pace whose periods are late in a pattern, from the policy's first on."""
+
+    def __init__(self, loop, pattern):
+        self._loop, self._pattern = loop, pattern
+
+    def wait_next(self):
+        return self._loop.mode is Mode.POLICY and next(self._pattern)
+
+
+def test_a_policy_that_misses_its_deadline_ten_times_in_a_row_is_stopped(rig):
+    summary = rig.run(100, pace=Late(rig.loop, itertools.chain([False] * 3, itertools.repeat(True))))
+    assert (summary.steps, summary.ended, summary.overruns) == (13, END_SAFETY, 10)
+    assert summary.events == SafetyEvent.OVERRUN and summary.line.endswith("ended by safety (OVERRUN)")
+    assert read_episode(rig.path).safety_events[-1] == SafetyEvent.OVERRUN
+    assert (rig.driver.sent.kp == 0.0).all() and (rig.driver.sent.kd == DAMPING_KD).all()
+
+
+def test_a_computer_that_is_busy_now_and_then_is_no_reason_to_stop(rig):
+    summary = rig.run(100, pace=Late(rig.loop, itertools.cycle([True] * 9 + [False])))
+    assert (summary.steps, summary.ended, summary.overruns) == (100, END_TIME_LIMIT, 90)
 
 
 def test_an_episode_needs_a_step():

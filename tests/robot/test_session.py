@@ -1,15 +1,18 @@
 """A sitting in real time, with a robot that stands still."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from robot import go1
 from robot.artifact_metadata import layout_json
+from robot.driver import DriverError
 from robot.episode import EpisodeAttributes
 from robot.episode_log import read_episode
 from robot.observation import GO1_LAYOUT, trot_command
+from robot.policy_speed import SlowPolicyError
 from robot.recorder import Recorder
 from robot.run_episode import EpisodePlan
 from robot.session import Session
@@ -83,6 +86,32 @@ def test_forbidden_between_the_request_and_the_first_motion_the_robot_does_not_g
             session.permit()
             session.rearm().result(5)
         session.permit()
+
+
+class SlowPolicy(StillPolicy):
+    def act(self, observation_history, /):
+        time.sleep(0.01)
+        return super().act(observation_history)
+
+
+def test_a_policy_that_is_too_slow_is_refused_before_the_robot_is_connected():
+    driver = StillDriver(clock=time.monotonic)
+    with pytest.raises(SlowPolicyError, match="ms for an answer"):
+        Session(driver, StillVelocity(), SlowPolicy(), None, None, ATTRIBUTES).connect()
+    with pytest.raises(DriverError, match="not connected"):
+        driver.read()
+
+
+def test_a_robot_that_is_held_back_is_told_by_its_joint_and_stays_under_torque(session):
+    driver, held = session.cycle.driver, np.where(np.arange(12) == 8, 1.0, 0.0)
+    read = driver.read
+    driver.read = lambda: replace(read(), joint_pos=go1.DEFAULT_JOINT_POS - held)
+    with pytest.raises(ModeError, match=r"RL_calf_joint is 1\.00 rad from where it should be"):
+        session.stand().result(5)
+    assert session.mode is Mode.STAND
+    driver.read = read
+    session.stand().result(5)
+    assert session.mode is Mode.READY
 
 
 def test_a_walk_is_recorded_and_one_that_cannot_be_is_refused_before_it_begins(monkeypatch, tmp_path):

@@ -1,8 +1,11 @@
 """A collector's robot that is thrown over before the policy acts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from robot import go1
 from robot.episode_log import list_episodes, read_episode
 from robot.pace import AsFastAsPossible
 from robot.run_episode import ThrownOverError
@@ -52,6 +55,39 @@ def test_it_is_set_upright_and_tries_again(write_policy, tmp_path):
     assert summary.falls_standing == STAND_ATTEMPTS - 1
     assert list_episodes(path.parent) == [path]
     assert len(read_episode(path)) == 20
+
+
+class HeldBack(ThrownOver):
+    """A joint of it is held back from its `since`-th control period on, until somebody sees to it."""
+
+    def __init__(self, since):
+        super().__init__(times=0)
+        self.since = since
+
+    def read(self):
+        state, held = super().read(), self.periods >= self.since
+        return replace(state, joint_pos=go1.DEFAULT_JOINT_POS - np.where(np.arange(12) == 2, 1.0, 0.0)) if held else state
+
+    def place(self):
+        super().place()
+        self.since = np.inf
+
+
+@pytest.mark.parametrize(("since", "falls"), [(0, 1), (76 + 20, 0)])  # from the start, and from when it is made to stand again
+def test_one_that_is_held_back_is_seen_to_and_goes_on(write_policy, tmp_path, since, falls):
+    driver = HeldBack(since)
+    collector = collector_of(driver, write_policy())
+    assert collector.collect(tmp_path / "logs" / "first.hdf5", PLAN).falls_standing == falls
+    collector.use(write_policy("another"))
+    assert collector.collect(tmp_path / "logs" / "second.hdf5", PLAN).falls_standing == 0
+    assert driver.placed == 1 and len(list_episodes(tmp_path / "logs")) == 2
+
+
+def test_commands_are_held_for_seconds_and_lie_within_their_range():
+    plan = ForwardCommands(0.2, 0.8).draw(450, np.random.default_rng(0))
+    speeds = [plan.command_at(step)[0] for step in range(450)]
+    assert all(len(set(speeds[start : start + 200])) == 1 for start in (0, 200, 400)) and len(set(speeds)) == 3
+    assert all(0.2 <= speed <= 0.8 for speed in speeds)
 
 
 def test_one_that_never_stands_is_an_error_and_leaves_no_log(write_policy, tmp_path):

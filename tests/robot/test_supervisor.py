@@ -145,6 +145,28 @@ def test_a_state_may_repeat_twice_but_not_for_60_ms_even_if_the_clock_stands_sti
 
 
 @pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(("most", "late", "damped"), [(10, 9, False), (10, 10, True), (3, 2, False), (3, 3, True)])
+def test_a_policy_that_misses_every_deadline_is_damped_and_nothing_else_is(mode, most, late, damped):
+    supervisor = supervisor_in(mode, max_overruns=most)
+    before = supervisor.cause
+    for overrun in [True] * (most - 1) + [False] + [True] * late:
+        supervisor.note_pace(overrun)
+    assert supervisor.cause == (SafetyEvent.OVERRUN if damped and mode is Mode.POLICY else before)
+
+
+def test_deadlines_that_were_missed_before_a_stop_do_not_count_after_it():
+    supervisor = supervisor_in(Mode.POLICY)
+    for _ in range(10):
+        supervisor.note_pace(overrun=True)
+    supervisor.note_pace(overrun=True)
+    supervisor.rearm()
+    for i, step in enumerate(PATH[Mode.POLICY]):
+        decide(supervisor, step, stamp_s=2.0 + 0.02 * i, now=2.0 + 0.02 * i)
+    supervisor.note_pace(overrun=True)
+    assert supervisor.mode is Mode.POLICY
+
+
+@pytest.mark.parametrize("mode", list(Mode))
 def test_a_trip_takes_effect_at_once_in_every_mode(mode):
     supervisor = supervisor_in(mode)
     supervisor.trip(SafetyEvent.ESTOP)

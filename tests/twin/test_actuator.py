@@ -25,6 +25,13 @@ def placed(actuator, robots=1):
     return twin
 
 
+def turning(twin):
+    """Every joint turns at half of a hip's top speed."""
+    qvel = twin.qvel.copy()
+    qvel[:, 6:] = 15.05
+    twin.place(twin.qpos.copy(), qvel, go1.DEFAULT_JOINT_POS[None])
+
+
 def test_the_pd_law_asks_for_this_torque():
     # 20 (0.3 - 0.1) - 0.5 * 2 = 3
     assert asked_torque(one(0.3), one(0.1), one(2.0))[0, 0] == pytest.approx(3.0)
@@ -64,7 +71,7 @@ def test_a_variants_own_motors_are_limited():
     robot = Variation(motor_strength=1.1, kp_factor=1.1, kd_factor=0.9)
     with BatchTwin(replace(FLAT, robot=robot, actuator=ActuatorConfig(torque_speed_limit=True)), 1) as twin:
         twin.reset(np.ones(1, dtype=bool), np.random.default_rng(0), ALIKE)
-        twin._states[0, -1, 26:38] = 15.05
+        turning(twin)
         twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 1.0)
         _, control = twin.transition(0)
     torque = 24.2 * (control[0, 0] - go1.DEFAULT_JOINT_POS[0]) - 0.495 * 15.05
@@ -74,10 +81,9 @@ def test_a_variants_own_motors_are_limited():
 def test_a_fast_motor_gives_less_than_it_is_asked_for():
     for limited in (False, True):
         with placed(ActuatorConfig(torque_speed_limit=limited)) as twin:
-            twin._states[0, -1, 20 + 6 :] = 15.05  # every joint turns
-            before = twin.transition
-            twin.step_unlimited(np.tile(go1.DEFAULT_JOINT_POS + 1.0, (1, 1)))
-            _, control = before(0)
+            turning(twin)
+            twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 1.0)
+            _, control = twin.transition(0)
         asked = 20 * (control[0, 0] - go1.DEFAULT_JOINT_POS[0]) - 0.5 * 15.05
         assert asked == pytest.approx(11.85 if limited else 12.475)
 

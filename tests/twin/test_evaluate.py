@@ -24,6 +24,30 @@ class Constant:
         return np.tile(self.action, (len(observation_history), 1)), np.full(12, 0.3, dtype=np.float32)
 
 
+class Backwards(Constant):
+    """A trot that goes backwards and turns, by the clock."""
+
+    def act(self, observation_history):
+        phase = 2 * np.pi * (0.06 * len(self.seen) + np.array([0.0, 0.5, 0.5, 0.0]))
+        thighs = 0.8 * np.cos(phase) * [0.3, 1.0, 0.3, 1.0]
+        self.action = np.stack([np.zeros(4), thighs, 2.0 * np.minimum(0.0, np.sin(phase))], axis=1).astype(np.float32).ravel()
+        return super().act(observation_history)
+
+
+def states_of(policy, trials, seed, steps):
+    """Those of the robots of `evaluate`, before the first step and after each."""
+    rng = np.random.default_rng(seed)
+    with BatchTwin(FLAT, trials, rng=rng) as twin:
+        twin.reset(np.ones(trials, dtype=bool), rng)
+        targets = [go1.joint_pos_target_of(policy.act(np.zeros((trials, 290), dtype=np.float32))[0]) for _ in range(steps)]
+        return [twin.read(), *(twin.step(target)[0] for target in targets)]
+
+
+def yaw_of(state):
+    w, x, y, z = state.quaternion_wxyz.T
+    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
 def test_standing_still_when_told_to_earns_nearly_everything():
     # 0.03 a step is the most there is; the first steps settle the robot on its feet.
     trials = evaluate(Constant(), FLAT, STILL, trials=3, seed=0, steps=100)
@@ -35,9 +59,32 @@ def test_standing_still_when_told_to_earns_nearly_everything():
 
 
 def test_speed_and_its_error_are_measured_against_the_command():
-    trials = evaluate(Constant(), FLAT, straight_command(1.0), trials=3, seed=0, steps=100)
+    # A robot that is never faster than its command falls behind by the difference.
+    trials = evaluate(Backwards(), FLAT, straight_command(1.0), trials=3, seed=0, steps=100)
+    assert (trials.forward_speed < -0.1).all()
     assert trials.forward_speed_error == pytest.approx(1.0 - trials.forward_speed, abs=1e-9)
-    assert trials.distance == pytest.approx(trials.forward_speed * 100 * 0.02)
+
+
+def test_a_trial_is_measured_by_where_the_robot_went_and_by_what_its_motors_did():
+    trials = evaluate(Backwards(), FLAT, STILL, trials=3, seed=0, steps=100)
+    states = states_of(Backwards(), trials=3, seed=0, steps=100)
+    yaw = np.unwrap([yaw_of(state) for state in states], axis=0)
+    moved = np.diff([state.base_pos_w[:, 0] + 1j * state.base_pos_w[:, 1] for state in states], axis=0) * np.exp(-1j * yaw[1:])
+    assert (moved.sum(axis=0).real < -0.2).all() and (np.abs(yaw[-1] - yaw[0]) > 0.1).any()
+    assert trials.distance == pytest.approx(moved.sum(axis=0).real, abs=0.03)
+    assert trials.forward_speed == pytest.approx(moved.sum(axis=0).real / 2.0, abs=0.015)
+    assert trials.sideways_speed == pytest.approx(moved.sum(axis=0).imag / 2.0, abs=0.015)
+    assert trials.turning_rate == pytest.approx((yaw[-1] - yaw[0]) / 2.0, abs=0.03)
+    torque, speed = (np.array([getattr(state, name) for state in states[1:]]) for name in ("joint_torque", "joint_vel"))
+    assert trials.torque == pytest.approx(np.sqrt((torque**2).mean(axis=(0, 2)))) and (trials.torque > 3.0).all()
+    assert trials.power == pytest.approx(np.abs(torque * speed).sum(axis=2).mean(axis=0)) and (trials.power > 20.0).all()
+
+
+def test_a_robot_that_stands_needs_the_torque_against_its_weight_and_no_power():
+    trials = evaluate(Constant(0.1), FLAT, STILL, trials=3, seed=0, steps=100)
+    assert (trials.torque > 2.0).all() and (trials.torque < 6.0).all()
+    assert (trials.power < 5.0).all()
+    assert trials.action_rate == pytest.approx(12 * 0.01 / 100)  # it changes once, at the first step
 
 
 def test_summary_is_what_machines_are_promised():
@@ -125,6 +172,6 @@ def test_a_released_policy_walks_unchanged(real_data, tmp_path):
         pytest.skip(f"{source} is not there")
     artifact = import_policy(source, tmp_path / "sim_000300.onnx")
     for speed in (0.5, 1.0):
-        trials = evaluate(artifact, FLAT, straight_command(speed), trials=20, seed=0, steps=1000, layout=artifact.metadata.layout)
+        trials = evaluate(artifact, FLAT, straight_command(speed), trials=5, seed=0, steps=500, layout=artifact.metadata.layout)
         assert not trials.fell.any()
         assert trials.forward_speed.mean() == pytest.approx(speed, rel=0.2)

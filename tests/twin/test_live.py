@@ -1,5 +1,8 @@
 """One twin in physics steps, as the robot's process turns it; simulated time."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -191,3 +194,19 @@ def test_whoever_gave_a_command_may_use_its_arrays_again():
         one.step(target, kp, kd)
         other.step(target.copy(), kp.copy(), kd.copy())
     np.testing.assert_array_equal(one.read().joint_pos, other.read().joint_pos)
+
+
+BLOWN_UP = """
+import numpy as np
+from twin.live import LiveTwin
+from twin.world import FLAT
+twin = LiveTwin(FLAT, np.random.default_rng(0))
+twin._data.qvel[:] = 1e12
+for _ in range(3):
+    twin.step(np.zeros(12), np.zeros(12), np.zeros(12))
+"""
+
+
+def test_physics_that_blows_up_leaves_no_file_in_the_users_directory(root, tmp_path):
+    subprocess.run([sys.executable, "-c", BLOWN_UP], cwd=tmp_path, env={"PYTHONPATH": str(root)}, check=True)
+    assert not list(tmp_path.iterdir())

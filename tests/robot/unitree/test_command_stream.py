@@ -16,7 +16,7 @@ from robot.driver import NO_FAULT, DriverFault, JointCommand
 from robot.still_driver import StillContract
 from robot.supervisor import DAMPING_KD, Mode, Supervisor
 from robot.unitree import command_stream
-from robot.unitree.command_stream import GUARDIAN_AFTER_S, LAST_WORDS_S, PERIOD_S, CommandStream, is_sound, stream
+from robot.unitree.command_stream import GUARDIAN_AFTER_S, LAST_WORDS_S, PERIOD_S, CommandStream, hushed, is_sound, stream
 from robot.unitree.failsafe import DAMP_AFTER_S, HOLD_AFTER_S, Phase
 from robot.unitree.link import COMMAND, Link, command_record, robot_state
 from robot.unitree.sdk_port import POS_STOP, SERVO, VEL_STOP, Address, SdkPort
@@ -37,14 +37,15 @@ class Bench:
         self.sdk = sdk or StandInSdk(protect=False)
         self.link = Link()
         self.stream = CommandStream(self.link, SdkPort(self.sdk, Address(), 5))
-        self.now, self.tick, self.guarded = 100.0, 1000, True
+        self.now, self.robot_ms, self.tick, self.guarded = 100.0, 1000.0, 1000, True
 
     def cycle(self, command=None, by_s=PERIOD_S, answers=True, extra=NO_FAULT, **robot):
         """One cycle, after `command` was written if it was; returns the phase after it."""
         if command is not None:
             self.write(command)
         self.now += by_s
-        self.tick += 2 if answers else 0
+        self.robot_ms += 1e3 * by_s
+        self.tick = round(self.robot_ms) if answers else self.tick
         self.sdk.stand_sound(self.tick, **robot)
         self.link.guardian_beats[0] += self.guarded
         self.stream.cycle(self.now, extra)
@@ -164,6 +165,26 @@ def test_damping_asked_for_by_the_supervisor_is_passed_on_as_a_command(bench):
     assert_damps(bench.sent())
 
 
+def test_motors_that_never_had_torque_get_none_when_damping_is_asked_for(bench):
+    bench.cycle(PASSIVE)
+    for _ in range(3):
+        assert bench.cycle(SINKING) is Phase.IDLE and not bench.state["had_torque"]
+        assert_rests(bench.sent())
+    assert bench.cycle(FOLLOWING) is Phase.FOLLOW and bench.state["had_torque"]
+    bench.cycle(PASSIVE)
+    assert_rests(bench.sent())
+    bench.cycle(SINKING)  # now they have had it
+    assert_damps(bench.sent())
+
+
+def test_a_robot_that_was_forbidden_to_begin_stays_damped_when_damping_is_asked_for(bench):
+    bench.cycle(PASSIVE)
+    assert bench.cycle(FOLLOWING, extra=DriverFault.BATTERY) is Phase.DAMPING
+    for _ in range(3):
+        assert bench.cycle(SINKING) is Phase.DAMPING
+        assert_damps(bench.sent())
+
+
 def broken(**changes):
     record = command_record(FOLLOWING)
     for name, (joint, value) in changes.items():
@@ -238,7 +259,6 @@ def test_a_fault_damps_in_the_same_cycle_and_stays_though_it_goes_away(bench, fa
     bench.follow()
     assert cycle_with(bench, FAULTS[fault]) is Phase.DAMPING and bench.faults == fault
     assert_damps(bench.sent())
-    bench.tick += 10
     for _ in range(5):
         assert bench.cycle(FOLLOWING) is Phase.DAMPING and bench.faults == fault
     assert bench.cycle(PASSIVE) is Phase.IDLE and bench.faults == NO_FAULT
@@ -264,6 +284,16 @@ def test_a_silent_robot_is_damped_after_60_ms(bench):
         assert bench.now - start_s < 0.07
     assert bench.now - start_s >= 0.06 - 1e-6
     assert bench.faults == DriverFault.STATE_LOST
+
+
+def test_a_robot_whose_answers_queue_up_is_damped(bench):
+    bench.follow()
+    start_s = bench.now
+    while bench.cycle(FOLLOWING) is Phase.FOLLOW:
+        bench.robot_ms -= 1.0  # the next answer that is taken is older by so much
+        assert bench.now - start_s < 1.0
+    assert bench.faults == DriverFault.STATE_LOST
+    assert_damps(bench.sent())
 
 
 def test_a_stream_that_was_held_up_damps(bench):
@@ -329,14 +359,50 @@ def test_a_guardian_that_comes_back_is_enough(bench):
     assert bench.state["guarded"] and bench.cycle(FOLLOWING) is Phase.FOLLOW
 
 
-def test_whoever_takes_the_streams_place_damps_on_the_last_command_that_is_left(bench):
+@pytest.fixture
+def inherit(bench):
+    """Lets another stream take the place of the one on the bench, where there is no command that is sound, and turn one cycle."""
+    heirs = []
+
+    def inherit():
+        heirs.append(CommandStream(Link(os.dup(bench.link.block.fd)), SdkPort(bench.sdk, Address(), 5)))
+        heirs[-1].cycle(bench.now + 0.1, DriverFault.DRIVER_LOST)
+        return heirs[-1]
+
+    yield inherit
+    for heir in heirs:
+        heir._link.block.close()
+
+
+@pytest.mark.parametrize("left", [FOLLOWING, SINKING, BROKEN["nan_target"]])
+@pytest.mark.parametrize("phase", [Phase.FOLLOW, Phase.HOLD, Phase.DAMPING])
+def test_whoever_takes_the_streams_place_damps_whatever_command_is_left(bench, inherit, phase, left):
     bench.follow()
-    heir = CommandStream(Link(os.dup(bench.link.block.fd)), SdkPort(bench.sdk, Address(), 5))
+    while bench.cycle() is not phase:
+        pass
+    bench.write(left)
     number = bench.link.states.read()[0]
-    heir.cycle(bench.now + 0.1, DriverFault.DRIVER_LOST)
+    assert inherit().failsafe.phase is Phase.DAMPING
     assert_damps(bench.sent())
     assert bench.link.states.read()[0] == number + 1 and DriverFault.DRIVER_LOST in bench.faults
-    heir._link.block.close()
+
+
+def test_whoever_takes_the_place_of_a_stream_that_rested_rests_until_torque_is_asked_for(bench, inherit):
+    bench.cycle(PASSIVE)
+    for left in (PASSIVE, SINKING, BROKEN["nan_target"]):
+        bench.write(left)
+        assert inherit().failsafe.phase is Phase.IDLE
+        assert_rests(bench.sent())
+    bench.write(FOLLOWING)
+    assert inherit().failsafe.phase is Phase.DAMPING
+    assert_damps(bench.sent())
+
+
+def test_whoever_takes_the_place_of_a_stream_knows_whether_there_was_torque(bench, inherit):
+    bench.follow().cycle(PASSIVE)
+    bench.write(SINKING)
+    assert inherit().failsafe.phase is Phase.DAMPING
+    assert_damps(bench.sent())
 
 
 # A million commands.
@@ -420,9 +486,9 @@ class HostilePolicy:
         return mean, np.full(12, 0.1 if random.random() < 0.99 else np.nan, dtype=np.float32)
 
 
-def plausible_robot(random):
-    """Joints and speeds anywhere that a Go1 can have them, and now and then somewhere else."""
-    joint_pos = random.uniform(go1.JOINT_POS_LOWER - 0.1, go1.JOINT_POS_UPPER + 0.1)
+def plausible_robot(random, standing):
+    """Joints and speeds anywhere that a Go1 can have them, or where it stands; now and then somewhere else."""
+    joint_pos = STAND + random.uniform(-0.5, 0.5, 12) if standing else random.uniform(go1.JOINT_POS_LOWER - 0.1, go1.JOINT_POS_UPPER + 0.1)
     joint_vel = go1.JOINT_VEL_LIMIT * random.normal(0.0, 0.4, 12)
     if random.random() < 0.01:
         joint_pos[random.integers(12)] = random.choice([np.nan, np.inf, 7.0])
@@ -445,8 +511,7 @@ def test_a_hostile_policy_on_a_hostile_robot_never_gets_beyond_a_limit_at_the_mo
             loop.request_stand()
         elif loop.mode is Mode.READY:
             loop.request_start()
-        joint_pos, joint_vel = plausible_robot(random)
-        bench.tick += 20
+        joint_pos, joint_vel = plausible_robot(random, loop.mode is Mode.STAND)
         bench.cycle(by_s=0.02, joint_pos=joint_pos, joint_vel=joint_vel)
         assert_within_limits(bench.sent(), state)
         state = robot_state(bench.state)
@@ -521,8 +586,7 @@ class Clock:
     def sleep(self, s):
         self.now += max(s, 1e-5)
         bench = self.bench
-        bench.tick += 2
-        bench.sdk.stand_sound(bench.tick)
+        bench.sdk.stand_sound(round(1e3 * self.now))
         bench.link.guardian_beats[0] += 1
         for event in [event for event in self.events if event[0] <= self.now]:
             self.events.remove(event)
@@ -532,8 +596,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch, bench):
-    bench.sdk.stand_sound(bench.tick)
-    return Clock(monkeypatch, bench)
+    clock = Clock(monkeypatch, bench)
+    bench.sdk.stand_sound(round(1e3 * clock.now))
+    return clock
 
 
 def test_the_stream_ends_soon_after_the_last_command_and_leaves_the_motors_damped(bench, clock):
@@ -548,11 +613,25 @@ def test_the_stream_ends_soon_after_the_last_command_and_leaves_the_motors_dampe
     assert bench.state["cycles"] == pytest.approx((clock.now - start_s) / PERIOD_S, rel=0.05)
 
 
-def test_closing_a_robot_that_rests_leaves_it_damped_too(bench, clock):
-    clock.at(0.1, lambda: bench.write(PASSIVE))
-    clock.at(0.2, lambda: bench.write(SINKING, closing=True))
+def test_closing_a_robot_that_rests_leaves_it_damped_if_it_had_torque_before(bench, clock):
+    clock.at(0.1, lambda: bench.write(FOLLOWING))
+    clock.at(0.2, lambda: bench.write(PASSIVE))
+    clock.at(0.25, lambda: assert_rests(bench.sent()))
+    clock.at(0.3, lambda: bench.write(SINKING, closing=True))
     stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
     assert_damps(bench.sent())
+
+
+@pytest.mark.parametrize("written", [[], [PASSIVE], [SINKING]])
+def test_closing_leaves_motors_that_never_had_torque_without(bench, clock, written):
+    start_s = clock.now
+    for command in written:
+        clock.at(0.1, lambda command=command: bench.write(command))
+    clock.at(0.2, lambda: bench.write(SINKING, closing=True))
+    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
+    for sent in bench.sdk.sent:
+        assert_rests(np.array(sent)[MOTORS])
+    assert clock.now - start_s == pytest.approx(0.2 + LAST_WORDS_S, abs=0.02)
 
 
 def test_an_orphan_damps_at_once_for_seconds_and_ends(bench, clock):
@@ -585,6 +664,14 @@ def test_a_hold_up_is_not_caught_up(bench, clock):
     stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
     assert bench.state["cycles"] == pytest.approx((1.0 + LAST_WORDS_S) / PERIOD_S, rel=0.05)
     assert bench.state["longest_gap_s"] == pytest.approx(3.0, abs=0.01)
+
+
+def test_what_a_library_complains_of_is_lost_and_what_ends_the_process_is_not(capfd):
+    with pytest.raises(ZeroDivisionError), hushed():
+        os.write(2, b"no answer\n")
+        raise ZeroDivisionError
+    os.write(2, b"the end\n")
+    assert capfd.readouterr().err == "the end\n"
 
 
 def test_a_cycle_is_quick_enough(bench):

@@ -239,6 +239,25 @@ def test_the_robot_stands_up_holds_and_is_left_damped(hand, robot):
     hand.driver.close()  # idempotent
 
 
+@pytest.mark.parametrize("written", [[], [PASSIVE], [PASSIVE, SINKING]])
+def test_a_robot_that_never_had_torque_is_left_without(driver, robot, written):
+    for command in written:
+        driver.write(command)
+        time.sleep(0.05)
+    begin_s = robot.truth()["now_s"]
+    driver.close()
+    received = [entry for entry in robot.truth()["received"] if entry["stamp_s"] > begin_s]
+    assert not received and newest(robot)["mode"] == "none"  # nothing new
+
+
+def test_a_session_that_ends_before_the_robot_stood_up_leaves_it_without_torque(session, robot):
+    time.sleep(0.2)
+    session.close()
+    assert session.cycle.loop.mode is Mode.DAMPING
+    session.cycle.driver.close()
+    assert newest(robot)["mode"] == "none"
+
+
 def test_fresh_states_come_and_their_stamps_go_on(hand):
     hand.states.clear()
     time.sleep(1.0)
@@ -261,6 +280,12 @@ def test_a_command_beyond_a_joint_limit_damps(standing, robot):
     damped_after(robot, begin_s, 0.5)
     assert standing.faults == DriverFault.COMMAND_BROKEN
     assert robot.truth()["violations"] == 0
+
+
+def test_a_library_that_complains_in_every_cycle_fills_no_disk(robot):
+    with Go1Driver(replace(robot.config, module="tests.robot.unitree.loud_sdk")) as driver:
+        until(lambda: driver.status.cycles > 100)
+        assert os.fstat(driver._complaints.fileno()).st_size < 1000
 
 
 # Who may not connect.

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -128,6 +129,20 @@ def test_a_lock_that_cannot_be_opened(name, path):
     path.mkdir()
     with pytest.raises(DriverError, match=r"the lock .* cannot be opened"):
         Exclusive(name).acquire()
+
+
+def test_a_lock_that_cannot_be_signed_is_given_back(name, monkeypatch):
+    def refuse(_fd, _text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before, lock = open_files(), Exclusive(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        with pytest.raises(DriverError, match=r"the lock .* cannot be signed \(No space left on device\)"):
+            lock.acquire()
+    assert lock.fd == -1 and open_files() == before
+    lock.acquire()
+    lock.release()
 
 
 def test_a_link_laid_in_its_place_is_not_followed(name, path, tmp_path):

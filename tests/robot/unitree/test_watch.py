@@ -11,12 +11,15 @@ from robot.unitree.link import READING
 from robot.unitree.watch import (
     BATTERY_TO_GO_ON,
     BATTERY_TO_START,
+    CLOCKS_APART,
     MAX_TEMPERATURE,
     MODE_CYCLES,
     REMOTE_AFTER_S,
     STALL_AFTER_S,
     STATE_AFTER_S,
     STUCK_CYCLES,
+    TICKS,
+    Lateness,
     Watch,
 )
 
@@ -92,7 +95,7 @@ def test_the_state_is_lost_after_60_ms_without_a_new_tick(cycles, moving):
     for _ in range(2):
         cycles.see(moving, ticks=0)
     assert cycles.see(moving, ticks=0) == DriverFault.STATE_LOST
-    assert cycles.see(moving) == NO_FAULT and cycles.watch.stamp_s == cycles.now
+    assert cycles.see(moving, ticks=70) == NO_FAULT and cycles.watch.stamp_s == cycles.now
 
 
 @pytest.mark.parametrize(("by_s", "fault"), [(STATE_AFTER_S - 1e-6, NO_FAULT), (STATE_AFTER_S + 1e-6, DriverFault.STATE_LOST)])
@@ -106,15 +109,93 @@ def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew(cycles, tick):
     assert cycles.watch.faults(sound_reading(tick=tick + 2), cycles.now + PERIOD_S, moving=True) == NO_FAULT  # latching is the failsafe's
 
 
-def test_a_clock_that_wraps_after_50_days_counts_as_restarted():
+@pytest.mark.parametrize("first", [1, FIRST_TICK, TICKS // 2 - 1, TICKS // 2, TICKS - 1])
+@pytest.mark.parametrize(
+    ("ahead", "fault"),
+    [(1, NO_FAULT), (TICKS // 2 - 1, NO_FAULT), (TICKS // 2, DriverFault.RESTARTED), (TICKS - 1, DriverFault.RESTARTED)],
+)
+def test_which_way_the_clock_went_is_told_across_its_end(first, ahead, fault):
     cycles = Cycles()
-    cycles.see(tick=2**32 - 1)
-    assert cycles.see(tick=1) == DriverFault.RESTARTED
-    assert cycles.see(tick=3) == NO_FAULT
+    assert cycles.see(tick=first) == NO_FAULT
+    assert cycles.see(tick=(first + ahead) % TICKS) == fault
+    assert cycles.see(tick=(first + ahead + 2) % TICKS) == NO_FAULT
 
 
 def test_a_clock_that_leaps_ahead_is_new(cycles):
-    assert cycles.see(tick=FIRST_TICK + 10_000_000) == NO_FAULT
+    assert cycles.see(ticks=10_000_000) == NO_FAULT
+    for _ in range(200):
+        assert cycles.see() == NO_FAULT
+
+
+def test_a_clock_that_counts_microseconds_is_no_fault_and_its_silence_is():
+    cycles = Cycles()
+    cycles.tick = TICKS - 100_000
+    for _ in range(200):
+        tick = (cycles.tick + 2000) % TICKS
+        assert cycles.see(tick=tick, ticks=2000) == NO_FAULT
+    assert cycles.see(tick=tick, by_s=STATE_AFTER_S + 1e-3) == DriverFault.STATE_LOST
+
+
+# Answers that are new and yet old, since they waited on the way.
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_answers_that_come_later_and_later_are_found_though_each_is_new(cycles, moving):
+    start_s = cycles.now
+    while (fault := cycles.see(moving, ticks=1)) == NO_FAULT:  # 1 ms in 2 ms
+        assert cycles.now - start_s < 1.0
+    assert fault == DriverFault.STATE_LOST
+    assert cycles.now - start_s == pytest.approx(2 * STATE_AFTER_S, abs=0.01)
+
+
+def test_a_queue_that_does_not_grow_remains_a_fault_until_it_is_gone(cycles):
+    for _ in range(100):
+        cycles.see()
+    cycles.see(by_s=0.09)  # the stream was held up: 88 ms of answers wait, and one is taken a cycle
+    start_s = cycles.now
+    while cycles.see() == DriverFault.STATE_LOST:
+        assert cycles.now - start_s < 10.0
+    assert cycles.now - start_s > 0.8 * (0.088 - STATE_AFTER_S) / CLOCKS_APART  # it ends because clocks may run apart
+    cycles.see(by_s=0.09)
+    assert cycles.see() == DriverFault.STATE_LOST
+    assert cycles.see(ticks=2 * 88 + 2) == NO_FAULT
+
+
+def test_a_hold_up_between_the_clock_and_the_answer_makes_no_later_answer_old(cycles):
+    """The answer is then younger than the time that it is looked at with."""
+    for _ in range(100):
+        cycles.see()
+    assert cycles.see(ticks=2 + 50) == NO_FAULT
+    assert cycles.see(by_s=0.052, ticks=2) == NO_FAULT
+    for _ in range(100):
+        assert cycles.see() == NO_FAULT
+    assert cycles.see(by_s=STATE_AFTER_S - 1e-3, ticks=0) == NO_FAULT
+    assert cycles.see(ticks=60) == NO_FAULT
+
+
+def test_a_robot_that_was_waited_for_is_not_late():
+    cycles = Cycles()
+    for _ in range(2500):
+        cycles.see(tick=0, ticks=0)
+    cycles.tick = 0
+    for _ in range(200):
+        assert cycles.see() == NO_FAULT
+
+
+@pytest.mark.parametrize("faster", [-2e-3, -5e-4, -5e-5, 0.0, 5e-5, 5e-4, 2e-3])
+def test_clocks_that_run_apart_make_nothing_late_in_an_hour(faster):
+    lateness = Lateness()
+    assert max(lateness.of(1e4 + (1 + faster) * now, now) for now in np.arange(0.0, 3600.0, go1.CONTROL_DT).tolist()) < 1e-3
+
+
+def test_how_late_an_answer_is():
+    lateness = Lateness()
+    assert lateness.of(7.0, 100.0) == -math.inf  # nobody knows yet
+    assert lateness.of(7.002, 100.002) == pytest.approx(-0.002, abs=1e-4)  # too small by a cycle
+    assert lateness.of(7.002, 100.032) == pytest.approx(0.028, abs=1e-3)  # silence
+    assert lateness.of(7.034, 100.034) == pytest.approx(-0.002, abs=1e-3)  # it has caught up
+    assert lateness.of(9.0, 100.036) < 0.0  # a clock that leapt ahead
+    assert lateness.of(9.002, 100.038) == pytest.approx(-0.002, abs=1e-3)
 
 
 # The stream itself.

@@ -10,6 +10,7 @@ The control loop is robot/session.py's, in a thread of its own; nothing here is 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -41,6 +42,8 @@ from common.errors import QuadloopError
 from go1_control import messages, parameters, qos
 from go1_control.health import health, not_configured
 from go1_control.publisher import StatePublisher
+from go1_control.recording import EpisodeRecording
+from robot import go1
 from robot.control_cycle import Period
 from robot.episode import EpisodeAttributes
 from robot.loop_statistics import LoopStatistics
@@ -54,13 +57,16 @@ from robot.stick import Stick
 from robot.supervisor import Mode, event_names
 from twin.robots import OpenRobot, open_robot
 
-MAX_STEPS = 180_000  # of an episode, an hour
+MAX_STEPS = 30_000  # of an episode, ten minutes: what closes its log holds all of it in memory, twice
 START_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 5.0
 DIAGNOSTICS_EVERY_S = 1.0
 EXECUTOR_THREADS = 4  # one for each group of callbacks
 SPIN_TIMEOUT_S = 0.1
 POLL_S = 0.005
+# rclpy holds Python's lock while it publishes: a network that blocks would stop the control loop. Fast DDS can send from a thread of its
+# own instead; another middleware does not know this variable. docs/architecture.md says what is left.
+PUBLICATION_MODE = ("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
 SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
 
 
@@ -77,6 +83,7 @@ class ControlNode(LifecycleNode):
         self._robot: OpenRobot | None = None
         self._stick: Stick | None = None
         self._episode: Future[EpisodeSummary] | None = None
+        self._recording: EpisodeRecording | None = None  # of that episode
         self._told: Future[EpisodeSummary] | None = None  # the newest episode whose end was logged
         self._statistics: LoopStatistics | None = None
         self._closing = ExitStack()
@@ -100,7 +107,8 @@ class ControlNode(LifecycleNode):
             self.get_logger().error(f"not configured: {self.refusal}")
             self._release()
             return FAILURE
-        self.get_logger().info(f"connected to {self._robot.source if self._robot else '?'}; policy {self._policy.sha256[:12]}")
+        robot = self._robot
+        self.get_logger().info(f"connected to {robot.source if robot else '?'}; policy {self._policy.sha256[:12]}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -156,9 +164,10 @@ class ControlNode(LifecycleNode):
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """In every state of the node."""
-        if self._session is not None:
-            self._session.estop()
-        response.success, response.message = True, "damping" if self._session is not None else "no robot is connected"
+        session = self._session  # looked at once, as every field in the callbacks below: another thread may take it away meanwhile
+        if session is not None:
+            session.estop()
+        response.success, response.message = True, "damping" if session is not None else "no robot is connected"
         return response
 
     def _answer(self, response: Trigger.Response, act: Callable[[Session], str]) -> Trigger.Response:
@@ -180,8 +189,10 @@ class ControlNode(LifecycleNode):
         if session.mode is not Mode.READY or stick is None:
             cause = event_names(session.loop.supervisor.cause)
             raise QuadloopError(f"'start' is possible from ready; the robot is {session.mode.value} {cause}".strip())
-        path = self._next_path()
-        self._episode = episode = session.walk(EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic())), path)
+        recording = EpisodeRecording(self._recorder, self._next_path())
+        plan = EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic()))
+        episode = session.walk(plan, recording.path)
+        self._episode, self._recording = episode, recording
         end_s = time.monotonic() + START_TIMEOUT_S
         while session.loop.last_tick.mode is not Mode.POLICY and not episode.done() and time.monotonic() < end_s:
             time.sleep(POLL_S)
@@ -190,39 +201,42 @@ class ControlNode(LifecycleNode):
         if session.loop.last_tick.mode is not Mode.POLICY:
             session.stop()
             raise QuadloopError(f"the policy did not begin to act within {START_TIMEOUT_S:g} s; the episode was ended")
-        return f"the policy acts; recorded to {path}" if path else "the policy acts"
+        return f"the policy acts, for {MAX_STEPS * go1.CONTROL_DT / 60:g} minutes at most; {recording.begun()}"
 
     def _end_episode(self, session: Session) -> str:
-        if self._episode is None or self._episode.done():
+        """Returns once the robot stands and its log is on disk, or it is known what is wrong with either."""
+        episode, recording = self._episode, self._recording
+        if episode is None or recording is None or episode.done():
             raise QuadloopError(f"nothing to stop: the robot is {session.mode.value}")
         session.stop()
-        self._episode.exception(STOP_TIMEOUT_S)
-        return _end_of(self._episode)
+        walked = episode.exception(STOP_TIMEOUT_S) is None and episode.result().steps > 0
+        return f"{_end_of(episode)}; {recording.finished()}" if walked else _end_of(episode)
 
     # Topics
 
     def _on_cmd_vel(self, message: Twist) -> None:
-        if self._stick is not None:
-            self._stick.receive(message.linear.x, message.linear.y, message.angular.z)
+        stick = self._stick
+        if stick is not None:
+            stick.receive(message.linear.x, message.linear.y, message.angular.z)
 
     def _on_odometry(self, message: Odometry) -> None:
-        if self._robot is None or self._robot.odometry is None:
+        robot = self._robot
+        if robot is None or robot.odometry is None:
             return
         place, turned = message.pose.pose.position, message.pose.pose.orientation
         linear, angular = message.twist.twist.linear, message.twist.twist.angular
-        self._robot.odometry.receive(
+        robot.odometry.receive(
             time.monotonic(), [place.x, place.y, place.z], [turned.w, turned.x, turned.y, turned.z],
             [linear.x, linear.y, linear.z], [angular.x, angular.y, angular.z],
         )  # fmt: skip
 
     def _tell_health(self) -> None:
         self._tell_end()
-        session, statistics, stick = self._session, self._statistics, self._stick
+        session, statistics, stick, recorder = self._session, self._statistics, self._stick, self._recorder
         if session is None or statistics is None or stick is None:
             parts = not_configured(self.refusal)
         else:
-            recorder = self._recorder.status if self._recorder else None
-            parts = health(session, statistics, recorder, stick, self._mismatches)
+            parts = health(session, statistics, recorder.status if recorder is not None else None, stick, self._mismatches)
             self._loop_statistics.publish(messages.statistics(statistics.summary()))  # a lifecycle topic: only of an active node
         self._diagnostics.publish(messages.diagnostics(self.get_clock().now().to_msg(), parts))
 
@@ -239,9 +253,10 @@ class ControlNode(LifecycleNode):
         if fixed is not None and self._session is not None:
             return SetParametersResult(successful=False, reason=f"{fixed} cannot change while the node is configured; clean it up first")
         changes = {each.name: each.value for each in changed if each.name in parameters.GAIT}
-        if changes and self._stick is not None:
+        stick = self._stick
+        if changes and stick is not None:
             try:
-                self._stick.gait = parameters.gait(self, **changes)
+                stick.gait = parameters.gait(self, **changes)
             except QuadloopError as error:
                 return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -260,6 +275,8 @@ class ControlNode(LifecycleNode):
 
     def _connect(self, policy: PolicyArtifact) -> None:
         wanted = self._settings
+        if wanted.record_dir:
+            parameters.try_to_record(wanted.record_dir)
         self._robot = robot = open_robot(wanted.robot, self._closing)
         self._stick = Stick(wanted.limits, wanted.gait, wanted.cmd_vel_timeout)
         if wanted.record_dir:
@@ -269,8 +286,9 @@ class ControlNode(LifecycleNode):
         self._closing.callback(publisher.close)
 
         def observe(period: Period) -> None:
-            if self._statistics is not None:
-                self._statistics.observe(period)
+            statistics = self._statistics
+            if statistics is not None:
+                statistics.observe(period)
             publisher.offer(period)
 
         self._session = session = Session(
@@ -303,7 +321,7 @@ class ControlNode(LifecycleNode):
         try:
             self._closing.close()
         finally:
-            self._session = self._recorder = self._robot = self._stick = self._episode = self._statistics = None
+            self._session = self._recorder = self._robot = self._stick = self._episode = self._recording = self._statistics = None
             self._mismatches.clear()
 
     def _make_publishers(self) -> None:
@@ -354,6 +372,7 @@ def _end_of(episode: Future[EpisodeSummary]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Spin until a signal; the robot is damped whatever ends it."""
     prepare_control_process()  # before ROS starts its threads
+    os.environ.setdefault(*PUBLICATION_MODE)  # before ROS looks
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)  # ROS's own would take the network away first
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ FIXED = {
     "stance_force": Parameter(
         WantedRobot().stance_force, "reading of a foot sensor above which the foot stands; N on the twin, raw numbers on a Go1", 0.1, 1e5
     ),
-    "record_dir": Parameter("", "directory for episode logs; empty records nothing"),
+    "record_dir": Parameter("", "directory for episode logs, of ten minutes at most each; empty records nothing"),
     "session": Parameter("", "name of this sitting in the logs; empty takes date and time"),
     "notes": Parameter("", "the operator's notes, kept in every log"),
     "explore": Parameter(False, "draw actions from the policy's distribution, as learning needs it, instead of taking the mean"),
@@ -103,6 +104,16 @@ def settings(node: Node) -> Settings:
     limits = VelocityLimits(values["max_vx"], values["max_vy"], values["max_yaw_rate"])
     plain = {name: values[name] for name in ("record_dir", "session", "notes", "explore", "seed", "cmd_vel_timeout")}
     return Settings(policy=Path(values["policy"]), robot=robot, limits=limits, gait=gait(node), **plain)
+
+
+def try_to_record(record_dir: str) -> None:
+    """Make that directory and write there; ParameterError where it takes no logs: what the disk refuses later ends no walk."""
+    try:
+        Path(record_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=record_dir) as file:
+            file.write(bytes(1))
+    except OSError as error:
+        raise ParameterError(f"record_dir is '{record_dir}', which cannot hold logs ({error.strerror}); choose another") from error
 
 
 def gait(node: Node, **changes: float) -> Gait:

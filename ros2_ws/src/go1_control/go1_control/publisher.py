@@ -1,4 +1,4 @@
-"""Publishes the robot's state from a thread of its own, so that the control loop never waits for the network."""
+"""Publishes the robot's state from a thread of its own, so that the control loop makes and sends no message itself."""
 
 from __future__ import annotations
 

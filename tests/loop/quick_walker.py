@@ -1,0 +1,10 @@
+"""The control process of a rehearsal with a robot that stands up in half a second: see loop/walker.py."""
+
+import sys
+
+from loop import walker
+from robot import control_loop
+
+if __name__ == "__main__":
+    control_loop.STAND_TIME_S = 0.5
+    sys.exit(walker.main(sys.argv[1:]))
