@@ -49,7 +49,7 @@ class OnlineConfig:
 PAPER = OnlineConfig(
     steps=1_000_000, exploration_std=None, ppo=PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=3e-5, value_lr=3e-5)
 )  # fmt: skip
-"""Table 5."""
+"""Clip ratio, rates, gamma and lambda: Table 5; steps: section A.5.2."""
 
 SCRATCH = OnlineConfig(
     exploration_std=None,
@@ -157,9 +157,10 @@ class OnlineTrainer:
             self._scales.begin_episodes()
 
     def iterate(self) -> tuple[Rollout, dict[str, float]]:
-        """One rollout and one update; returns the steps that were made, and named figures."""
+        """One rollout and one update; returns the steps that were made, and named figures. DivergedError if learning blew up."""
         rollout = self.collect(max(1, self.config.steps_per_update // self.config.environments))
         figures = self._ppo.update(self._batch(rollout), self._generator)
+        self._ppo.refuse_divergence("PPO", self.steps, figures)
         if self._scales is not None:
             self._scales.take_in(rollout, self.learner)
         self.steps += rollout.rewards.size

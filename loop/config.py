@@ -77,6 +77,12 @@ class LoopConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     """the table"""
 
+    def __post_init__(self) -> None:
+        offline, online = self.finetune.uni_o4.iql.gamma, self.online.ppo.gamma
+        if offline != online:
+            names = f"finetune.uni_o4.iql.gamma is {offline} and online.ppo.gamma is {online}"
+            raise ConfigError(f"{names}; V goes from one to the other, so they must be equal")
+
 
 PRESETS = {
     "smoke": LoopConfig(

@@ -111,6 +111,11 @@ REFUSED = [
     (MeasureConfig, {"video_steps": -1}, "video_steps is -1; it must be 0 or more"),
     (MeasureConfig, {"commands": (0.8, 50.0)}, "commands is (0.8, 50.0); it must be from -5 to 5 m/s"),
     (MeasureConfig, {"commands": ()}, "commands is empty; give at least one forward speed, m/s"),
+    (
+        LoopConfig,
+        {"online": OnlineConfig(ppo=PpoConfig(gamma=0.97))},
+        "finetune.uni_o4.iql.gamma is 0.99 and online.ppo.gamma is 0.97; V goes from one to the other, so they must be equal",
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from d4rl_bench.task import find_task
 from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
+from learners.training import DivergedError
 from learners.value import Value
 
 HOPPER = replace(find_task("hopper-medium"), evaluation_episodes=3, episode_steps=60)
@@ -102,6 +103,15 @@ FIRST = (
     [[0, 0], [1, 0], [0, 0]],
     [[0, 1], [0, 0], [0, 0]],
 )
+
+
+def test_learning_that_blows_up_ends_on_one_line():
+    learner, _ = learner_from_nothing(HOPPER, QUICK, seed=0)
+    trainer = OnlineTrainer(HOPPER, learner, replace(QUICK, ppo=replace(QUICK.ppo, value_lr=1e30)), seed=0)
+    with pytest.raises(DivergedError, match=r"^PPO: learning blew up .*; begin anew with a lower ppo.value_lr$"):
+        for _ in range(3):
+            trainer.iterate()
+    trainer.close()
 
 
 def test_rewards_are_scaled_so_that_discounted_returns_deviate_by_one():
