@@ -28,7 +28,7 @@ class VelocityAccount:
         if self._watched is None:
             return ""
         self._told = self._watched.report
-        return _source(self._told) if not self._told.why else f"{_source(self._told)}; see docs/robot.md"
+        return f"velocity by {self._told}" + ("; see docs/robot.md" if self._told.why else "")
 
     def begin(self) -> None:
         """An episode begins."""
@@ -42,13 +42,8 @@ class VelocityAccount:
         lost = Counter(self._told.losses) - self._before
         self._lost += lost
         times = ", ".join(f"{name} {count}" for name, count in lost.items())
-        return f"{_source(self._told)}; tracker lost: {times}" if times else _source(self._told)
+        return f"velocity by {self._told}" + (f"; tracker lost: {times}" if times else "")
 
     def result(self) -> dict[str, Any]:
         """JSON values: the source that was told last, why it is the legs, and what the tracker was lost by in episodes, how often."""
         return {"source": self._told.source, "why": list(self._told.why), "losses": dict(self._lost)}
-
-
-def _source(report: WatchReport) -> str:
-    why = f" ({', '.join(report.why)})" if report.why else ""
-    return f"velocity by {report.source}{why}"

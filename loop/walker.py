@@ -42,7 +42,7 @@ from robot.supervisor import Mode, event_names
 from robot.t265_process import T265Process
 from robot.unitree.driver import Go1Config, Go1Driver
 from robot.unitree.sdk_port import Address
-from robot.watched_velocity import WatchedVelocity, WatchReport
+from robot.watched_velocity import WatchedVelocity
 
 EXIT_INTERRUPTED = 130
 LOOK_S = 0.02
@@ -224,7 +224,7 @@ class Walker:
         note("mode", period.tick.mode.value)
         note("safety", event_names(period.tick.events))
         note("faults", fault_names(period.state.faults))
-        note("velocity", _velocity_text(self._velocity.report))
+        note("velocity", str(self._velocity.report))
         note("command", f"{period.command[0]:.2f} m/s" if period.tick.mode is Mode.POLICY else "")
         note("missed periods", self._session.pace.missed - self._missed or "")
 
@@ -241,10 +241,6 @@ class Walker:
         with suppress(DriverError):
             note("guarded", self._driver.status.guarded)
         note("pids", self._driver.pids | {"recorder": self._recorder.pid, "camera": self._camera.pid})
-
-
-def _velocity_text(report: WatchReport) -> str:
-    return f"{report.source} ({', '.join(report.why)})" if report.why else report.source
 
 
 def _end_of(episode: Future[EpisodeSummary]) -> str:

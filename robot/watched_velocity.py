@@ -44,6 +44,10 @@ class WatchReport:
     why: tuple[str, ...] = ()  # the fallback is in use: names of Glitch, or "drift"
     losses: Mapping[str, int] = field(default_factory=dict)  # how often each of them took the primary source out of use
 
+    def __str__(self) -> str:
+        """The source, and in brackets why it is the fallback."""
+        return f"{self.source} ({', '.join(self.why)})" if self.why else self.source
+
 
 class WatchedVelocity:
     """A VelocitySource (robot.driver): `primary` while it is valid and does not drift off `fallback`, else `fallback`.

@@ -87,6 +87,4 @@ def _velocity(session: Session) -> dict[str, Part]:
         return {}
     report = source.report
     values: dict[str, object] = dict(report.losses) | {"source": report.source, "changes": report.changes}
-    return {
-        "velocity": (WARN, f"by {report.source}: {', '.join(report.why)}", values) if report.why else (OK, f"by {report.source}", values)
-    }
+    return {"velocity": (WARN if report.why else OK, f"by {report}", values)}
