@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from common.config import first_difference, load_config, to_yaml
-from common.errors import QuadloopError
+from common.errors import ConfigError, QuadloopError
 from common.files import hold, remove_left_behind, write_bytes, write_json
 from common.metrics import Metrics
 from common.revision import git_revision
@@ -124,16 +124,20 @@ class RunDirectory(Generic[T]):
 
     def _refuse_other_config(self) -> None:
         defaults = type(self.config)()  # what the file lacks was no setting yet; it must not count as what is asked for now
-        difference = first_difference(load_config(defaults, self.path / CONFIG), self.config) or self._other_input()
+        try:
+            before = load_config(defaults, self.path / CONFIG)
+        except ConfigError as error:
+            raise RunDirectoryError(f"{error}; that run is of another version or was changed: choose another --out, or --force") from None
+        difference = first_difference(before, self.config) or self._other_input()
         if difference is not None:
             advice = "resume without changes or choose another --out"
             raise RunDirectoryError(f"{self.path} holds a run of another config ({difference}); {advice}")
 
     def _other_input(self) -> str | None:
-        """The first input that differs from the run's, in words."""
+        """The first input that differs from the run's, in words; one that the run did not write down was none yet."""
         before = _json_object(self.path / INPUTS)
-        names = (name for name in self.inputs if self.inputs[name] != before.get(name))
-        return next((f"{name} is {before.get(name)}, not {self.inputs[name]}" for name in names), None)
+        names = (name for name in self.inputs if name in before and self.inputs[name] != before[name])
+        return next((f"{name} is {before[name]}, not {self.inputs[name]}" for name in names), None)
 
     def _clear(self) -> None:
         foreign = next((entry.name for entry in self.path.iterdir() if entry.name.startswith(".") and entry.is_dir()), None)

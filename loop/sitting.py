@@ -15,7 +15,7 @@ from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
 from robot.recorder import Recorder
-from robot.run_episode import EpisodeSummary
+from robot.run_episode import EpisodeSummary, HeldBackError
 from robot.session import Session
 from robot.station import STAND_ATTEMPTS, ForwardCommands
 from robot.supervisor import Mode, ModeError, event_names
@@ -42,6 +42,7 @@ class Sitting:
         self.velocity = VelocityAccount(session.cycle.velocity)
         self.episodes = self.steps = self.falls = self.lost = 0
         self._refused: list[str] = []  # by the operating system, as far as it has been told
+        self._tracker_had_its_time = False
 
     def run(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """Up to `episodes` of up to `max_steps` control steps; ends with the robot damped. The person may end it at any question."""
@@ -54,6 +55,9 @@ class Sitting:
                     attempts = 0
                 except ModeError as error:  # it was damped on its way up, or while the person thought
                     attempts += 1
+                    if isinstance(error, HeldBackError):  # it still pushes
+                        self.session.estop()
+                        self._await_damped()
                     if self.session.mode is not Mode.DAMPING or attempts == STAND_ATTEMPTS:
                         raise
                     self._operator.tell(str(error))
@@ -97,6 +101,12 @@ class Sitting:
         _granted(self.session.rearm())
         self._await_no_fault()
 
+    def _await_damped(self) -> None:
+        """Until the control thread has seen that it must."""
+        end_s = time.monotonic() + FAULTS_GONE_S
+        while self.session.mode is not Mode.DAMPING and time.monotonic() < end_s:
+            time.sleep(go1.CONTROL_DT)
+
     def _await_no_fault(self) -> None:
         """A fault that is over is still told by the state that was read last; one that lasts is for `_check` to name."""
         end_s = time.monotonic() + FAULTS_GONE_S
@@ -104,7 +114,10 @@ class Sitting:
             time.sleep(go1.CONTROL_DT)
 
     def _await_tracker(self) -> None:
-        """A camera that has just been started may need seconds for its first pose."""
+        """A camera that has just been started may need seconds for its first pose; once it has had them, there is nothing to wait for."""
+        if self._tracker_had_its_time:
+            return
+        self._tracker_had_its_time = True
         time.sleep(READ_S)
         end_s = time.monotonic() + FIRST_POSE_S
         while not self.velocity.trusted and time.monotonic() < end_s:

@@ -83,10 +83,11 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
 
 def put_back(directory: Path) -> None:
     """After exports that were killed: the dataset that one had moved aside is again at `directory`, if nothing has taken its place, and
-    what else they left beside it is deleted. The caller knows that nobody exports to there now."""
-    left = re.compile(rf"\.{re.escape(directory.name)}\.\d+\.(old|tmp)")
-    parent = directory.parent
-    remains = [entry for entry in parent.iterdir() if left.fullmatch(entry.name) and entry.is_dir()] if parent.is_dir() else []
+    what else they left beside it is deleted. What belongs to a process that lives is left alone."""
+    left = re.compile(rf"\.{re.escape(directory.name)}\.(\d+)\.(old|tmp)")
+    entries = directory.parent.iterdir() if directory.parent.is_dir() else ()
+    named = ((entry, left.fullmatch(entry.name)) for entry in entries if entry.is_dir())
+    remains = [entry for entry, name in named if name and not Path("/proc", name[1]).exists()]
     older = [entry for entry in remains if entry.suffix == ".old" and _is_export(entry)]
     if older and not directory.exists():
         max(older, key=lambda entry: entry.stat().st_mtime).rename(directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,10 +71,15 @@ class Collector:
 
         One that falls over while it stands up, or does not get up, gets STAND_ATTEMPTS in all; whatever else stops it is an error at once.
         """
-        for falls in range(STAND_ATTEMPTS - 1):
-            with suppress(ThrownOverError, HeldBackError):
+        falls = 0
+        for _ in range(STAND_ATTEMPTS - 1):
+            try:
                 return replace(self._attempt(path, plan), falls_standing=falls)
-        return replace(self._attempt(path, plan), falls_standing=STAND_ATTEMPTS - 1)
+            except ThrownOverError:
+                falls += 1
+            except HeldBackError:
+                self.loop.request_estop()
+        return replace(self._attempt(path, plan), falls_standing=falls)
 
     def collect_steps(
         self, directory: Path, steps: int, longest: int, commands: ForwardCommands, rng: np.random.Generator

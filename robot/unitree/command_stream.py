@@ -182,7 +182,8 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """Nothing is kept of what the vendor's library complains of, perhaps 500 times a second for hours; what ends this is told again."""
+    """Nothing is kept of what the vendor's library complains of, perhaps 500 times a second for hours, nor of what it
+    prints while it crashes; an exception that ends this is told again."""
     said, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -15,7 +15,8 @@ from robot.unitree import remote
 from robot.unitree.sdk_port import OVERHEATED, SERVO
 
 STATE_AFTER_S = 0.06  # without a new answer, or that answers are late; three control periods
-CLOCKS_APART = 0.005  # share by which the robot's clock and ours may run apart: a hundred times what two crystals do
+CLOCKS_APART = 0.02  # share by which the robot's clock and ours may run apart: crystals do by 1e-4, what counts its own cycles by more
+SILENCE_S = 1.0  # after which the robot may have been off: how its clock stands to ours is then not known any more
 TICKS = 2**32  # of the robot's clock, which then begins anew: after 50 days
 REMOTE_AFTER_S = 0.5
 STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
@@ -33,12 +34,14 @@ _FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
 class Lateness:
     """How late the answers are: one that waited in a queue is new to us and old all the same.
 
-    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer so far. What is known
-    fades at CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms.
+    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer since the robot was
+    last silent. What is known fades at CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster
+    than in ms.
     """
 
     def __init__(self) -> None:
         self._sent_s, self._seen_s, self._least_s = -math.inf, -math.inf, math.inf
+        self._new_s = math.nan  # when the newest answer was new
 
     def of(self, sent_s: float, now: float) -> float:
         """At `now`, s, of the newest answer, which the robot sent at `sent_s`, s by its clock; too small by a cycle, never too large.
@@ -46,6 +49,10 @@ class Lateness:
         When an answer came is not known exactly: this process may be held up between looking at its clock and receiving, and would take
         all later answers for late. But the answer before had come by `now`.
         """
+        if sent_s != self._sent_s:
+            if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: a queue would have been emptied
+                self._least_s = math.inf
+            self._new_s = now
         self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
         self._sent_s, self._seen_s = sent_s, now
         return now - sent_s - self._least_s

@@ -123,6 +123,16 @@ def test_what_a_stored_config_lacks_is_not_what_is_asked_for_now(tmp_path: Path)
         begun(tmp_path, Config(lr=9.0), resume=True)
 
 
+def test_a_run_of_another_version_is_not_gone_on_with_unless_it_only_knew_less(tmp_path: Path) -> None:
+    begun(tmp_path, inputs={"seed": 1})
+    begun(tmp_path, inputs={"seed": 1, "trials": 20}, resume=True)
+    (tmp_path / "config.yaml").write_text("steps: 10\npatience: 3\n")
+    with pytest.raises(
+        RunDirectoryError, match=r"patience.*; that run is of another version or was changed: choose another --out, or --force$"
+    ):
+        begun(tmp_path, inputs={"seed": 1}, resume=True)
+
+
 def test_resume_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
     with RunDirectory(tmp_path, Config()) as run:
         run.mark_stage_done("critics", {})

@@ -120,6 +120,22 @@ def test_a_robot_that_is_stopped_before_it_walks_is_put_right_and_the_sitting_go
     assert person.heard("The robot is damped (ESTOP)")
 
 
+def test_a_robot_that_is_held_back_is_damped_and_put_right_and_the_sitting_goes_on(sit, monkeypatch):
+    monkeypatch.setattr("robot.run_episode.STAND_STEPS", 20)
+
+    def meddle(session, _recorder):
+        driver, read = session.cycle.driver, session.cycle.driver.read
+        held = go1.DEFAULT_JOINT_POS - np.where(np.arange(go1.NUM_JOINTS) == 2, 1.0, 0.0)
+        return {
+            "The robot will stand up": lambda: setattr(driver, "read", lambda: replace(read(), joint_pos=held)),
+            "The robot is damped (ESTOP)": lambda: setattr(driver, "read", read),
+        }
+
+    sitting, person = sit(meddle)
+    assert sitting.episodes == 2
+    assert person.heard("does not stand: FL_calf_joint is 1.00 rad from where it should be") and person.heard("Lay it on its belly")
+
+
 def test_the_remotes_stop_while_it_walks_is_no_end(monkeypatch, tmp_path):
     """On a robot in a process of its own, whose driver latches the fault: after B is let go it walks on."""
     monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
