@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +24,6 @@ class ForeignGraphError(QuadloopError, ValueError):
     """A graph that quadloop did not make: it can act, but it cannot be trained on."""
 
 
-Artifact = TypeVar("Artifact")
 Layer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 
@@ -62,19 +60,6 @@ def policy_graph(layers: Sequence[Layer], log_std: NDArray[np.floating[Any]], ac
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="quadloop")
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
-
-
-def exported_before(path: Path, graph: bytes, load: Callable[[Path], Artifact]) -> Artifact | None:
-    """What `load` makes of the file at `path` if it holds this very graph, whatever is said beside it; None if there is no such file.
-
-    Logs know a policy by the sha256 of its file. Written anew by later code, which says so in the file, the same weights would be a
-    stranger to them.
-    """
-    try:
-        artifact = load(path)
-    except QuadloopError:
-        return None
-    return artifact if onnx.load_model(path).graph == onnx.load_model_from_string(graph).graph else None
 
 
 def policy_of_graph(graph: bytes) -> GaussianPolicy:

@@ -13,14 +13,14 @@ from common.files import write_json
 from common.result import json_value
 from learners.checkpoint import save_checkpoint
 from learners.improvement import Improvement
-from learners.onnx_graph import export_policy, exported_before, policy_of_graph
+from learners.onnx_graph import export_policy, policy_of_graph
 from learners.policy import GaussianPolicy, distance
 from learners.progress import Progress
 from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset
 from offline_finetune.evidence import estimates_of
-from robot.policy_artifact import PolicyArtifact, load_artifact, write_artifact
+from robot.policy_artifact import keep_or_write_artifact, load_artifact
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def finetune(
     learner.fit(progress, out)
     improvement = learner.improve(progress, folder=out)
     save_value(out / "value.pt", learner, config.uni_o4)
-    artifact = _export(improvement.policy, out / "policy.onnx", parent, revision)
+    artifact = keep_or_write_artifact(
+        out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout, revision
+    )
     evidence = {
         "policy": str(artifact.path),
         "seed": seed,
@@ -76,14 +78,6 @@ def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:
     v = learner.critics.v
     meaning = {"gamma": config.iql.gamma, "reward_scale": config.reward_scale}
     save_checkpoint(path, {"value": v.state_dict(), "sizes": list(v.network.sizes)} | meaning)
-
-
-def _export(policy: GaussianPolicy, path: Path, parent: PolicyArtifact, revision: str) -> PolicyArtifact:
-    graph = export_policy(policy)
-    made = exported_before(path, graph, load_artifact)
-    if made is not None and made.metadata.parent_sha256 == parent.sha256:
-        return made
-    return write_artifact(path, graph, "offline", parent.sha256, parent.metadata.layout, revision, force=True)
 
 
 def _described(dataset: RobotDataset) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from common.errors import QuadloopError
 from common.randomness import generator_for
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
-from learners.onnx_graph import export_policy, exported_before, policy_of_graph
+from learners.onnx_graph import export_policy, policy_of_graph
 from learners.ppo import Ppo, PpoConfig
 from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
 from robot import go1
 from robot.episode_log import read_episode
-from robot.policy_artifact import PolicyArtifact, load_artifact, write_artifact
+from robot.policy_artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
 from robot.run_episode import EpisodeSummary
 from robot.station import Collector, ForwardCommands, Station
 from robot.stick import FASTEST
@@ -147,11 +147,10 @@ class OnlineFinetuner:
             self.vx_high = max(self.config.vx_start, self.vx_high - self.config.vx_step)
 
     def _export(self) -> PolicyArtifact:
-        path, graph, layout = self.out / "policy.onnx", export_policy(self.policy), self.parent.metadata.layout
-        made = exported_before(path, graph, load_artifact)
-        if made is not None and made.metadata.parent_sha256 == self.parent.sha256:
-            return made
-        return write_artifact(path, graph, "online", self.parent.sha256, layout, self.revision, force=True)
+        parent = self.parent
+        return keep_or_write_artifact(
+            self.out / "policy.onnx", export_policy(self.policy), "online", parent.sha256, parent.metadata.layout, self.revision
+        )
 
     def save(self) -> None:
         """Keep what a run that was stopped goes on from."""

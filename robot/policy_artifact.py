@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,15 @@ from robot.artifact_metadata import (
 )
 from robot.observation import GO1_LAYOUT, ObservationLayout, observe, projected_gravity, trot_command
 
-__all__ = ["ArtifactError", "ArtifactMetadata", "PolicyArtifact", "layout_json", "load_artifact", "write_artifact"]
+__all__ = [
+    "ArtifactError",
+    "ArtifactMetadata",
+    "PolicyArtifact",
+    "keep_or_write_artifact",
+    "layout_json",
+    "load_artifact",
+    "write_artifact",
+]
 
 Float32Array = NDArray[np.float32]
 
@@ -109,6 +117,22 @@ def write_artifact(
         artifact = _checked(path, content)
     write_bytes(path, content)
     return artifact
+
+
+def keep_or_write_artifact(
+    path: Path, graph: bytes, stage: str, parent_sha256: str | None, layout: ObservationLayout = GO1_LAYOUT, git_revision: str = ""
+) -> PolicyArtifact:
+    """The artifact at `path` if it holds this very graph and parent, with whatever revision made it; else `write_artifact` over it.
+
+    Logs know a policy by the sha256 of its file. Written anew by later code, which says so in the file, the same weights would be a
+    stranger to them.
+    """
+    with suppress(ArtifactError):
+        there = load_artifact(path)
+        same = onnx.load_model(path).graph == onnx.load_model_from_string(graph).graph
+        if same and there.metadata.parent_sha256 == parent_sha256:
+            return there
+    return write_artifact(path, graph, stage, parent_sha256, layout, git_revision, force=True)
 
 
 def load_artifact(path: Path) -> PolicyArtifact:

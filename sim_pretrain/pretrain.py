@@ -14,14 +14,14 @@ from torch import Tensor
 
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
-from learners.onnx_graph import export_policy, exported_before
+from learners.onnx_graph import export_policy
 from learners.policy import GaussianPolicy
 from learners.ppo import Ppo
 from learners.progress import Progress
 from learners.value import Value
 from robot import go1
 from robot.observation import GO1_LAYOUT
-from robot.policy_artifact import ArtifactError, PolicyArtifact, load_artifact, write_artifact
+from robot.policy_artifact import ArtifactError, PolicyArtifact, keep_or_write_artifact
 from sim_pretrain.backend import make_environment
 from sim_pretrain.config import PretrainConfig
 from sim_pretrain.rollout import Rollout
@@ -57,10 +57,7 @@ def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -
     """
     with torch.no_grad():
         policy.log_std.fill_(math.log(std))
-    graph = export_policy(policy)
-    artifact = exported_before(path, graph, load_artifact)
-    if artifact is None:
-        artifact = write_artifact(path, graph, "pretrained", None, git_revision=revision, force=True)
+    artifact = keep_or_write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision)
     difference = _difference(artifact, policy, std)
     if not difference <= EXPORT_TOLERANCE:
         raise ArtifactError(f"{path} differs from the policy it was made of by {difference:.2g}; please report this")

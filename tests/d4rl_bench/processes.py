@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,16 @@ def children(pid: int, folder: Path) -> list[int]:
 def runs(pid: int) -> bool:
     """Whether that process has not ended."""
     return bool(_command(Path(f"/proc/{pid}")))  # one that has ended and not been waited for has an empty command
+
+
+def ends_with_its_parent(program: str, begun: bytes, folder: Path, root: Path) -> None:
+    """Run a Python program on `folder` until it prints the line `begun`, kill it, and wait for the one worker that it had started."""
+    with subprocess.Popen([sys.executable, "-c", program, folder], cwd=root, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == begun
+        (worker,) = children(parent.pid, folder)
+        parent.kill()
+    until(lambda: not runs(worker))
 
 
 def until(condition: Callable[[], bool]) -> None:

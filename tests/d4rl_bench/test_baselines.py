@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from d4rl_bench.baseline_policy import BaselineError, TanhPolicy
 from d4rl_bench.baselines import METHODS, ONLINE_METHODS, BaselineConfig, OnlineBaselineConfig, finetune_baseline, train_baseline
 from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE, BaselineMissingError, find_interpreter
 from learners.progress import silent
-from tests.d4rl_bench.processes import children, runs, until
+from tests.d4rl_bench.processes import children, ends_with_its_parent
 from tests.d4rl_bench.pushed_point import ACTION_SIZE, CONFIG, ONLINE, ROWS, TRAINING_PARENT, Broken, Call, Point, made_data
 
 
@@ -156,12 +155,7 @@ def test_an_interrupted_training_goes_on_to_the_same_policy(trained: Trained, tm
 
 
 def test_a_parent_that_dies_takes_the_worker_along(needs_d3rlpy: None, tmp_path: Path, root: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", TRAINING_PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"100\n"
-        (worker,) = children(parent.pid, tmp_path)
-        parent.kill()
-    until(lambda: not runs(worker))
+    ends_with_its_parent(TRAINING_PARENT, b"100\n", tmp_path, root)
 
 
 @pytest.mark.parametrize("path", ["/nowhere/python", "/"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pytest
 from d4rl_bench.baseline_policy import BaselineError
 from d4rl_bench.baselines import finetune_baseline, train_baseline
 from learners.progress import silent
-from tests.d4rl_bench.processes import children, runs, until
+from tests.d4rl_bench.processes import children, ends_with_its_parent
 from tests.d4rl_bench.pushed_point import ACTION_SIZE, CONFIG, ENDLESS, ONLINE, ROWS, TRAINING_PARENT, Broken, Call, Point, made_data
 
 pytestmark = pytest.mark.usefixtures("stand_in_d3rlpy")
@@ -106,9 +104,4 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_worker_is_told_by_its_input_that_its_parent_died(tmp_path: Path, root: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", TRAINING_PARENT, tmp_path], cwd=root, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"100\n"
-        (worker,) = children(parent.pid, tmp_path)
-        parent.kill()
-    until(lambda: not runs(worker))
+    ends_with_its_parent(TRAINING_PARENT, b"100\n", tmp_path, root)

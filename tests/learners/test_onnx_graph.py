@@ -7,8 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from common.errors import QuadloopError
-from learners.onnx_graph import export_policy, exported_before, policy_graph, policy_of_graph, policy_of_layers
+from learners.onnx_graph import export_policy, policy_graph, policy_of_graph, policy_of_layers
 from learners.policy import GaussianPolicy
 
 
@@ -55,21 +54,6 @@ def test_metadata_of_others_does_not_matter():
     model = onnx.load_model_from_string(export_policy(policy_with_stds((8,))))
     model.metadata_props.add(key="quadloop", value="{}")
     assert policy_of_graph(model.SerializeToString()).actor.sizes == (6, 8, 3)
-
-
-def test_a_graph_that_a_file_holds_is_known_by_its_weights_alone(tmp_path):
-    def named(path):
-        if not path.exists():
-            raise QuadloopError("no such policy")
-        return path.name
-
-    path, graph = tmp_path / "policy.onnx", export_policy(policy_with_stds((8,)))
-    assert exported_before(path, graph, named) is None
-    model = onnx.load_model_from_string(graph)
-    model.metadata_props.add(key="quadloop", value="of an older revision")
-    onnx.save_model(model, path)
-    assert exported_before(path, graph, named) == "policy.onnx"
-    assert exported_before(path, export_policy(policy_with_stds((8,))), named) is None
 
 
 def test_plain_arrays_by_hand():

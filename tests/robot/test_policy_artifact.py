@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from common.files import FileExistsAlreadyError, sha256_of_file
 from robot import go1
 from robot.observation import GO1_LAYOUT, SLOT_17_TIMING, ObservationLayout, go1_layout
-from robot.policy_artifact import ArtifactError, PolicyArtifact, layout_json, load_artifact, write_artifact
+from robot.policy_artifact import ArtifactError, PolicyArtifact, keep_or_write_artifact, layout_json, load_artifact, write_artifact
 from tests.robot.broken_artifacts import MISFITS, OTHER_GRAPHS, OTHER_LAYOUTS, change_metadata, change_model, make_graph, set_weights
 
 PARENT = "0123456789abcdef" * 4
@@ -165,6 +165,18 @@ def test_an_existing_file_is_kept_unless_forced(good: Path) -> None:
         write(good)
     assert good.read_bytes() == before
     assert write(good, seed=1, force=True).sha256 == sha256_of_file(good)
+
+
+def test_what_holds_the_same_graph_and_parent_is_kept_with_the_revision_that_made_it(tmp_path: Path) -> None:
+    path, graph = tmp_path / "policy.onnx", make_graph().SerializeToString()
+    for graph_now, parent, revision, kept in [
+        (graph, None, "first", "first"), (graph, None, "second", "first"), (graph, "ab" * 32, "third", "third"),
+        (make_graph(std=np.full(12, 0.3, np.float32)).SerializeToString(), "ab" * 32, "fourth", "fourth"),
+    ]:  # fmt: skip
+        artifact = keep_or_write_artifact(path, graph_now, "offline", parent, git_revision=revision)
+        assert artifact.metadata.git_revision == load_artifact(path).metadata.git_revision == kept
+    path.write_bytes(b"cut short")
+    assert keep_or_write_artifact(path, graph, "offline", None, git_revision="fifth").metadata.git_revision == "fifth"
 
 
 def test_a_graph_that_would_not_load_leaves_no_file(tmp_path: Path) -> None:
