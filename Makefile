@@ -41,7 +41,7 @@ baselines: .venv-d3rlpy/installed
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(ROOMS) quadloop.py
+	$(BIN)/mypy $(ROOMS) benchmarks quadloop.py
 	$(BIN)/lint-imports
 
 test: check

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from holding_policy import write_holding_policy  # beside this file
+from busy_cores import busy_cores  # beside this file
+from holding_policy import write_holding_policy
 
 from common.progress import Progress
 from robot import go1
@@ -39,7 +39,6 @@ from robot.unitree.driver import Go1Driver
 from robot.watched_velocity import WatchedVelocity
 from twin.robot_process import RobotProcess
 
-BUSY = "while True: sum(range(10000))"
 COMMAND = 0.5  # m/s
 EPISODE_S = 60.0  # then the robot stands still for a moment, and the next begins
 
@@ -101,10 +100,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as closing:
         directory = Path(name)
         policy = load_artifact(wanted.policy) if wanted.policy else write_holding_policy(directory / "policy.onnx")
-        for _ in range(wanted.busy_cores):
-            busy = subprocess.Popen([sys.executable, "-c", BUSY])
-            closing.callback(busy.wait)
-            closing.callback(busy.kill)
+        closing.enter_context(busy_cores(wanted.busy_cores))
         prepare_control_process()  # after the busy cores, which are not to inherit it
         progress = closing.enter_context(Progress("control loop", int(wanted.seconds), "s"))
         result = measure(policy, wanted.seconds, directory, progress)

@@ -112,7 +112,7 @@ def agreements(results: list[dict[str, Any]]) -> str:
 
 def pairs_of(result: dict[str, Any]) -> int:
     """Pairs of policies whose true values differ."""
-    return max(each["pairs"] for each in result["estimates"].values())
+    return max(int(each["pairs"]) for each in result["estimates"].values())
 
 
 def agreement(results: list[dict[str, Any]], column: str) -> str:

@@ -20,21 +20,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rehearsal import ATTRIBUTES, standing, still_cycle  # beside this file
 
-from robot import go1
-from robot.artifact_metadata import layout_json
-from robot.control_cycle import ControlCycle
-from robot.control_loop import ControlLoop
-from robot.episode import EpisodeAttributes
 from robot.episode_fields import EpisodeStep
 from robot.episode_log import EpisodeLogError, read_episode
-from robot.observation import GO1_LAYOUT, trot_command
-from robot.pace import RealTime
 from robot.recorder import Recorder, Recording
-from robot.run_episode import EpisodePlan, run_episode
+from robot.run_episode import run_episode
 from robot.shared_block import SharedBlock
-from robot.still_driver import StillDriver, StillPolicy, StillVelocity
-from robot.supervisor import Supervisor
 
 _STEPS = 100_000  # more than anybody waits for
 _STAMP = np.dtype(np.float64)
@@ -55,14 +47,10 @@ class Noted:
 
 def rehearse(path: Path, stamp_fd: int) -> None:
     """One recorded episode of a robot that stands still, by the wall clock."""
-    driver, policy = StillDriver(clock=time.monotonic), StillPolicy()
-    driver.connect()
-    cycle = ControlCycle(driver, StillVelocity(), ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd)), RealTime())
-    layout = layout_json(GO1_LAYOUT)
-    attributes = EpisodeAttributes(go1.NAME, "", go1.CONTROL_DT, layout, "{}", "rehearsal", "still", velocity_source="still")
-    with Recorder() as recorder, recorder.begin(path, attributes) as recording:
+    cycle = still_cycle()
+    with Recorder() as recorder, recorder.begin(path, ATTRIBUTES) as recording:
         stamp_s = SharedBlock(_STAMP.itemsize, stamp_fd).array(_STAMP, 1)
-        run_episode(cycle, EpisodePlan(_STEPS, lambda _: trot_command()), Noted(recording, stamp_s))
+        run_episode(cycle, standing(_STEPS), Noted(recording, stamp_s))
 
 
 @dataclass(frozen=True)

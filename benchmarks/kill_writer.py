@@ -14,29 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from rehearsal import ATTRIBUTES, standing, still_cycle  # beside this file
+
 from common.files import sha256_of_file
-from robot import go1
-from robot.artifact_metadata import layout_json
-from robot.control_cycle import ControlCycle
-from robot.control_loop import ControlLoop
-from robot.episode import EpisodeAttributes
 from robot.episode_log import EpisodeLogError, EpisodeWriter, list_episodes, read_episode
-from robot.observation import GO1_LAYOUT, trot_command
-from robot.pace import RealTime
-from robot.run_episode import EpisodePlan, run_episode
-from robot.still_driver import StillDriver, StillPolicy, StillVelocity
-from robot.supervisor import Supervisor
+from robot.run_episode import run_episode
 
 
 def rehearse(path: Path, steps: int) -> None:
     """One logged episode of a robot that stands still, by the wall clock."""
-    driver, policy = StillDriver(clock=time.monotonic), StillPolicy()
-    driver.connect()
-    loop = ControlLoop(policy, Supervisor(policy.metadata.kp, policy.metadata.kd))
-    layout = layout_json(GO1_LAYOUT)
-    attributes = EpisodeAttributes(go1.NAME, "", go1.CONTROL_DT, layout, "{}", "rehearsal", "still", velocity_source="still")
-    with EpisodeWriter(path, attributes) as writer:
-        run_episode(ControlCycle(driver, StillVelocity(), loop, RealTime()), EpisodePlan(steps, lambda _: trot_command()), writer)
+    cycle = still_cycle()
+    with EpisodeWriter(path, ATTRIBUTES) as writer:
+        run_episode(cycle, standing(steps), writer)
 
 
 def kill_once(directory: Path, rng: random.Random) -> float | None:

@@ -41,7 +41,8 @@ class Policy(nn.Module):
 
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
         """(B,)."""
-        return self.distribution(observations).log_prob(actions).sum(-1)
+        densities: Tensor = self.distribution(observations).log_prob(actions)
+        return densities.sum(-1)
 
 
 class Plain:

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as quadloop does
 
@@ -57,7 +58,7 @@ class Recorder:
         seconds = 0.0
         for state, target in self.passed:
             self.twin.load_state_dict(state)
-            seconds += timed(lambda target=target: self._step(target))
+            seconds += timed(partial(self._step, target))
         return seconds
 
     def stop(self) -> None:

@@ -22,11 +22,11 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     target, command = Path(sys.argv[1]), sys.argv[3:]
-    began = time.monotonic()
+    began, revision = time.monotonic(), git_revision()  # of the code that runs, whatever is committed meanwhile
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         return done.returncode
-    record = {"command": shlex.join(command), "revision": git_revision(), "seconds": round(time.monotonic() - began, 1)}
+    record = {"command": shlex.join(command), "revision": revision, "seconds": round(time.monotonic() - began, 1)}
     write_json(target, record | {"result": json.loads(done.stdout)})
     return 0
 

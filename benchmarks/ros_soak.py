@@ -26,9 +26,10 @@ os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 import rclpy
+from busy_cores import busy_cores  # beside this file
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
-from holding_policy import write_holding_policy  # beside this file
+from holding_policy import write_holding_policy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
@@ -40,7 +41,6 @@ from common.progress import Progress
 from robot import go1
 from robot.episode_log import list_episodes, list_unfinished, read_episode
 
-BUSY = "while True: sum(range(10000))"
 SAMPLE_S = 5.0
 WARM_UP_S = 120.0
 COMMAND_S = 0.05
@@ -64,7 +64,7 @@ class Client:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """The answer of a service of the node; RuntimeError without one or for a refusal."""
-        client = self.node.create_client(kind, f"/go1_control/{name}")
+        client: Any = self.node.create_client(kind, f"/go1_control/{name}")
         if not client.wait_for_service(TIMEOUT_S):
             raise RuntimeError(f"no service {name}")
         future = client.call_async(request)
@@ -210,10 +210,7 @@ def main() -> int:
     wanted = parser.parse_args()
     rclpy.init()
     with tempfile.TemporaryDirectory() as name, ExitStack() as closing:
-        for _ in range(wanted.busy_cores):
-            busy = subprocess.Popen([sys.executable, "-c", BUSY])
-            closing.callback(busy.wait)
-            closing.callback(busy.kill)
+        closing.enter_context(busy_cores(wanted.busy_cores))
         policy = wanted.policy or write_holding_policy(Path(name) / "policy.onnx").path
         result = soak(policy.absolute(), wanted.minutes, Path(name))
     rclpy.try_shutdown()

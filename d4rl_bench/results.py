@@ -80,11 +80,6 @@ class Group(NamedTuple):
     ablation: str  # its overrides as JSON; empty for the table's own cells
 
 
-Place = tuple[Group, int]
-"""A group and a seed."""
-"""A group and a seed."""
-
-
 @dataclass(frozen=True)
 class Result:
     """One result, checked; `content` is all of it, as it stood in the file `path`."""

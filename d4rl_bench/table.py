@@ -69,12 +69,23 @@ def _offline_table(groups: Groups, tasks: Mapping[str, Task]) -> str:
     measured = {(group.row, group.column): _end(results) for group, results in groups.items()}
     rows = [row for task in tasks for row in dict.fromkeys(group.row for group in groups if group.row.task == task) or [Row(task)]]
     lines = [[str(row), *_best_in_bold([measured.get((row, column)) for column in columns]), *_quoted([tasks[row.task]])] for row in rows]
-    whole = [row for row in rows if columns and all((row, column) in measured for column in columns)]
-    if len(whole) > 1:
-        sums = [sum(measured[row, column].value for row in whole) for column in columns]
-        totals = _best_in_bold([_Number(total, f"{total:.1f}") for total in sums])
-        lines.append([f"sum of the {len(whole)} rows without a gap", *totals, *_quoted([tasks[row.task] for row in whole])])
+    presets = dict.fromkeys(column.preset for column in columns)
+    lines += [line for preset in presets if (line := _sum_of(preset, rows, columns, measured, tasks))]
     return _markdown(["task", *map(str, columns), *(f"*{name}*" for name in QUOTED)], lines)
+
+
+def _sum_of(
+    preset: str, rows: Sequence[Row], columns: Sequence[Column], measured: Mapping[tuple[Row, Column], _Number], tasks: Mapping[str, Task]
+) -> list[str]:
+    """A line with the sums of one preset's columns over the rows that have all of them; empty if there are not several. Presets are summed
+    by themselves, so that a trial of another one takes nothing from the rows."""
+    own = [column for column in columns if column.preset == preset]
+    whole = [row for row in rows if all((row, column) in measured for column in own)]
+    if len(whole) < 2:
+        return []
+    sums = {column: sum(measured[row, column].value for row in whole) for column in own}
+    totals = _best_in_bold([_Number(sums[column], f"{sums[column]:.1f}") if column in sums else None for column in columns])
+    return [f"sum of the {len(whole)} rows without a gap", *totals, *_quoted([tasks[row.task] for row in whole])]
 
 
 def _quoted(tasks: Sequence[Task]) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.randomness import generator_for
-from common.reporter import Reporter
 from common.revision import git_revision
+from learners.progress import Progress
 from loop.config import LoopConfig
 from loop.robots import twin_station
 from offline_finetune.dataset import build_dataset
@@ -32,7 +32,7 @@ class Context:
     out: Path
     config: LoopConfig
     seed: int
-    report: Reporter
+    report: Progress
 
 
 def run_pretrain(context: Context) -> dict[str, Any]:

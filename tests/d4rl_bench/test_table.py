@@ -38,6 +38,16 @@ def test_totals_are_of_the_rows_in_which_all_methods_are_measured(gathered):
     ]
 
 
+def test_a_trial_of_another_preset_leaves_the_totals_as_they_are(gathered):
+    folder = gathered(
+        result(score=60.0), result(method="bc", score=50.0), result(task=WALKER, score=70.0), result(task=WALKER, method="bc", score=81.5),
+        result(preset="smoke", score=1.0, key="trial"),
+    )  # fmt: skip
+    assert [row[:4] for row in rows_of(build_table([folder], TWO), "sum")] == [
+        ["sum of the 2 rows without a gap", "**131.5**", "130.0", "–"]
+    ]
+
+
 def test_without_two_whole_rows_there_is_no_total(gathered):
     folder = gathered(result(), result(task=WALKER), result(task=WALKER, method="bc"))
     assert rows_of(build_table([folder], TWO), "sum") == []
