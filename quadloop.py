@@ -66,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuadloopError as error:
         return _fail(str(error), error.exit_status)
     except MemoryError as error:
-        return _fail(f"there is not enough memory for what was asked for ({str(error) or 'it was refused'})", EXIT_FAILURE)
+        return _no_memory(str(error))
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch says it
+            raise
+        return _no_memory(str(error).partition("can't allocate memory: ")[2])
     except OSError as error:  # a disk that is full, a directory that may not be written
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return EXIT_FAILURE
@@ -87,6 +91,10 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     run = getattr(importlib.import_module(module), function)
     with only_results_on_stdout() if "--json" in arguments else contextlib.nullcontext():
         return int(run(arguments))
+
+
+def _no_memory(why: str) -> int:
+    return _fail(f"there is not enough memory for what was asked for ({why or 'it was refused'})", EXIT_FAILURE)
 
 
 def _nobody_reads() -> bool:

@@ -28,6 +28,11 @@ def at_least(least: int) -> Rule:
     return Rule(f"at least {least}", lambda value: value >= least)
 
 
+def between(least: float, most: float, unit: str = "") -> Rule:
+    """From `least` to `most`, in `unit`."""
+    return Rule(f"from {least:,} to {most:,} {unit}".rstrip(), lambda value: least <= value <= most)
+
+
 def require(config: object, rule: Rule, *names: str) -> None:
     """ConfigError unless every field in `names` keeps the rule: its number, each number of its tuple, which has one; None always does."""
     for name in names:

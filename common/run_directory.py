@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -38,20 +38,29 @@ class RunDirectory(Generic[T]):
     """`path` with `config.yaml` (resolved), `inputs.json`, `revision`, `metrics.csv`, `tensorboard/`, `stages/` and artifacts.
 
     `inputs` is what else decides the outcome: the seed, hashes or paths of what the run starts from.
-    A directory that holds anything is refused, unless `resume` continues the run that began there (it must have had an equal
-    config and equal inputs) or `force` deletes what is in it and starts anew. Neither touches a directory that no run
-    made, or in which another process works. `resume` in an empty or absent directory starts a run, so that one command serves for both.
+    A directory that holds anything is refused, unless `resume` continues the run that began there (it must have had an equal config and
+    equal inputs) or `force` deletes what is in it and starts anew. Neither touches a directory that no run made, or in which another
+    process works; `force` spares one that holds a file or folder of `sources`, which the run reads. `resume` in an empty or absent
+    directory starts a run, so that one command serves for both.
 
     Use it as a context manager, or call `close`: until then no other process may work in it, and TensorBoard's events are written with
     some delay.
     """
 
     def __init__(
-        self, path: Path, config: T, *, inputs: Mapping[str, Any] | None = None, resume: bool = False, force: bool = False
+        self,
+        path: Path,
+        config: T,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        sources: Sequence[Path] = (),
+        resume: bool = False,
+        force: bool = False,
     ) -> None:
         self.path = path
         self.config = config
         self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
+        self._sources = sources
         self._refuse_what_no_run_made()
         path.mkdir(parents=True, exist_ok=True)
         self._lock = (path / LOCK).open("ab")
@@ -94,7 +103,7 @@ class RunDirectory(Generic[T]):
     def _begin(self, resume: bool, force: bool) -> None:
         if not hold(self._lock):
             raise RunDirectoryError(f"another process works in {self.path}; wait for it or end it, or choose another --out")
-        for directory in (self.path, self.path / STAGES):
+        for directory in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir() and not entry.is_symlink())):
             remove_left_behind(directory)
         if self._holds_anything():
             self._resume_or_clear(resume, force)
@@ -140,6 +149,9 @@ class RunDirectory(Generic[T]):
         return next((f"{name} is {before[name]}, not {self.inputs[name]}" for name in names), None)
 
     def _clear(self) -> None:
+        inside = next((source for source in self._sources if source.resolve().is_relative_to(self.path.resolve())), None)
+        if inside is not None:
+            raise RunDirectoryError(f"{self.path} holds {inside}, which this run reads and --force would delete; choose another --out")
         foreign = next((entry.name for entry in self.path.iterdir() if entry.name.startswith(".") and entry.is_dir()), None)
         if foreign is not None:  # no run makes such a folder, and it may be somebody's .git
             raise RunDirectoryError(f"{self.path} also holds {foreign}, which no run made; move it away, or choose another --out")

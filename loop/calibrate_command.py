@@ -16,7 +16,7 @@ from common.result import emit
 from loop.calibrate_report import PICTURE, write_report
 from loop.calibration import Calibration, CalibrationConfig, calibrate
 from offline_finetune.readable_log import logs_below, read_log
-from robot.policy_artifact import load_artifact
+from robot.policy_artifact import load_by_name
 
 WORLD, RESULT = "world.yaml", "calibration.json"
 BRIEF = ("world", "motors", "floor", "prediction", "seconds", "report")  # what people are told; the page has the rest
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("calibrate", CalibrateArguments, arguments)
     refuse_to_fill(wanted.out, FILES, wanted.force)
-    policies = {str(path): load_artifact(path) for path in wanted.policies}
+    policies = load_by_name(wanted.policies)
     episodes = [episode for path in logs_below(wanted.logs) for episode in read_log(path, wanted.logs)]
     began = time.monotonic()
     found = calibrate(episodes, policies, wanted.settings, wanted.seed, wanted.name)

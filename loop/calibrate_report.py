@@ -68,9 +68,7 @@ def _tracking(found: Mapping[str, Any]) -> list[list[str]]:
     rows = [["policy", "twin", "command, m/s", "speed, m/s", "falls"]]
     for policy, kinds in found.items():
         for kind, commands in kinds.items():
-            rows += [
-                [Path(policy).stem, kind, vx, f"{each['speed']:.2f}", f"{each['falls']}/{each['trials']}"] for vx, each in commands.items()
-            ]
+            rows += [[policy, kind, vx, f"{each['speed']:.2f}", f"{each['falls']}/{each['trials']}"] for vx, each in commands.items()]
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
 from common.command_line import parse
 from common.errors import UsageError
 from common.randomness import generator_for
@@ -24,6 +24,8 @@ from robot.session import Session
 from robot.station import ForwardCommands, attributes_of
 from robot.stick import FASTEST
 from twin.robots import OpenRobot, WantedRobot, open_robot
+
+LONGEST_S = 600.0  # of an episode, as of the ROS node's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class CollectArguments:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "episodes")
-        require(self, Rule("at least 0.1 s", lambda value: value >= 0.1), "episode_s")
+        require(self, between(0.1, LONGEST_S, "s"), "episode_s")
         require(self, NOT_NEGATIVE, "vx_low")
         require(self, POSITIVE, "stance_force")
         require(self, Rule(f"at most {FASTEST.vx:g} m/s", lambda value: value <= FASTEST.vx), "vx_high")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import NOT_NEGATIVE, Rule, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, Rule, at_least, between, require, require_rising
 from common.errors import ConfigError
 from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.config import FinetuneConfig
 from online_finetune.online import COMMANDED_SPEED, OnlineConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
+from robot.episode_fields import MAX_STEPS
 from sim_pretrain.config import PRESETS as PRETRAIN_PRESETS
 from sim_pretrain.config import PretrainConfig
 from twin.evaluate import MAX_SPEED
@@ -31,7 +32,8 @@ class CollectConfig:
     """fastest commanded speed, m/s"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "steps", "episode_steps")
+        require(self, at_least(1), "steps")
+        require(self, between(1, MAX_STEPS), "episode_steps")
         require(self, at_least(2), "sessions")
         require(self, COMMANDED_SPEED, "vx_low", "vx_high")
         require_rising(self, "vx_low", "vx_high")

@@ -60,7 +60,8 @@ def run(arguments: list[str]) -> int:
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
         "trials": wanted.trials, "trial_steps": wanted.trial_steps,
     }  # fmt: skip
-    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
+    sources = wanted.policy, wanted.logs
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
         with Reporter(directory.metrics) as report:
             result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())

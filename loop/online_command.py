@@ -39,8 +39,9 @@ def run(arguments: list[str]) -> int:
     world = find_world(wanted.terrain)
     began = time.monotonic()
     inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": world}
+    sources = wanted.policy, wanted.value
     with (
-        RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force) as directory,
+        RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force) as directory,
         Reporter(directory.metrics) as report,
         twin_station(world, wanted.seed) as station,
     ):

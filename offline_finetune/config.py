@@ -14,6 +14,7 @@ from learners.gate import GateConfig
 from learners.importance import WisConfig
 from learners.iql import IqlConfig
 from learners.uni_o4 import PAPER, UniO4Config
+from robot import go1
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not 0 < self.holdout_share < 1:
             raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
+        if self.uni_o4.action_limit != go1.ACTION_CLIP:  # critics and estimates would judge actions that the robot does not do
+            raise ConfigError(
+                f"uni_o4.action_limit is {self.uni_o4.action_limit:g}; the robot clips actions at {go1.ACTION_CLIP:g}: leave it"
+            )
         if self.fqe.members < 2:
             raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
         if self.behavior.temperature != 0:

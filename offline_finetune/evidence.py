@@ -44,7 +44,10 @@ def estimates_of(
     amq = paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
     limit = config.uni_o4.action_limit
     fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], limit, config.fqe, seed, progress, folder).values
-    per_replica = paired_by_replica(fqe * (1 - config.fqe.gamma), len(np.unique(sessions)))
+    a_step = fqe * (1 - config.fqe.gamma)
+    per_replica = paired_by_replica(a_step, len(np.unique(sessions)))
+    if diverged(a_step, dataset.holdout.rewards):
+        per_replica |= {"ci95": None, "diverged": True}
     return {"amq": amq, "fqe": per_replica} | by_importance(dataset, (old, new), behavior, config)
 
 
@@ -74,6 +77,13 @@ def paired_by_replica(values: Tensor, sessions: int) -> dict[str, Any]:
         "old": float(values[0].mean()), "new": float(values[1].mean()), "difference": mean,
         "ci95": interval, "unit": "discounted mean reward a control step",
     }  # fmt: skip
+
+
+def diverged(values: Tensor, rewards: NDArray[np.float32]) -> bool:
+    """Whether a discounted mean reward is beyond what anybody could earn: the recorded rewards (N,) and the 0 after a fall bound it. As
+    much again as they span is left for a Q that is a little off."""
+    low, high = min(0.0, float(rewards.min())), max(0.0, float(rewards.max()))
+    return bool(((values < low - (high - low)) | (values > high + (high - low))).any())
 
 
 def by_importance(

@@ -24,6 +24,7 @@ from robot.observation import GO1_LAYOUT
 MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets
 NAMESPACE = "quadloop"
 DATASET_ID = f"{NAMESPACE}/go1-v0"
+NOTHING_USABLE = "no step in these logs can be used: see quadloop inspect"
 
 
 def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
@@ -34,7 +35,7 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
     """
     parts = [part for part in read_all(logs) if len(part)]
     if not parts:
-        raise DatasetError("no step in these logs can be used: see quadloop inspect")
+        raise DatasetError(NOTHING_USABLE)
     names = ("observations", "actions", "rewards", "next_observations")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     terminals = np.concatenate([part.terminated for part in parts])
@@ -57,7 +58,9 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     from minari import create_dataset_from_buffers
     from minari.data_collector import EpisodeBuffer
 
-    episodes = [without_unreadable_end(episode) for episode in read_together(logs)]
+    episodes = [episode for episode in map(without_unreadable_end, read_together(logs)) if len(episode)]
+    if not episodes:
+        raise DatasetError(NOTHING_USABLE)
     buffers = [
         EpisodeBuffer(
             id=number,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from common.result import emit
 from offline_finetune.inspect_report import EPISODES, session_rows, write_report
 from offline_finetune.inspection import inspect_episode, remarks, summarise
 from offline_finetune.readable_log import logs_below, read_log
-from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.policy_artifact import PolicyArtifact, load_artifact, load_by_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if wanted.out is not None:
         refuse_to_fill(wanted.out, ("index.html", EPISODES), wanted.force)
-    found = inspect_logs(wanted.source, _named(wanted.policies))
+    found = inspect_logs(wanted.source, load_by_name(wanted.policies))
     if wanted.out is not None:
         found["report"] = str(write_report(wanted.out, found))
     if wanted.json:
@@ -70,12 +70,6 @@ def inspect_policy(artifact: PolicyArtifact) -> dict[str, Any]:
         "kp": metadata.kp, "kd": metadata.kd, "action_clip": metadata.action_clip, "history": metadata.layout.history,
         "frame_size": metadata.layout.frame_size, "std_at_rest": float(std.mean()),
     }  # fmt: skip
-
-
-def _named(paths: Sequence[Path]) -> dict[str, PolicyArtifact]:
-    """The artifacts under their files' names, or under their paths where two files have the same name."""
-    stems = [path.stem for path in paths]
-    return {path.stem if stems.count(path.stem) == 1 else str(path): load_artifact(path) for path in paths}
 
 
 def inspect_logs(source: Path, policies: Mapping[str, PolicyArtifact]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """What somebody who wants to learn from these episodes should know, a line each."""
     said = []
-    if untimed := sum(episode["timing"] is None for episode in found):
+    if untimed := sum(episode["timing"] is None and episode["steps"] > 1 for episode in found):
         said.append(f"{untimed} of {len(found)} episodes have no time stamps: dropped samples cannot be counted")
     if short := sum(episode["seconds"] < SHORT_S for episode in found):
         said.append(f"{short} episodes are shorter than {SHORT_S:g} s")

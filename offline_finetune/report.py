@@ -25,6 +25,10 @@ REASONS = {
 SHARE_NOTE = (
     "The policies are so far from what recorded the logs that importance sampling rests on {:.2%} of the stretches: it says nothing."
 )
+DIVERGED_NOTE = (
+    "Fitted-Q evaluation has diverged: it expects more or less than any recorded step earned, and says nothing. A smaller "
+    "fqe.learning_rate learns more calmly."
+)
 BETTER, WORSE, UNCLEAR = "better", "worse", "cannot tell"
 LEAST_SHARE = 0.01  # of the stretches, that importance sampling must rest on to be heard
 FEW_SESSIONS = 6  # fewer, and Student's t is 1.4 times and more as wide as it would be of many
@@ -124,6 +128,8 @@ def _estimates(evidence: Evidence) -> list[str]:
         label = f"{ESTIMATORS[name]} ({estimate['unit']})"
         rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
+    if evidence["estimates"]["fqe"].get("diverged"):
+        parts.append(paragraph(DIVERGED_NOTE, "note"))
     if _effective_share(evidence) < LEAST_SHARE:
         parts.append(paragraph(SHARE_NOTE.format(_effective_share(evidence)), "note"))
     if data["holdout_by"] == "episode":

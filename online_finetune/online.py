@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
 from common.errors import QuadloopError
 from common.randomness import generator_for
 from common.typed_values import as_type
@@ -22,6 +22,7 @@ from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
 from robot import go1
+from robot.episode_fields import MAX_STEPS
 from robot.episode_log import read_episode
 from robot.policy_artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
 from robot.run_episode import EpisodeSummary
@@ -57,7 +58,8 @@ class OnlineConfig:
     """the learner"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "steps", "steps_per_update", "episode_steps")
+        require(self, at_least(1), "steps", "steps_per_update")
+        require(self, between(1, MAX_STEPS), "episode_steps")
         require(self, POSITIVE, "exploration_std")
         require(self, NOT_NEGATIVE, "vx_step")
         require(self, COMMANDED_SPEED, "vx_low", "vx_high")

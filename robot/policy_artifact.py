@@ -7,7 +7,7 @@ refuses by name whatever does not fit, before anything moves: see artifact_metad
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,12 @@ def load_artifact(path: Path) -> PolicyArtifact:
     """Read an untrusted policy artifact; ArtifactError names the file and what is wrong with it or does not fit this robot."""
     with _errors_name(path):
         return _checked(path, _read(path))
+
+
+def load_by_name(paths: Sequence[Path]) -> dict[str, PolicyArtifact]:
+    """Several artifacts under their files' names, or under their paths where two files have the same name."""
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): load_artifact(path) for path in paths}
 
 
 def _read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import take_over
-from common.checks import POSITIVE, Rule, at_least, require
+from common.checks import POSITIVE, at_least, between, require
 from robot import go1
 from robot.observation import GO1_LAYOUT, foot_phases, trot_command
 from sim_pretrain import reward
@@ -31,6 +31,7 @@ BoolArray = NDArray[np.bool_]
 
 BIAS_TIME_S = 0.3  # s, time constant of the averaged velocity error: a stride at 3 Hz
 WEIGHT_N = go1.TOTAL_MASS * 9.81  # N, unit of foot forces for the critic
+LONGEST_S = 600.0  # of an episode, and without a new command
 CRITIC_SIZE = GO1_LAYOUT.frame_size + 3 + 3 + 1 + 4 + 4 + 3  # see WalkingEnvironment._for_critic
 
 
@@ -60,7 +61,7 @@ class EnvironmentConfig:
     def __post_init__(self) -> None:
         require(self, at_least(1), "num_robots")
         require(self, POSITIVE, "min_height")
-        require(self, Rule(f"at least a control step, {go1.CONTROL_DT} s", lambda value: value >= go1.CONTROL_DT), "episode_s", "command_s")
+        require(self, between(go1.CONTROL_DT, LONGEST_S, "s"), "episode_s", "command_s")
 
 
 class WalkingEnvironment:

@@ -23,7 +23,7 @@ from twin.batch import BatchTwin
 from twin.model import build_model
 from twin.world import FLAT, World, WorldError
 
-MAX_DUMPS = 10  # a run: what blows up once blows up a thousand times
+MAX_DUMPS = 10  # of a run, resumed or not: what blows up once blows up a thousand times
 _MAX_BYTES = 1_000_000
 
 
@@ -38,13 +38,15 @@ class NanGuard:
         self.directory = directory
         self.worlds = worlds
         self.count = 0
+        self._dumped = len(list(directory.glob("*.json"))) if directory is not None else 0
 
     def note(self, twin: BatchTwin, step: int) -> None:
         """Take account of the robots that have diverged in this control step."""
         for robot in np.flatnonzero(twin.diverged):
             self.count += 1
-            if self.directory is not None and self.count <= MAX_DUMPS:
+            if self.directory is not None and self._dumped < MAX_DUMPS:
                 self._dump(twin, int(robot), step)
+                self._dumped += 1
 
     def _dump(self, twin: BatchTwin, robot: int, step: int) -> None:
         assert self.directory is not None  # noqa: S101 - for the type checker

@@ -36,6 +36,8 @@ def run(arguments):
         raise ModuleNotFoundError("No module named 'mujoco.rollout'", name="mujoco.rollout")
     if wanted.do == "gorge":
         bytes(2**62)
+    if wanted.do == "gorge on tensors":
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
     if wanted.do == "talk":
         sys.stdout.write("word " * 100_000)
     if wanted.do == "wait":
@@ -139,6 +141,12 @@ def test_too_little_memory_is_one_line(made: list[str]) -> None:
     answer = run_made(made, "--do", "gorge")
     assert answer.returncode == 1
     assert answer.stderr == "quadloop: error: there is not enough memory for what was asked for (it was refused)\n"
+
+
+def test_too_little_memory_for_a_tensor_is_one_line(made: list[str]) -> None:
+    answer = run_made(made, "--do", "gorge on tensors")
+    assert answer.returncode == 1
+    assert answer.stderr == "quadloop: error: there is not enough memory for what was asked for (you tried to allocate 9 bytes.)\n"
 
 
 def test_who_stops_reading_hears_no_complaint(made: list[str]) -> None:

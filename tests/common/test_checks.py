@@ -66,7 +66,9 @@ def test_numbers_that_rise() -> None:
 
 REFUSED = [
     (EnvironmentConfig, {"num_robots": 0}, "num_robots is 0; it must be at least 1"),
-    (EnvironmentConfig, {"command_s": 0.001}, "command_s is 0.001; it must be at least a control step, 0.02 s"),
+    (EnvironmentConfig, {"command_s": 0.001}, "command_s is 0.001; it must be from 0.02 to 600.0 s"),
+    (EnvironmentConfig, {"episode_s": 1e20}, "episode_s is 1e+20; it must be from 0.02 to 600.0 s"),
+    (CollectConfig, {"episode_steps": 200_001}, "episode_steps is 200001; it must be from 1 to 200,000"),
     (CommandConfig, {"vx": (1.0, -1.0)}, "vx is (1.0, -1.0); give the smaller number first"),
     (CommandConfig, {"standing_share": 1.5}, "standing_share is 1.5; it must be from 0 to 1"),
     (PretrainConfig, {"steps": 0}, "steps is 0; it must be at least 1"),
@@ -98,7 +100,7 @@ REFUSED = [
     (FinetuneConfig, {"behavior": ExtractionConfig()}, "behavior.temperature is 3; it must be 0, which clones what recorded the logs"),
     (PenaltyWeights, {"bias": -0.1}, "bias is -0.1; it must be 0 or more"),
     (OnlineConfig, {"steps_per_update": 0}, "steps_per_update is 0; it must be at least 1"),
-    (OnlineConfig, {"episode_steps": 0}, "episode_steps is 0; it must be at least 1"),
+    (OnlineConfig, {"episode_steps": 0}, "episode_steps is 0; it must be from 1 to 200,000"),
     (OnlineConfig, {"exploration_std": -0.1}, "exploration_std is -0.1; it must be above 0"),
     (OnlineConfig, {"vx_start": 2.0}, "vx_low is 0.4, vx_start is 2.0, vx_high is 1.6; they must not fall in this order"),
     (OnlineConfig, {"vx_high": 50.0}, "vx_high is 50.0; it must be from -2 to 2 m/s"),

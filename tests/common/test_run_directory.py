@@ -52,6 +52,26 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
         begun(tmp_path / "out", force=True)
 
 
+@pytest.mark.parametrize("source", ["logs", "logs/2026/0001.hdf5", "../out/logs"])
+def test_force_spares_what_the_run_reads(tmp_path: Path, source: str) -> None:
+    out = tmp_path / "out"
+    begun(out)
+    (out / "logs" / "2026").mkdir(parents=True)
+    (out / "logs" / "2026" / "0001.hdf5").write_bytes(b"a walk")
+    with pytest.raises(RunDirectoryError, match=r"which this run reads and --force would delete; choose another --out"):
+        begun(out, force=True, sources=[tmp_path / "elsewhere", out / source])
+    assert (out / "config.yaml").exists()
+    assert (out / "logs" / "2026" / "0001.hdf5").read_bytes() == b"a walk"
+
+
+def test_a_link_to_what_the_run_reads_does_not_hide_it(tmp_path: Path) -> None:
+    begun(tmp_path / "out")
+    (tmp_path / "out" / "policy.onnx").write_bytes(b"")
+    (tmp_path / "newest").symlink_to(tmp_path / "out")
+    with pytest.raises(RunDirectoryError, match="which this run reads"):
+        begun(tmp_path / "out", force=True, sources=[tmp_path / "newest" / "policy.onnx"])
+
+
 def test_force_starts_anew(tmp_path: Path) -> None:
     with RunDirectory(tmp_path, Config(steps=3)) as run:
         run.mark_stage_done("critics", {})
@@ -136,8 +156,11 @@ def test_a_run_of_another_version_is_not_gone_on_with_unless_it_only_knew_less(t
 def test_resume_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
     with RunDirectory(tmp_path, Config()) as run:
         run.mark_stage_done("critics", {})
-    left = [tmp_path / ".checkpoint.pt.4711.tmp", tmp_path / "stages" / ".critics.json.4711.tmp"]
+    left = [
+        tmp_path / ".checkpoint.pt.4711.tmp", tmp_path / "stages" / ".critics.json.4711.tmp", tmp_path / "offline" / ".critics.pt.4711.tmp",
+    ]  # fmt: skip
     others = [tmp_path / ".notes.tmp", tmp_path / "checkpoint.pt.4711.tmp", tmp_path / ".draft.4711.tmp.txt"]
+    (tmp_path / "offline").mkdir()
     for path in left + others:
         path.write_text("")
     (tmp_path / ".folder.4711.tmp").mkdir()

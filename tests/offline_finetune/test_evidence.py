@@ -14,7 +14,7 @@ from learners.policy import GaussianPolicy
 from learners.transitions import Transitions
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetReport, RobotDataset
-from offline_finetune.evidence import by_importance, paired_by_replica, paired_by_session
+from offline_finetune.evidence import by_importance, diverged, paired_by_replica, paired_by_session
 from robot.observation import GO1_LAYOUT
 
 
@@ -68,3 +68,11 @@ def test_recorded_rewards_weigh_as_the_new_policy_would_have_them() -> None:
 def test_importance_of_one_session_has_no_interval() -> None:
     found = by_importance(four_steps([5, 5, 5, 5]), (around(0.0), around(1.0)), around(0.0), FinetuneConfig(wis=WisConfig(horizon=1)))
     assert found["wis"]["ci95"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "beyond"), [(0.029, False), (0.05, False), (0.07, True), (-0.02, False), (-0.04, True), (float("inf"), True)]
+)
+def test_no_policy_earns_far_more_or_less_than_was_recorded(value, beyond):
+    rewards = np.array([0.0, 0.01, 0.03], dtype=np.float32)  # a span of 0.03: from -0.03 to 0.06
+    assert diverged(torch.tensor([[0.01, value], [0.01, 0.01]]), rewards) is beyond

@@ -16,6 +16,7 @@ from quadloop import main
 from robot.artifact_metadata import layout_json
 from robot.episode_log import list_episodes, read_episode, write_episode
 from robot.observation import SLOT_17_TIMING, go1_layout
+from robot.supervisor import SafetyEvent
 
 
 def unmeasured(*rows):
@@ -78,6 +79,25 @@ def test_minari_goes_to_a_relative_directory_too(logs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert export(logs, Path("runs/minari"), "--format", "minari") == 0
     assert (tmp_path / "runs" / "minari" / "quadloop" / "go1-v0" / "data" / "main_data.hdf5").is_file()
+
+
+def unreadable(steps):
+    """Safety events of an episode that a state ended which was no reading of the robot."""
+    events = np.zeros(steps, dtype=np.uint32)
+    events[-1] = int(SafetyEvent.STALE_STATE)
+    return events
+
+
+@pytest.mark.parametrize("form", ["d4rl", "minari"])
+def test_an_episode_of_which_nothing_is_left_is_left_out(write_made, tmp_path, capsys, form):
+    if form == "minari":
+        pytest.importorskip("minari")
+    logs = write_made(1, safety_events=unreadable(1)).parent
+    assert export(logs, tmp_path / "none", "--format", form) == 1
+    assert capsys.readouterr().err == "quadloop: error: no step in these logs can be used: see quadloop inspect\n"
+    write_made(10)
+    assert export(logs, tmp_path / "one", "--format", form) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 1
 
 
 @pytest.mark.parametrize("form", ["d4rl", "minari"])

@@ -69,6 +69,15 @@ def test_importance_that_rests_on_too_little_is_not_heard(tmp_path):
     assert "of the stretches" not in write_report(tmp_path, far).read_text()
 
 
+def test_fitted_q_that_diverged_is_not_heard(tmp_path):
+    wild = evidence()
+    wild["estimates"]["fqe"] |= {"old": 136_324.0, "new": -133_473.0, "ci95": None, "diverged": True}
+    assert "1 of 2 estimates say that the new policy is better; the rest cannot tell" in verdict(wild)
+    page = write_report(tmp_path, wild).read_text()
+    assert "Fitted-Q evaluation has diverged" in page
+    assert "(no interval)" in page
+
+
 def test_a_gate_that_accepted_nothing_has_changed_nothing():
     assert "Nothing has changed" in verdict(evidence(accepted_steps=0))
 

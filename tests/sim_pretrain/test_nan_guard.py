@@ -5,7 +5,7 @@ import pytest
 
 from robot import go1
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
-from sim_pretrain.nan_guard import MAX_DUMPS, NanGuardError, replay
+from sim_pretrain.nan_guard import MAX_DUMPS, NanGuard, NanGuardError, replay
 from sim_pretrain.randomisation import RandomisationConfig
 from twin.actuator import ActuatorConfig
 from twin.world import FLAT
@@ -73,6 +73,17 @@ def test_only_the_first_are_dumped(blown_up, tmp_path):
         hurl(blown_up, JOINTS, 9e9)
         blown_up.step(STILL)
     assert len(list((tmp_path / "diverged").iterdir())) == MAX_DUMPS
+
+
+def test_a_resumed_run_has_no_more_of_them(blown_up, tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    for number in range(MAX_DUMPS):
+        (before / f"step_{number}_robot_0.json").write_text("{}")
+    blown_up.step(STILL)
+    guard = NanGuard(before, [FLAT])
+    guard.note(blown_up.twin, step=1_000)
+    assert len(list(before.iterdir())) == MAX_DUMPS
 
 
 def refused(path):
