@@ -46,6 +46,22 @@ def remove_left_behind(directory: Path) -> None:
             entry.unlink()
 
 
+def files_below(directory: Path, ending: str) -> list[Path]:
+    """Files in `directory` or below whose names end so, sorted. Linked folders are gone into, each folder once: data sets are put
+    together from links."""
+    found: list[Path] = []
+    visited: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(directory, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        subfolders.sort()
+        found += [path for name in names if name.endswith(ending) and (path := Path(folder, name)).is_file()]
+    return sorted(found)
+
+
 @contextmanager
 def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Work on `path` alone: whoever else asks for it, in another process too, says so by `waiting` and waits. A process that dies gives

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.files import refuse_to_overwrite
+from common.files import files_below, refuse_to_overwrite
 from offline_finetune.released_episodes import Stretch, dropped_rows, episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import Recording, read_recording
@@ -65,7 +65,7 @@ def _released_files(source: Path) -> list[tuple[Path, Path]]:
     """The directory that sessions are named in, and a file, for each file of `source`."""
     if not source.is_dir():
         return [(source.parent, source)]
-    paths = sorted(source.rglob("*.hdf5"))
+    paths = files_below(source, ".hdf5")
     if not paths:
         raise ReleasedFileError(f"{source}: no .hdf5 file in this folder or below")
     return [(source, path) for path in paths]

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import refuse_to_overwrite, whole_or_absent
+from common.files import files_below, refuse_to_overwrite, whole_or_absent
 from robot.episode import END_FALL, Episode, EpisodeAttributes
 from robot.episode_fields import (
     FIELDS,
@@ -171,7 +171,7 @@ def list_episodes(directory: Path, unfinished: bool = False) -> list[Path]:
     With `unfinished` also those of `list_unfinished` that `read_episode` can read: of some too little was written.
     """
     parts = [path for path in list_unfinished(directory) if _is_readable(path)] if unfinished else []
-    return sorted([*_files_below(directory, "*.hdf5"), *parts])
+    return sorted([*_files_below(directory, ".hdf5"), *parts])
 
 
 def list_unfinished(directory: Path) -> list[Path]:
@@ -179,13 +179,13 @@ def list_unfinished(directory: Path) -> list[Path]:
 
     A `.part` beside its finished log is none: its writer died between writing the one and removing the other.
     """
-    return sorted(path for path in _files_below(directory, "*.hdf5.part") if not path.with_suffix("").exists())
+    return sorted(path for path in _files_below(directory, ".hdf5.part") if not path.with_suffix("").exists())
 
 
-def _files_below(directory: Path, pattern: str) -> list[Path]:
+def _files_below(directory: Path, ending: str) -> list[Path]:
     if not directory.is_dir():
         raise EpisodeLogError(f"{directory}: no such directory")
-    return [path for path in directory.rglob(pattern) if path.is_file()]
+    return files_below(directory, ending)
 
 
 def _is_readable(path: Path) -> bool:

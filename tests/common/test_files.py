@@ -1,4 +1,4 @@
-"""Files and directories that are to be filled."""
+"""Files and directories that are to be filled, or read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import FileExistsAlreadyError, refuse_to_fill
+from common.files import FileExistsAlreadyError, files_below, refuse_to_fill
 
 
 def test_a_directory_that_is_new_or_holds_other_files_can_be_filled(tmp_path: Path) -> None:
@@ -28,3 +28,15 @@ def test_a_file_is_no_directory_and_nothing_fits_below_it(tmp_path: Path, below:
     (tmp_path / "out").write_text("years of work")
     with pytest.raises(FileExistsAlreadyError, match=f"{tmp_path / 'out'} is a file"):
         refuse_to_fill(tmp_path / "out" / below, ["index.html"], force)
+
+
+def test_linked_folders_are_gone_into_once(tmp_path: Path) -> None:
+    for name in ("all/b/2.hdf5", "all/b/1.hdf5", "elsewhere/3.hdf5", "all/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "all" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "all" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "all" / "b" / "up").symlink_to(tmp_path / "all")
+    (tmp_path / "all" / "gone").symlink_to(tmp_path / "nowhere")
+    found = [path.relative_to(tmp_path / "all").as_posix() for path in files_below(tmp_path / "all", ".hdf5")]
+    assert found == ["a/3.hdf5", "b/1.hdf5", "b/2.hdf5"]
