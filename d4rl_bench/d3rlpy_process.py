@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
+from common.signal_names import signal_name
 from d4rl_bench.baseline_policy import BaselineError, Float32Array
 from learners.progress import Progress
 
@@ -120,7 +120,7 @@ class D3rlpyProcess:
     def _reason(self) -> str:
         code = self._process.returncode
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+            return f"was ended by {signal_name(-code)}"
         lines = self._log.read_text(errors="replace").split("\n")
         return f"failed: {next((line.strip() for line in reversed(lines) if line.strip()), f'exit status {code}')[:300]}"
 

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from common.signal_names import signal_name
 from loop.walker import Settings
 from robot.child_process import last_line, start_module
-from robot.driver import DriverError
+from robot.driver import DriverError, DriverFault
 from robot.unitree.driver import Go1Config
 
 START_TIMEOUT_S = 30.0
@@ -60,9 +61,10 @@ class WalkerProcess:
 
     @property
     def whole(self) -> bool:
-        """Whether it can walk again: it and the processes at the motors live, and so does its control thread."""
+        """Whether it can walk again: it and the processes at the motors live, and so does its control thread; a robot that has started
+        anew is connected to anew."""
         alive = all(_lives(self._handles[name][-1]) for name in ("walker", "stream", "guardian"))
-        return alive and not self.newest("thread")
+        return alive and not self.newest("thread") and str(DriverFault.RESTARTED.name) not in self.newest("faults")
 
     def newest(self, about: str) -> Any:
         """What was last heard; "" if nothing was."""
@@ -126,7 +128,7 @@ class WalkerProcess:
                     self._hold(message.says)
                 self.news.append(message)
         status = self._process.wait()
-        how = f"killed ({signal.Signals(-status).name})" if status < 0 else f"ended (exit status {status})"
+        how = f"killed ({signal_name(-status)})" if status < 0 else f"ended (exit status {status})"
         self.news.append(Message(time.monotonic(), "walker", how))
 
     def _hold(self, pids: dict[str, int]) -> None:

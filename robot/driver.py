@@ -27,7 +27,7 @@ class DriverFault(IntFlag):
     COMMAND_BROKEN = 1 << 1  # a command with a value that is not a number, or gains beyond those of any mode
     STATE_LOST = 1 << 2  # the robot stopped answering
     STATE_BROKEN = 1 << 3  # its answers are not numbers, or none that a Go1 can give
-    RESTARTED = 1 << 4  # the robot's own clock ran backwards: its controller has started anew
+    RESTARTED = 1 << 4  # the robot's own clock ran backwards or fell behind: its controller has started anew; until a new connection
     REMOTE_STOP = 1 << 5  # the button on the remote
     REMOTE_LOST = 1 << 6  # the remote is off or out of reach
     BATTERY = 1 << 7

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import refuse_to_overwrite
+from common.signal_names import signal_name
 from robot import recorder_process
 from robot.child_process import start_module
 from robot.episode import EpisodeAttributes
@@ -293,7 +294,7 @@ class _WriterProcess:
         if status is None or status == EXIT_DISK:
             return "the recorder's process gave up on the disk"
         if status < 0:
-            return f"the recorder's process was killed ({signal.Signals(-status).name})"
+            return f"the recorder's process was killed ({signal_name(-status)})"
         return f"the recorder's process ended (exit status {status})"
 
     def put(self, step: EpisodeStep) -> str:

@@ -237,17 +237,19 @@ def main() -> None:
             signal.signal(number, lambda received, _: signals.append(received))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     ring, mailbox = open_block(SharedBlock(block_size(capacity), block_fd), capacity)
+    inbox = select.poll()  # select.select knows no descriptor beyond 1023, and a control process may hold many files
+    for fd in (channel_fd, wake_fd):
+        inbox.register(fd, select.POLLIN)
     with socket.socket(fileno=channel_fd) as channel:
         channel.setblocking(False)
         with suppress(OSError):  # the control process is gone; there may be rows all the same
             channel.send(READY)
         # A child that the control process forked may hold its end of the socket open after its death.
-        run(RecorderProcess(channel, ring, mailbox), lambda: _wait(channel_fd, wake_fd), lambda: bool(signals) or os.getppid() != parent)
+        run(RecorderProcess(channel, ring, mailbox), lambda: _wait(inbox, wake_fd), lambda: bool(signals) or os.getppid() != parent)
 
 
-def _wait(channel_fd: int, wake_fd: int) -> None:
-    ready, _, _ = select.select([channel_fd, wake_fd], [], [], _POLL_S)
-    if wake_fd in ready:
+def _wait(inbox: select.poll, wake_fd: int) -> None:
+    if wake_fd in dict(inbox.poll(_POLL_S * 1e3)):
         os.eventfd_read(wake_fd)
 
 

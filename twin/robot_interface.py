@@ -1,7 +1,7 @@
 """A double of the vendor's Python module `robot_interface` (unitree_legged_sdk 3.8) for a simulated robot.
 
 The names and what they do are the vendor's, as far as robot/unitree uses them: LowCmd and LowState hold lists of 20 motors in the SDK's
-order, Recv takes what has arrived and keeps the answer before where a checksum fails, the robot answers whoever commanded it last and
+order, Recv takes one datagram at most and keeps the answer before where a checksum fails, the robot answers whoever commanded it last and
 holds its last command for ever. Behind `UDP` is a twin/robot_server.py instead of a Go1; the datagrams are our own (twin/wire.py).
 """
 
@@ -134,16 +134,14 @@ class UDP:
             return -1
 
     def Recv(self) -> int:
-        """Take all that has arrived; the newest sound answer stays."""
-        size = 0
-        while True:
-            try:
-                datagram = self._socket.recv(2048)
-            except OSError:  # nothing more, or the robot is off and its computer says so
-                return size
-            size = len(datagram)
-            answer = wire.unpack(datagram, wire.STATE)
-            self._answer = self._answer if answer is None else answer
+        """Take the oldest datagram of those that have arrived; returns its size. One that is no sound answer is lost."""
+        try:
+            datagram = self._socket.recv(2048)
+        except OSError:  # there is none, or the robot is off and its computer says so
+            return 0
+        answer = wire.unpack(datagram, wire.STATE)
+        self._answer = self._answer if answer is None else answer
+        return len(datagram)
 
     def GetRecv(self, state: LowState) -> None:
         """Copy the newest answer into `state`."""

@@ -4,8 +4,9 @@
 
 started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends
 after a command that says `closing`, or some time after the control process died; always with the motors damped, which they then stay:
-the robot itself holds the last command that it got for ever. Motors that never had torque get none on that account either: until
-somebody asks for stiffness, asking for damping alone asks for nothing.
+the robot itself holds the last command that it got for ever. That is also why the stream begins with damping, for SINKING_S: the
+robot may still stand by the last command of a stream that was killed. After that motors that never had torque get none: until somebody
+asks for stiffness, asking for damping alone asks for nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from numpy.typing import NDArray
 from robot import go1
 from robot.driver import NO_FAULT, DriverError, DriverFault, Float64Array
 from robot.realtime import Priority, prioritise, spare_the_garbage_collector
-from robot.supervisor import DAMPING_KD
-from robot.unitree.failsafe import CommandSeen, Events, Failsafe, Phase, advance, command_seen
+from robot.supervisor import DAMPING_KD, SINKING_S
+from robot.unitree.failsafe import RESTING, CommandSeen, Events, Failsafe, Phase, advance, command_seen
 from robot.unitree.link import STATE, Link
 from robot.unitree.sdk_port import Address, SdkPort, load_sdk
 from robot.unitree.watch import Watch
@@ -52,6 +53,7 @@ class CommandStream:
         self._command: NDArray[Any] | None = None  # the newest that is sound
         self._command_s = 0.0  # when it was first seen
         self._state = np.zeros((), dtype=STATE)
+        self._begin_s = math.inf  # of the first cycle
         self._cycles, self._late_cycles, self._longest_gap_s, self._last_s = 0, 0, 0.0, 0.0
         self._late_fault = NO_FAULT  # found while sending, after the failsafe of that cycle
         self._beats, self._beat_s = 0, -math.inf  # of the guardian
@@ -61,16 +63,17 @@ class CommandStream:
         """Whether the control process said that this is the end."""
         return self._command is not None and bool(self._command["closing"])
 
-    def cycle(self, now: float, extra: DriverFault = NO_FAULT) -> None:
-        """Receive, judge, send, tell. `extra` are faults that the caller knows of."""
+    def cycle(self, now: float, boot_s: float, extra: DriverFault = NO_FAULT) -> None:
+        """Receive, judge, send, tell. `now` and `boot_s`: see Watch.faults; `extra` are faults that the caller knows of."""
+        self._begin_s = min(self._begin_s, now)
         reading = self._port.receive()
         moving = self.failsafe.phase in (Phase.FOLLOW, Phase.HOLD)
         guarded = self._guarded(now)
-        faults = self._watch.faults(reading, now, moving) | self._take_command(now) | self._late_fault | extra
+        faults = self._watch.faults(reading, now, boot_s, moving) | self._take_command(now) | self._late_fault | extra
         if not (guarded or moving):  # a robot that walks is safer so than on its way down
             faults |= DriverFault.GUARDIAN_LOST
-        self.failsafe = advance(self.failsafe, Events(self._seen(now), faults))
-        self._had_torque = self._had_torque or self.failsafe.phase is not Phase.IDLE
+        self.failsafe = advance(self.failsafe, Events(self._seen(now), faults, now - self._begin_s >= SINKING_S))
+        self._had_torque = self._had_torque or self.failsafe.phase not in RESTING
         self._late_fault = NO_FAULT if self._send() else DriverFault.POWER
         self._tell(reading, now, self.failsafe.cause or faults, guarded)
 
@@ -95,7 +98,8 @@ class CommandStream:
     def _seen(self, now: float) -> CommandSeen:
         if self._command is None:
             return CommandSeen.NONE
-        torque = self._command["kp"].any() or (self._had_torque and self._command["kd"].any())
+        may_damp = self._had_torque or self.failsafe.phase is Phase.SINK
+        torque = self._command["kp"].any() or (may_damp and self._command["kd"].any())
         return command_seen(now - self._command_s, bool(torque))
 
     def _send(self) -> bool:
@@ -104,7 +108,7 @@ class CommandStream:
 
     def _chosen(self) -> tuple[Float64Array, Float64Array, Float64Array]:
         phase, command = self.failsafe.phase, self._command
-        if phase is Phase.DAMPING:
+        if phase in (Phase.DAMPING, Phase.SINK):
             return _NONE, _NONE, _DAMPING
         if phase is Phase.IDLE or command is None:
             return _NONE, _NONE, _NONE
@@ -127,10 +131,10 @@ def _left_behind(link: Link) -> tuple[Failsafe, bool]:
     """How a stream begins, and whether the motors have had torque: who takes the place of one that died damps what had not come to rest."""
     message = link.states.read()
     if message is None:
-        return Failsafe(), False
+        return Failsafe(Phase.SINK), False
     state = message[1]
-    resting = state["phase"] == Phase.IDLE.value
-    return Failsafe() if resting else Failsafe(Phase.DAMPING, DriverFault.DRIVER_LOST), bool(state["had_torque"])
+    phase = Phase(int(state["phase"]))
+    return Failsafe(phase) if phase in RESTING else Failsafe(Phase.DAMPING, DriverFault.DRIVER_LOST), bool(state["had_torque"])
 
 
 def is_sound(command: NDArray[Any]) -> NDArray[np.bool_]:
@@ -153,11 +157,11 @@ def stream(link: Link, port: SdkPort, parent: int, extra: DriverFault = NO_FAULT
     deadline = time.monotonic()
     end_s: float | None = None
     while end_s is None or time.monotonic() < end_s:
-        now = time.monotonic()
+        now, boot_s = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
         ending = commands.closing or os.getppid() != parent
         if ending and end_s is None:
             end_s = now + (LAST_WORDS_S if commands.closing else ORPHAN_S)
-        commands.cycle(now, extra if not ending else extra | DriverFault.COMMAND_LOST)
+        commands.cycle(now, boot_s, extra if not ending else extra | DriverFault.COMMAND_LOST)
         deadline = max(deadline + PERIOD_S, now)  # what was missed is not caught up
         time.sleep(max(0.0, deadline - time.monotonic()))
 

@@ -72,7 +72,10 @@ class Go1Driver:
         self._lock = Exclusive(f"go1-{config.address.ip}-{config.address.port}")
 
     def connect(self) -> None:
-        """Start the processes at the motors; returns once the robot has answered. The motors have no torque."""
+        """Start the processes at the motors; returns once the robot has answered.
+
+        The motors are damped for SINKING_S, in case the robot still stands by an earlier command; then they have no torque.
+        """
         self._lock.acquire()
         try:
             self._start()
@@ -110,7 +113,7 @@ class Go1Driver:
         return {name: process.pid for name, process in self._processes()}
 
     def close(self) -> None:
-        """Damp the motors and end the processes; motors that never had torque are left without. Idempotent."""
+        """Damp the motors and end the processes. Idempotent. Motors that never had torque are left without, if SINKING_S are over."""
         if self._link is not None:
             damping = JointCommand(go1.DEFAULT_JOINT_POS, np.zeros(go1.NUM_JOINTS), np.full(go1.NUM_JOINTS, DAMPING_KD))
             self._link.commands.write(command_record(damping, closing=True))

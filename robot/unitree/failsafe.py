@@ -1,10 +1,11 @@
 """What the motors do when something goes wrong: a pure function (phase, events) -> phase, and the phase says what is sent.
 
-    IDLE -> FOLLOW <-> HOLD        FOLLOW passes on the control process's commands, HOLD repeats the last one while they are late
-    any  -> DAMPING                latched, by a fault or by commands that stay away; a command without torque leads out, to IDLE
+    SINK -> IDLE                   SINK is how a stream begins
+    SINK, IDLE -> FOLLOW <-> HOLD  FOLLOW passes on the control process's commands, HOLD repeats the last one while they are late
+    any -> DAMPING                 latched, by a fault or by commands that stay away; a command without torque leads out, to IDLE
 
 It runs beside the SDK, in a process of its own, and needs nobody: not the control process, a network, a log or a learner. Motors
-without torque cannot do harm, so in IDLE nothing latches until torque is asked for.
+that push nowhere cannot do harm, so in SINK and IDLE nothing latches until torque is asked for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Phase(Enum):
     FOLLOW = 1  # the newest command
     HOLD = 2  # the newest command, though it is late
     DAMPING = 3  # kp 0, kd as the supervisor's: the joints sink slowly
+    SINK = 4  # the same, not latched: how a stream begins
+
+
+RESTING = (Phase.SINK, Phase.IDLE)
 
 
 class CommandSeen(Enum):
@@ -42,6 +47,7 @@ class Events(NamedTuple):
 
     command: CommandSeen
     faults: DriverFault  # of now, not of the past
+    sunk: bool  # whether a robot that stood when the stream began must lie by now
 
 
 class Failsafe(NamedTuple):
@@ -55,10 +61,11 @@ def advance(failsafe: Failsafe, events: Events) -> Failsafe:
     """The state after one cycle. Total: defined for every state and all events."""
     if failsafe.phase is Phase.DAMPING:
         return Failsafe() if events.command is CommandSeen.NO_TORQUE else failsafe
+    rest = Failsafe(Phase.SINK) if failsafe.phase is Phase.SINK and not events.sunk else Failsafe()
     if events.command in (CommandSeen.NONE, CommandSeen.NO_TORQUE):
-        return Failsafe()
-    if failsafe.phase is Phase.IDLE and events.command is not CommandSeen.TORQUE:
-        return failsafe
+        return rest
+    if failsafe.phase in RESTING and events.command is not CommandSeen.TORQUE:
+        return rest
     lost = DriverFault.COMMAND_LOST if events.command is CommandSeen.LOST else DriverFault(0)
     if cause := events.faults | lost:
         return Failsafe(Phase.DAMPING, cause)

@@ -32,8 +32,7 @@ def must_take_over(link: Link, stream_fd: int, parent: int) -> bool:
 
     A time in which the guardian was held up itself, as by a computer that sleeps, says nothing about the stream.
     """
-    death = select.poll()
-    death.register(stream_fd, select.POLLIN)
+    death = _death_of(stream_fd)
     number, silent_s, looked_s = 0, 0.0, time.monotonic()
     while not death.poll(LOOK_EVERY_S * 1e3):
         link.guardian_beats[0] += 1
@@ -49,6 +48,13 @@ def must_take_over(link: Link, stream_fd: int, parent: int) -> bool:
     ended = os.getppid() != parent or (command is not None and bool(command[1]["closing"]))
     phase = Phase(int(message[1]["phase"]))
     return not (ended and phase in (Phase.DAMPING, Phase.IDLE))
+
+
+def _death_of(stream_fd: int) -> select.poll:
+    """Of the process behind a pidfd, to be waited for; select.select would fail for a descriptor beyond 1023."""
+    death = select.poll()
+    death.register(stream_fd, select.POLLIN)
+    return death
 
 
 def main(arguments: list[str]) -> int:
@@ -68,7 +74,7 @@ def main(arguments: list[str]) -> int:
             return 0
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(stream_fd, signal.SIGKILL)
-        select.select([stream_fd], [], [])  # its socket is free once it is gone
+        _death_of(stream_fd).poll()  # its socket is free once it is gone
         connection = SdkPort(sdk, Address(ip, int(port), int(local_port)), int(power_level))
         stream(Link(int(fd)), connection, int(parent), DriverFault.DRIVER_LOST)
     return 0

@@ -40,7 +40,7 @@ STATE = np.dtype(
         ("late_cycles", "<u8"),  # that began more than a period late
         ("longest_gap_s", "<f8"),  # between two cycles, since the start
         ("guarded", "<u4"),  # whether the guardian lives
-        ("had_torque", "<u4"),  # whether the motors have had any since the stream's start, damping too
+        ("had_torque", "<u4"),  # whether the motors have had any since the stream's start, damping too, but for that of Phase.SINK
     ]
 )
 

@@ -1,4 +1,4 @@
-"""What is wrong with the robot's answers: each rule with its threshold. The clock is passed in."""
+"""What is wrong with the robot's answers: each rule with its threshold. The clocks are passed in."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from robot.unitree.sdk_port import OVERHEATED, SERVO
 STATE_AFTER_S = 0.06  # without a new answer, or that answers are late; three control periods
 CLOCKS_APART = 0.02  # share by which the robot's clock and ours may run apart: crystals do by 1e-4, what counts its own cycles by more
 SILENCE_S = 1.0  # after which the robot may have been off: how its clock stands to ours is then not known any more
+BEHIND_S = 1.0  # by which a clock fell behind ours in such a silence if it began anew, at least: no Go1 starts within a second
+OVERTAKEN_S = 0.1  # most that an answer is older than one that came before it by another way; a clock that began anew is further back
 TICKS = 2**32  # of the robot's clock, which then begins anew: after 50 days
 REMOTE_AFTER_S = 0.5
 STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
@@ -37,9 +39,12 @@ class Lateness:
     Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer since the robot was
     last silent. What is known fades at CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster
     than in ms.
+
+    `fell_behind` says whether the robot's clock ever did so in a silence.
     """
 
     def __init__(self) -> None:
+        self.fell_behind = False
         self._sent_s, self._seen_s, self._least_s = -math.inf, -math.inf, math.inf
         self._new_s = math.nan  # when the newest answer was new
 
@@ -52,6 +57,7 @@ class Lateness:
         if sent_s != self._sent_s:
             if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: a queue would have been emptied
                 self._least_s = math.inf
+                self.fell_behind |= now - self._new_s > sent_s - self._sent_s + BEHIND_S
             self._new_s = now
         self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
         self._sent_s, self._seen_s = sent_s, now
@@ -64,15 +70,19 @@ class Watch:
     def __init__(self) -> None:
         self.stamp_s = math.nan
         self._tick, self._ticks = 0, 0  # the newest, and how many have passed
+        self._restarted = False
         self._lateness = Lateness()
         self._remote_s = -math.inf
         self._cycle_s = math.nan
         self._odd_modes = 0
         self._sensed, self._quiet = b"", 0  # what was measured last, and how many cycles ago that was new
 
-    def faults(self, reading: NDArray[Any], now: float, moving: bool) -> DriverFault:
-        """The faults of this moment, from the newest answer (READING); `moving` says whether the motors have been given torque."""
-        faults = self._stall(now) | self._tick_faults(int(reading["tick"]), now)
+    def faults(self, reading: NDArray[Any], now: float, boot_s: float, moving: bool) -> DriverFault:
+        """The faults of this moment, from the newest answer (READING); `moving` says whether the motors have been given torque.
+
+        `now` is of time.monotonic, `boot_s` of CLOCK_BOOTTIME, which goes on, as the robot does, while the computer is suspended.
+        """
+        faults = self._stall(boot_s) | self._tick_faults(int(reading["tick"]), now, boot_s)
         if math.isnan(self.stamp_s):
             return faults
         faults |= self._remote_faults(reading["remote"], now)
@@ -82,22 +92,27 @@ class Watch:
             faults |= DriverFault.BATTERY
         return faults | self._motor_faults(reading, moving)
 
-    def _stall(self, now: float) -> DriverFault:
-        gap = now - self._cycle_s  # NaN in the first cycle
-        self._cycle_s = now
+    def _stall(self, boot_s: float) -> DriverFault:
+        gap = boot_s - self._cycle_s  # NaN in the first cycle
+        self._cycle_s = boot_s
         return DriverFault.STALLED if gap > STALL_AFTER_S or gap < 0 else NO_FAULT
 
-    def _tick_faults(self, tick: int, now: float) -> DriverFault:
-        """The robot's clock must go on, as fast as ours; it starts with the first answer that is not the zeros of an empty LowState."""
+    def _tick_faults(self, tick: int, now: float, boot_s: float) -> DriverFault:
+        """The robot's clock must go on, as fast as ours; it starts with the first answer that is not the zeros of an empty LowState.
+
+        That it began anew is never forgotten: a Go1 starts with the vendor's sport mode, which stands up by itself and must not command
+        the legs while we do. Only a person can put that right, and connects again.
+        """
         begun, passed = not math.isnan(self.stamp_s), (tick - self._tick) % TICKS
         if not (begun or passed):
             return DriverFault.STATE_LOST
-        if passed:
+        overtaken = begun and passed >= TICKS - round(1e3 * OVERTAKEN_S)  # no news
+        if passed and not overtaken:
             self._tick, self._ticks, self.stamp_s = tick, self._ticks + passed, now
-        late_s = self._lateness.of(self._ticks * 1e-3, now)
-        if begun and passed >= TICKS // 2:
-            return DriverFault.RESTARTED
-        return NO_FAULT if now - self.stamp_s <= STATE_AFTER_S and late_s <= STATE_AFTER_S else DriverFault.STATE_LOST
+        late_s = self._lateness.of(self._ticks * 1e-3, boot_s)
+        self._restarted |= self._lateness.fell_behind or (begun and passed >= TICKS // 2 and not overtaken)
+        fresh = now - self.stamp_s <= STATE_AFTER_S and late_s <= STATE_AFTER_S
+        return (NO_FAULT if fresh else DriverFault.STATE_LOST) | (DriverFault.RESTARTED if self._restarted else NO_FAULT)
 
     def _remote_faults(self, buttons: NDArray[Any], now: float) -> DriverFault:
         if remote.is_present(buttons):

@@ -350,6 +350,35 @@ def test_kill_9_of_a_process_that_had_not_finished(tmp_path: Path, own: Recorder
     assert own.status.rows_dropped == 10
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path, own: Recorder) -> None:
+    recording = own.begin(tmp_path / "e.hdf5", ATTRIBUTES)
+    os.kill(own.pid, signal.SIGRTMIN + 1)
+    until(lambda: not own.status.alive)
+    recording.append(STEPS[0])
+    number = signal.SIGRTMIN + 1
+    assert own.status.error == f"the recorder's process was killed (signal {number}); recording stopped at step 0 of e.hdf5"
+
+
+@pytest.fixture
+def many_files(room_for_files: None) -> Iterator[None]:
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < 1024:
+        taken.append(os.dup(taken[0]))
+    yield
+    for descriptor in taken:
+        os.close(descriptor)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_control_process_with_many_open_files_is_recorded(tmp_path: Path) -> None:
+    with Recorder(capacity_rows=64) as recorder:
+        record(recorder.begin(tmp_path / "e.hdf5", ATTRIBUTES), STEPS[:20])
+        assert recorder.wait_finished(10), recorder.status
+        time.sleep(0.2)  # it waits for more
+        assert recorder.status.alive
+    assert numbers(tmp_path / "e.hdf5") == list(range(20))
+
+
 def test_sigterm_finishes_what_is_in_the_ring(tmp_path: Path, own: Recorder) -> None:
     recording = own.begin(tmp_path / "e.hdf5", ATTRIBUTES)
     os.kill(own.pid, signal.SIGSTOP)

@@ -14,7 +14,8 @@ import pytest
 
 from robot import go1
 from robot.driver import DriverError
-from twin import robot_process, wire
+from robot.unitree.sdk_port import Address, SdkPort
+from twin import robot_interface, robot_process, wire
 from twin.live import PRONE_HEIGHT, PRONE_JOINT_POS
 from twin.robot_interface import UDP, LowCmd, LowState
 from twin.robot_process import Control, RobotProcess
@@ -343,22 +344,46 @@ def test_the_double_keeps_the_answer_before_where_a_checksum_fails(sdk):
     state = LowState()
     udp.Send()
     lab.turn(0.02)
-    udp.Recv()
-    udp.GetRecv(state)
-    tick = state.tick
     lab.order(garbled=True)
-    udp.Recv()
-    udp.GetRecv(state)
+    take_all(udp, state)
     tick = state.tick
     lab.turn(0.1)
-    udp.Recv()
-    udp.GetRecv(state)
-    assert state.tick == tick
+    take_all(udp, state)
+    assert state.tick == tick > 0
     lab.order(garbled=False)
     lab.turn(0.02)
-    udp.Recv()
-    udp.GetRecv(state)
+    take_all(udp, state)
     assert state.tick > tick + 90
+
+
+def take_all(udp, state):
+    """Leaves the newest answer in `state`."""
+    while udp.Recv():
+        udp.GetRecv(state)
+
+
+def test_the_double_takes_one_answer_at_a_time_and_the_oldest_first(sdk):
+    lab, udp = sdk
+    state, ticks = LowState(), []
+    udp.Send()
+    lab.turn(0.02)
+    while udp.Recv():
+        udp.GetRecv(state)
+        ticks.append(state.tick)
+    assert len(ticks) == 10 and ticks == sorted(set(ticks))
+    udp.GetRecv(state)
+    assert state.tick == ticks[-1]
+
+
+def test_a_port_that_was_held_up_soon_has_the_newest_answer(lab):
+    port = SdkPort(robot_interface, Address("127.0.0.1", lab.port, ports()[1]), 5)
+    port.send(*np.zeros((3, 12)))
+    for _ in range(5):
+        lab.turn(0.05)
+        for _ in range(4):
+            lab.turn()
+            reading = port.receive()
+        assert port.receive()["tick"] == reading["tick"] > 1000  # there is no newer one
 
 
 def test_before_the_first_answer_the_double_has_zeros(sdk):

@@ -1,5 +1,6 @@
 """A stand-in for the vendor's module without a network: as picky about types as the wrapper, and with the answers that a test gives it."""
 
+from collections import deque
 from types import SimpleNamespace
 
 from robot import go1
@@ -41,12 +42,16 @@ class StrictLowCmd:
 
 
 class StandInSdk:
-    """The module. `answer` is what the robot says next; `sent` what it was told, a list of 12 (mode, q, dq, tau, Kp, Kd) each."""
+    """The module. `answer` is what the robot says next; `sent` what it was told, a list of 12 (mode, q, dq, tau, Kp, Kd) each.
+
+    `waiting` are ticks of answers that have arrived, of which Recv takes one.
+    """
 
     LowCmd, LowState, LeggedType = StrictLowCmd, double.LowState, double.LeggedType
 
     def __init__(self, protect=True):
         self.answer, self.sent, self.calls, self.allowed = double.LowState(), [], [], 0
+        self.waiting = deque()
         self.Safety = self._safety if protect else self._no_safety  # noqa: N815, RUF100
 
     def UDP(self, *arguments):  # noqa: N802
@@ -58,6 +63,8 @@ class StandInSdk:
 
     def Recv(self):  # noqa: N802
         self.calls.append("Recv")
+        if self.waiting:
+            self.answer.tick = self.waiting.popleft()
 
     def GetRecv(self, state):  # noqa: N802
         self.calls.append("GetRecv")

@@ -1,5 +1,6 @@
 """Cycles of the command stream with a clock of the test's own and a stand-in for the SDK: what is let through to the motors."""
 
+import itertools
 import math
 import os
 import time
@@ -14,7 +15,7 @@ from robot import go1
 from robot.control_loop import STAND_TIME_S, ControlLoop
 from robot.driver import NO_FAULT, DriverFault, JointCommand
 from robot.still_driver import StillContract
-from robot.supervisor import DAMPING_KD, Mode, Supervisor
+from robot.supervisor import DAMPING_KD, SINKING_S, Mode, Supervisor
 from robot.unitree import command_stream
 from robot.unitree.command_stream import GUARDIAN_AFTER_S, LAST_WORDS_S, PERIOD_S, CommandStream, hushed, is_sound, stream
 from robot.unitree.failsafe import DAMP_AFTER_S, HOLD_AFTER_S, Phase
@@ -31,13 +32,19 @@ Q, DQ, TAU, STIFFNESS, DAMPING = 1, 2, 3, 4, 5
 
 
 class Bench:
-    """A stream on the bench: a robot that answers, a guardian that lives, a control process that writes when it is told to."""
+    """A stream on the bench: a robot that answers, a guardian that lives, a control process that writes when it is told to.
 
-    def __init__(self, sdk=None):
-        self.sdk = sdk or StandInSdk(protect=False)
+    Its first moments are over, unless it is `new`.
+    """
+
+    def __init__(self, new=False):
+        self.sdk = StandInSdk(protect=False)
         self.link = Link()
         self.stream = CommandStream(self.link, SdkPort(self.sdk, Address(), 5))
         self.now, self.robot_ms, self.tick, self.guarded = 100.0, 1000.0, 1000, True
+        if not new:
+            self.cycle()
+            assert self.cycle(by_s=SINKING_S) is Phase.IDLE
 
     def cycle(self, command=None, by_s=PERIOD_S, answers=True, extra=NO_FAULT, **robot):
         """One cycle, after `command` was written if it was; returns the phase after it."""
@@ -48,7 +55,7 @@ class Bench:
         self.tick = round(self.robot_ms) if answers else self.tick
         self.sdk.stand_sound(self.tick, **robot)
         self.link.guardian_beats[0] += self.guarded
-        self.stream.cycle(self.now, extra)
+        self.stream.cycle(self.now, self.now, extra)
         return self.stream.failsafe.phase
 
     def write(self, command, closing=False):
@@ -81,6 +88,13 @@ def bench():
     bench.link.block.close()
 
 
+@pytest.fixture
+def new_bench():
+    bench = Bench(new=True)
+    yield bench
+    bench.link.block.close()
+
+
 def assert_follows(sent, command):
     np.testing.assert_array_equal(sent[:, Q], command.joint_pos_target)
     np.testing.assert_array_equal(sent[:, STIFFNESS], command.kp)
@@ -105,6 +119,38 @@ def test_until_torque_is_asked_for_there_is_none(bench):
         assert_rests(bench.sent())
     assert bench.cycle(PASSIVE) is Phase.IDLE
     assert_rests(bench.sent())
+
+
+def test_a_new_stream_damps_until_a_robot_that_stood_must_have_sunk(new_bench):
+    begin_s, commands = new_bench.now + PERIOD_S, itertools.cycle([None, PASSIVE])
+    while new_bench.cycle(next(commands)) is Phase.SINK:
+        assert_damps(new_bench.sent())
+    assert new_bench.now - begin_s == pytest.approx(SINKING_S, abs=2 * PERIOD_S)
+    for command in (None, PASSIVE, SINKING):
+        assert_rests(new_bench.sent())
+        assert new_bench.cycle(command) is Phase.IDLE and not new_bench.state["had_torque"]
+
+
+def test_a_new_stream_follows_at_once_and_does_not_sink_again(new_bench):
+    new_bench.follow()
+    assert_follows(new_bench.sent(), FOLLOWING)
+    assert new_bench.cycle(PASSIVE) is Phase.IDLE
+    assert_rests(new_bench.sent())
+
+
+def test_a_new_stream_damps_on_where_that_is_asked_for(new_bench):
+    new_bench.cycle(SINKING)
+    for i in range(round(1.5 * SINKING_S / PERIOD_S)):
+        new_bench.cycle(SINKING if i % 10 == 0 else None)
+        assert_damps(new_bench.sent())
+
+
+@pytest.mark.parametrize("fault", [DriverFault.REMOTE_LOST, DriverFault.STATE_LOST, DriverFault.POWER])
+def test_a_new_stream_damps_whatever_is_wrong_and_nothing_latches(new_bench, fault):
+    for _ in range(10):
+        assert new_bench.cycle(PASSIVE, extra=fault) is Phase.SINK
+        assert_damps(new_bench.sent())
+    assert new_bench.cycle(PASSIVE, by_s=SINKING_S) is Phase.IDLE
 
 
 def test_a_command_is_passed_on_in_the_cycle_in_which_it_comes_and_again_until_the_next(bench):
@@ -261,7 +307,17 @@ def test_a_fault_damps_in_the_same_cycle_and_stays_though_it_goes_away(bench, fa
     assert_damps(bench.sent())
     for _ in range(5):
         assert bench.cycle(FOLLOWING) is Phase.DAMPING and bench.faults == fault
-    assert bench.cycle(PASSIVE) is Phase.IDLE and bench.faults == NO_FAULT
+    assert bench.cycle(PASSIVE) is Phase.IDLE and bench.faults == fault & DriverFault.RESTARTED
+
+
+def test_a_robot_that_started_anew_gets_no_torque_from_this_stream_any_more(bench):
+    bench.robot_ms = 0.0
+    for _ in range(3):
+        for _ in range(100):
+            assert bench.cycle(PASSIVE) is Phase.IDLE
+        assert bench.faults == DriverFault.RESTARTED
+        assert bench.cycle(FOLLOWING) is Phase.DAMPING
+        assert_damps(bench.sent())
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
@@ -321,22 +377,22 @@ def test_the_state_of_the_robot_is_told_every_cycle(bench):
     assert bench.state["phase"] == Phase.FOLLOW.value
 
 
-def test_lateness_is_counted(bench):
+def test_lateness_is_counted(new_bench):
     for by_s in (PERIOD_S, PERIOD_S, 0.0041, 0.03, 0.0039):
-        bench.cycle(by_s=by_s)
-    assert bench.state["cycles"] == 5 and bench.state["late_cycles"] == 2
-    assert bench.state["longest_gap_s"] == pytest.approx(0.03)
+        new_bench.cycle(by_s=by_s)
+    assert new_bench.state["cycles"] == 5 and new_bench.state["late_cycles"] == 2
+    assert new_bench.state["longest_gap_s"] == pytest.approx(0.03)
 
 
 # The guardian.
 
 
-def test_without_a_guardian_nobody_begins(bench):
-    bench.guarded = False
+def test_without_a_guardian_nobody_begins(new_bench):
+    new_bench.guarded = False
     for _ in range(3):
-        bench.cycle(PASSIVE)
-    assert bench.faults == DriverFault.GUARDIAN_LOST and not bench.state["guarded"]
-    assert bench.cycle(FOLLOWING) is Phase.DAMPING
+        new_bench.cycle(PASSIVE)
+    assert new_bench.faults == DriverFault.GUARDIAN_LOST and not new_bench.state["guarded"]
+    assert new_bench.cycle(FOLLOWING) is Phase.DAMPING
 
 
 def test_a_guardian_that_dies_lets_the_robot_walk_on_but_not_begin_again(bench):
@@ -366,7 +422,7 @@ def inherit(bench):
 
     def inherit():
         heirs.append(CommandStream(Link(os.dup(bench.link.block.fd)), SdkPort(bench.sdk, Address(), 5)))
-        heirs[-1].cycle(bench.now + 0.1, DriverFault.DRIVER_LOST)
+        heirs[-1].cycle(bench.now + 0.1, bench.now + 0.1, DriverFault.DRIVER_LOST)
         return heirs[-1]
 
     yield inherit
@@ -396,6 +452,17 @@ def test_whoever_takes_the_place_of_a_stream_that_rested_rests_until_torque_is_a
     bench.write(FOLLOWING)
     assert inherit().failsafe.phase is Phase.DAMPING
     assert_damps(bench.sent())
+
+
+@pytest.mark.parametrize("left", [None, PASSIVE])
+def test_whoever_takes_the_place_of_a_stream_that_let_the_robot_sink_does_so_too(new_bench, left):
+    new_bench.cycle(left)
+    new_bench.stream = CommandStream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5))
+    begin_s = new_bench.now + PERIOD_S
+    while new_bench.cycle(left, extra=DriverFault.DRIVER_LOST) is Phase.SINK:
+        assert_damps(new_bench.sent())
+    assert new_bench.now - begin_s == pytest.approx(SINKING_S, abs=2 * PERIOD_S)
+    assert_rests(new_bench.sent())
 
 
 def test_whoever_takes_the_place_of_a_stream_knows_whether_there_was_torque(bench, inherit):
@@ -505,6 +572,7 @@ def test_a_hostile_policy_on_a_hostile_robot_never_gets_beyond_a_limit_at_the_mo
     state = None
     for _ in range(8_000):
         if loop.mode is Mode.DAMPING:
+            loop.supervisor._damped_periods += SINKING_S / go1.CONTROL_DT  # not waited for
             loop.rearm()
             bench.write(loop.step(state, bench.now))  # PASSIVE, which lets the failsafe go
         elif loop.mode is Mode.PASSIVE:
@@ -573,11 +641,15 @@ def test_whatever_happens_the_motors_follow_only_a_young_sound_command_of_a_robo
 
 
 class Clock:
-    """time.monotonic and time.sleep of the stream; `at` calls something at a moment."""
+    """The clocks and time.sleep of the stream; `at` calls something at a moment."""
 
     def __init__(self, monkeypatch, bench):
-        self.now, self.bench, self.events, self.parent = 50.0, bench, [], 1234
-        monkeypatch.setattr(command_stream, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+        self.now, self.bench, self.events, self.parent, self.suspended_s = 50.0, bench, [], 1234, 0.0
+        clocks = {time.CLOCK_BOOTTIME: lambda: self.now + self.suspended_s}
+        fake = SimpleNamespace(
+            monotonic=lambda: self.now, sleep=self.sleep, clock_gettime=lambda clock: clocks[clock](), CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
+        )
+        monkeypatch.setattr(command_stream, "time", fake)
         monkeypatch.setattr(command_stream, "os", SimpleNamespace(getppid=lambda: self.parent))
 
     def at(self, s, call):
@@ -595,75 +667,99 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch, bench):
-    clock = Clock(monkeypatch, bench)
-    bench.sdk.stand_sound(round(1e3 * clock.now))
+def clock(monkeypatch, new_bench):
+    clock = Clock(monkeypatch, new_bench)
+    new_bench.sdk.stand_sound(round(1e3 * clock.now))
     return clock
 
 
-def test_the_stream_ends_soon_after_the_last_command_and_leaves_the_motors_damped(bench, clock):
+def test_the_stream_ends_soon_after_the_last_command_and_leaves_the_motors_damped(new_bench, clock):
     start_s = clock.now
     for i in range(50):
-        clock.at(0.1 + 0.02 * i, lambda: bench.write(FOLLOWING))
-    clock.at(1.1, lambda: bench.write(SINKING, closing=True))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
+        clock.at(0.1 + 0.02 * i, lambda: new_bench.write(FOLLOWING))
+    clock.at(1.1, lambda: new_bench.write(SINKING, closing=True))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
     assert 1.1 + LAST_WORDS_S <= clock.now - start_s <= 1.1 + LAST_WORDS_S + 0.02
-    assert_damps(bench.sent())
-    assert bench.state["phase"] == Phase.DAMPING.value
-    assert bench.state["cycles"] == pytest.approx((clock.now - start_s) / PERIOD_S, rel=0.05)
+    assert_damps(new_bench.sent())
+    assert new_bench.state["phase"] == Phase.DAMPING.value
+    assert new_bench.state["cycles"] == pytest.approx((clock.now - start_s) / PERIOD_S, rel=0.05)
 
 
-def test_closing_a_robot_that_rests_leaves_it_damped_if_it_had_torque_before(bench, clock):
-    clock.at(0.1, lambda: bench.write(FOLLOWING))
-    clock.at(0.2, lambda: bench.write(PASSIVE))
-    clock.at(0.25, lambda: assert_rests(bench.sent()))
-    clock.at(0.3, lambda: bench.write(SINKING, closing=True))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
-    assert_damps(bench.sent())
+def test_closing_a_robot_that_rests_leaves_it_damped_if_it_had_torque_before(new_bench, clock):
+    clock.at(0.1, lambda: new_bench.write(FOLLOWING))
+    clock.at(0.2, lambda: new_bench.write(PASSIVE))
+    clock.at(0.25, lambda: assert_rests(new_bench.sent()))
+    clock.at(0.3, lambda: new_bench.write(SINKING, closing=True))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    assert_damps(new_bench.sent())
 
 
 @pytest.mark.parametrize("written", [[], [PASSIVE], [SINKING]])
-def test_closing_leaves_motors_that_never_had_torque_without(bench, clock, written):
+def test_closing_leaves_motors_that_never_had_torque_without(new_bench, clock, written):
     start_s = clock.now
+    clock.at(SINKING_S + 0.05, new_bench.sdk.sent.clear)
     for command in written:
-        clock.at(0.1, lambda command=command: bench.write(command))
-    clock.at(0.2, lambda: bench.write(SINKING, closing=True))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
-    for sent in bench.sdk.sent:
+        clock.at(SINKING_S + 0.1, lambda command=command: new_bench.write(command))
+    clock.at(SINKING_S + 0.2, lambda: new_bench.write(SINKING, closing=True))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    for sent in new_bench.sdk.sent:
         assert_rests(np.array(sent)[MOTORS])
-    assert clock.now - start_s == pytest.approx(0.2 + LAST_WORDS_S, abs=0.02)
+    assert clock.now - start_s == pytest.approx(SINKING_S + 0.2 + LAST_WORDS_S, abs=0.02)
 
 
-def test_an_orphan_damps_at_once_for_seconds_and_ends(bench, clock):
+@pytest.mark.parametrize("written", [[], [PASSIVE], [SINKING]])
+def test_closing_before_a_robot_that_stood_has_sunk_leaves_it_damped(new_bench, clock, written):
+    for command in written:
+        clock.at(0.1, lambda command=command: new_bench.write(command))
+    clock.at(0.2, lambda: new_bench.write(SINKING, closing=True))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    for sent in new_bench.sdk.sent:
+        assert_damps(np.array(sent)[MOTORS])
+    assert new_bench.state["phase"] == Phase.DAMPING.value  # the guardian has nothing to do
+
+
+def test_an_orphan_damps_at_once_for_seconds_and_ends(new_bench, clock):
     start_s = clock.now
     for i in range(50):
-        clock.at(0.1 + 0.02 * i, lambda: bench.write(FOLLOWING))
+        clock.at(0.1 + 0.02 * i, lambda: new_bench.write(FOLLOWING))
 
     def die():
-        assert_follows(bench.sent(), FOLLOWING)
+        assert_follows(new_bench.sent(), FOLLOWING)
         clock.parent = 1
 
     clock.at(1.0, die)
-    clock.at(1.0 + 2 * PERIOD_S, lambda: assert_damps(bench.sent()))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
+    clock.at(1.0 + 2 * PERIOD_S, lambda: assert_damps(new_bench.sent()))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
     assert clock.now - start_s == pytest.approx(1.0 + command_stream.ORPHAN_S, abs=0.02)
-    assert_damps(bench.sent())
-    assert bench.faults == DriverFault.COMMAND_LOST
+    assert_damps(new_bench.sent())
+    assert new_bench.faults == DriverFault.COMMAND_LOST
 
 
-def test_an_orphan_that_rests_goes_on_resting(bench, clock):
-    clock.at(0.1, lambda: bench.write(PASSIVE))
+def test_an_orphan_that_rests_goes_on_resting(new_bench, clock):
+    clock.at(0.1, lambda: new_bench.write(PASSIVE))
     clock.at(0.2, lambda: setattr(clock, "parent", 1))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
-    assert_rests(bench.sent())
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    assert_rests(new_bench.sent())
 
 
-def test_a_hold_up_is_not_caught_up(bench, clock):
+def test_a_hold_up_is_not_caught_up(new_bench, clock):
     clock.at(0.5, lambda: setattr(clock, "now", clock.now + 3.0))
-    clock.at(4.0, lambda: bench.write(SINKING, closing=True))
-    stream(bench.link, SdkPort(bench.sdk, Address(), 5), 1234)
-    assert bench.state["cycles"] == pytest.approx((1.0 + LAST_WORDS_S) / PERIOD_S, rel=0.05)
-    assert bench.state["longest_gap_s"] == pytest.approx(3.0, abs=0.01)
+    clock.at(4.0, lambda: new_bench.write(SINKING, closing=True))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    assert new_bench.state["cycles"] == pytest.approx((1.0 + LAST_WORDS_S) / PERIOD_S, rel=0.05)
+    assert new_bench.state["longest_gap_s"] == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_computer_that_was_suspended_has_held_the_stream_up(new_bench, clock):
+    for i in range(50):
+        clock.at(0.1 + 0.02 * i, lambda: new_bench.write(FOLLOWING))
+    clock.at(0.5, lambda: assert_follows(new_bench.sent(), FOLLOWING))
+    clock.at(0.5, lambda: setattr(clock, "suspended_s", 3600.0))
+    clock.at(0.5 + 2 * PERIOD_S, lambda: assert_damps(new_bench.sent()))
+    clock.at(1.0, lambda: setattr(clock, "parent", 1))
+    stream(new_bench.link, SdkPort(new_bench.sdk, Address(), 5), 1234)
+    assert DriverFault.STALLED in new_bench.faults
+    assert_damps(new_bench.sent())
 
 
 def test_what_a_library_complains_of_is_lost_and_what_ends_the_process_is_not(capfd):
@@ -679,7 +775,7 @@ def test_a_cycle_is_quick_enough(bench):
     times = []
     for i in range(500):
         begin = time.perf_counter()
-        bench.stream.cycle(bench.now + PERIOD_S * (i + 1))
+        bench.stream.cycle(bench.now + PERIOD_S * (i + 1), bench.now + PERIOD_S * (i + 1))
         times.append(time.perf_counter() - begin)
     print(f"a cycle takes {1e6 * np.median(times):.0f} us")
     assert np.median(times) < PERIOD_S

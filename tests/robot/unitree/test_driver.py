@@ -25,10 +25,10 @@ from robot.pace import RealTime
 from robot.realtime import Priority
 from robot.run_episode import stand_up
 from robot.still_driver import StillPolicy, StillVelocity
-from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
+from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor
 from robot.unitree import driver as driver_module
 from robot.unitree.driver import Go1Config, Go1Driver
-from robot.unitree.failsafe import Phase
+from robot.unitree.failsafe import RESTING, Phase
 from robot.unitree.sdk_port import Address
 from twin.live import PRONE_JOINT_POS
 from twin.robot_process import RobotProcess
@@ -95,9 +95,9 @@ class Hand(threading.Thread):
         return self.driver.read().faults
 
     def rest(self):
-        """Without torque, and well."""
+        """Without stiffness, and well."""
         self.command = PASSIVE
-        until(lambda: self.driver.status.phase is Phase.IDLE and self.faults == NO_FAULT)
+        until(lambda: self.driver.status.phase in RESTING and self.faults == NO_FAULT)
 
     def stand(self, rise_s=0.4, hold_s=0.0):
         """From where the joints are to the default posture, and hold it.
@@ -192,9 +192,9 @@ def test_connecting_takes_moments_and_gives_no_torque(robot):
         state = driver.read()
         assert isinstance(state, RobotState) and abs(state.stamp_s - time.monotonic()) < 0.5
         assert (state.joint_pos[2::3] < -2.3).all() and abs(state.quaternion_wxyz[0]) > 0.98  # on its belly, its legs folded
-        assert driver.status.guarded and driver.status.phase is Phase.IDLE and driver.status.battery_percent == 80
+        assert driver.status.guarded and driver.status.phase is Phase.SINK and driver.status.battery_percent == 80
         assert driver.status.max_temperature == 40
-        assert newest(robot)["mode"] == "none"
+        assert newest(robot)["mode"] == "damping"
 
 
 def test_what_is_written_arrives_at_the_robot_joint_by_joint(hand, robot):
@@ -239,9 +239,9 @@ def test_the_robot_stands_up_holds_and_is_left_damped(hand, robot):
     hand.driver.close()  # idempotent
 
 
-@pytest.mark.parametrize("written", [[], [PASSIVE], [PASSIVE, SINKING]])
-def test_a_robot_that_never_had_torque_is_left_without(driver, robot, written):
-    for command in written:
+def test_a_robot_that_never_had_torque_is_left_without(driver, robot):
+    until(lambda: driver.status.phase is Phase.IDLE)
+    for command in (PASSIVE, SINKING):
         driver.write(command)
         time.sleep(0.05)
     begin_s = robot.truth()["now_s"]
@@ -250,12 +250,35 @@ def test_a_robot_that_never_had_torque_is_left_without(driver, robot, written):
     assert not received and newest(robot)["mode"] == "none"  # nothing new
 
 
-def test_a_session_that_ends_before_the_robot_stood_up_leaves_it_without_torque(session, robot):
+@pytest.mark.parametrize("after", [Phase.SINK, Phase.IDLE])
+def test_a_session_that_ends_before_the_robot_stood_up_leaves_it_without_torque_once_it_must_lie(session, robot, after):
+    until(lambda: session.cycle.driver.status.phase is after)
     time.sleep(0.2)
     session.close()
     assert session.cycle.loop.mode is Mode.DAMPING
     session.cycle.driver.close()
-    assert newest(robot)["mode"] == "none"
+    assert newest(robot)["mode"] == ("damping" if after is Phase.SINK else "none")
+
+
+def test_a_robot_that_stands_by_the_last_command_of_a_stream_that_was_killed_is_let_down_slowly(standing, robot):
+    standing.stand(1.0, hold_s=0.5)
+    for name in ("guardian", "stream"):
+        os.kill(standing.driver.pids[name], signal.SIGKILL)
+    standing.over.set()
+    standing.join()
+    standing.driver.close()
+    truth = robot.truth()
+    assert truth["received"][-1]["mode"] == "torque" and truth["base_pos_w"][2] > 0.22
+    with Go1Driver(robot.config) as driver:
+        fastest, end_s = 0.0, time.monotonic() + SINKING_S + 0.2
+        while time.monotonic() < end_s:
+            driver.write(PASSIVE)
+            truth = robot.truth()
+            fastest = min(fastest, truth["base_lin_vel_w"][2])
+            time.sleep(0.002)
+        print(f"it came down with up to {-fastest:.2f} m/s, to {truth['base_pos_w'][2]:.2f} m")
+        assert -0.6 < fastest < -0.1 and truth["base_pos_w"][2] < 0.1
+        assert driver.status.phase is Phase.IDLE and newest(robot)["mode"] == "none"
 
 
 def test_fresh_states_come_and_their_stamps_go_on(hand):
@@ -271,7 +294,7 @@ def test_a_command_that_is_no_number_is_refused_before_it_is_sent(driver):
         with pytest.raises(DriverError, match="not a number; nothing was sent"):
             driver.write(replace(SINKING, **{part: np.where(np.arange(12) == 3, bad, 0.0)}))
     time.sleep(0.05)
-    assert driver.status.phase is Phase.IDLE and not driver.read().faults
+    assert driver.status.phase in RESTING and not driver.read().faults
 
 
 def test_a_command_beyond_a_joint_limit_damps(standing, robot):
@@ -353,7 +376,6 @@ ORDERS = {
     "garbled": DriverFault.STATE_LOST,
     "nan": DriverFault.STATE_BROKEN,
     "unpowered_imu": DriverFault.STATE_BROKEN,
-    "restarted": DriverFault.RESTARTED,
     "remote_stop": DriverFault.REMOTE_STOP,
     "overheated": DriverFault.MOTOR_HOT,
 }
@@ -386,16 +408,41 @@ class TestFaultsOfTheRobot:
         time.sleep(0.1)
         assert newest(robot)["mode"] == "damping"  # though it is well again: a person has to look first
 
-    @pytest.mark.parametrize("name", [*(name for name in SETTINGS if name != "restarted"), "low battery"])  # that is well at once
+    @pytest.mark.parametrize("name", [*SETTINGS, "low battery"])
     def test_a_fault_that_lasts_forbids_to_stand_up(self, shared_hand, robot, name):
         orders, fault = SETTINGS.get(name, ({"battery_percent": 14}, DriverFault.BATTERY))
         shared_hand.rest()
         robot.order(**orders)
         until(lambda: shared_hand.faults == fault)
-        assert shared_hand.driver.status.phase is Phase.IDLE and newest(robot)["mode"] == "none"
+        assert shared_hand.driver.status.phase in RESTING and newest(robot)["mode"] != "torque"
         shared_hand.command = JointCommand(PRONE_JOINT_POS, 20.0 * ALL, 0.5 * ALL)
         until(lambda: shared_hand.driver.status.phase is Phase.DAMPING)
         assert "torque" not in [entry["mode"] for entry in robot.truth()["received"] if entry["stamp_s"] > robot.truth()["now_s"] - 0.2]
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_robot_that_started_anew_gets_no_torque_without_a_new_connection(hand, robot, stands):
+    if stands:
+        hand.stand(0.2)
+        until(lambda: newest(robot)["mode"] == "torque")
+    begin_s = robot.order(restarted=True)["now_s"]
+    if stands:
+        damped_after(robot, begin_s, 0.5)
+    until(lambda: hand.faults == DriverFault.RESTARTED)
+    hand.command = PASSIVE
+    until(lambda: hand.driver.status.phase in RESTING)
+    time.sleep(0.1)
+    assert hand.faults == DriverFault.RESTARTED
+    since_s, hand.command = robot.truth()["now_s"], JointCommand(PRONE_JOINT_POS, 20.0 * ALL, 0.5 * ALL)
+    until(lambda: hand.driver.status.phase is Phase.DAMPING)
+    time.sleep(0.1)
+    assert hand.faults == DriverFault.RESTARTED
+    assert "torque" not in [entry["mode"] for entry in robot.truth()["received"] if entry["stamp_s"] > since_s]
+    hand.over.set()
+    hand.join()
+    hand.driver.close()
+    hand.driver.connect()
+    assert hand.driver.read().faults == NO_FAULT
 
 
 def test_a_robot_that_comes_back_is_told_nothing_but_to_damp(standing, robot):
@@ -433,6 +480,7 @@ def test_a_session_stands_up_is_stopped_by_the_remote_and_stands_up_again(sessio
     robot.order(remote_stop=False)
     time.sleep(0.1)
     assert newest(robot)["mode"] == "damping"
+    until(lambda: not loop.supervisor.sinking)
     session.call(loop.rearm)
     until(lambda: newest(robot)["mode"] == "none")
     session.call(lambda: stand_up(session.cycle))
@@ -515,8 +563,8 @@ def test_a_computer_that_sleeps_is_no_reason_for_the_guardian_to_kill_the_stream
 
 
 def test_a_driver_whose_processes_are_all_gone_can_be_closed_and_its_state_grows_old(standing):
-    for pid in standing.driver.pids.values():
-        os.kill(pid, signal.SIGKILL)
+    for name in ("guardian", "stream"):  # in this order, so that nobody takes the stream's place
+        os.kill(standing.driver.pids[name], signal.SIGKILL)
     time.sleep(0.2)
     assert time.monotonic() - standing.driver.read().stamp_s > 0.1
     standing.over.set()

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot.driver import NO_FAULT, DriverFault, fault_names
-from robot.unitree.failsafe import DAMP_AFTER_S, HOLD_AFTER_S, CommandSeen, Events, Failsafe, Phase, advance, command_seen
+from robot.unitree.failsafe import DAMP_AFTER_S, HOLD_AFTER_S, RESTING, CommandSeen, Events, Failsafe, Phase, advance, command_seen
 
 ALL_FAULTS = DriverFault(sum(DriverFault))
 FAULTS = [NO_FAULT, *DriverFault, ALL_FAULTS]
 LATCHED = DriverFault.REMOTE_STOP
-STATES = [Failsafe(), Failsafe(Phase.FOLLOW), Failsafe(Phase.HOLD), *(Failsafe(Phase.DAMPING, cause) for cause in FAULTS[1:])]
+STATES = [*map(Failsafe, (Phase.IDLE, Phase.FOLLOW, Phase.HOLD, Phase.SINK)), *(Failsafe(Phase.DAMPING, cause) for cause in FAULTS[1:])]
 MOVING = (Phase.FOLLOW, Phase.HOLD)
-EVERYTHING = list(itertools.product(STATES, CommandSeen, FAULTS))
+EVERYTHING = list(itertools.product(STATES, CommandSeen, FAULTS, (False, True)))
 
-# Where no fault is present: (phase before, command) -> phase after. The only table of what is normal.
+# Where no fault is present: (phase before, command) -> phase after. The only table of what is normal. SINK is IDLE once the time is over.
 WITHOUT_FAULTS = {
     (Phase.IDLE, CommandSeen.NONE): Phase.IDLE,
     (Phase.IDLE, CommandSeen.NO_TORQUE): Phase.IDLE,
@@ -39,6 +39,11 @@ WITHOUT_FAULTS = {
     (Phase.DAMPING, CommandSeen.TORQUE): Phase.DAMPING,
     (Phase.DAMPING, CommandSeen.LATE): Phase.DAMPING,
     (Phase.DAMPING, CommandSeen.LOST): Phase.DAMPING,
+    (Phase.SINK, CommandSeen.NONE): Phase.SINK,
+    (Phase.SINK, CommandSeen.NO_TORQUE): Phase.SINK,
+    (Phase.SINK, CommandSeen.TORQUE): Phase.FOLLOW,
+    (Phase.SINK, CommandSeen.LATE): Phase.SINK,
+    (Phase.SINK, CommandSeen.LOST): Phase.SINK,
 }
 
 # What holds for each (state before, command, faults, state after).
@@ -66,14 +71,14 @@ PROPERTIES = {
     "a_late_command_is_held": lambda before, command, faults, after: (
         before.phase not in MOVING or command is not CommandSeen.LATE or faults or after.phase is Phase.HOLD
     ),
-    "idle_gets_torque_only_by_a_fresh_command": lambda before, command, faults, after: (
-        before.phase is not Phase.IDLE or after.phase is Phase.IDLE or command is CommandSeen.TORQUE
+    "who_rests_gets_torque_only_by_a_fresh_command": lambda before, command, faults, after: (
+        before.phase not in RESTING or after.phase in RESTING or command is CommandSeen.TORQUE
     ),
     "torque_passes_only_without_a_fault": lambda before, command, faults, after: (
         after.phase not in MOVING or (not faults and command in (CommandSeen.TORQUE, CommandSeen.LATE))
     ),
     "without_torque_nothing_latches": lambda before, command, faults, after: (
-        command is not CommandSeen.NO_TORQUE or after == Failsafe(Phase.IDLE, NO_FAULT)
+        command is not CommandSeen.NO_TORQUE or after in map(Failsafe, RESTING)
     ),
     "only_damping_has_a_cause": lambda before, command, faults, after: bool(after.cause) == (after.phase is Phase.DAMPING),
 }
@@ -81,21 +86,29 @@ PROPERTIES = {
 
 @pytest.mark.parametrize("name", list(PROPERTIES))
 def test_in_every_state_with_every_event(name):
-    for before, command, faults in EVERYTHING:
-        after = advance(before, Events(command, faults))
+    for before, command, faults, sunk in EVERYTHING:
+        after = advance(before, Events(command, faults, sunk))
         assert isinstance(after, Failsafe) and isinstance(after.phase, Phase)
         assert PROPERTIES[name](before, command, faults, after), f"{before} {command} {fault_names(faults)} -> {after}"
 
 
 def test_everything_was_met():
-    assert len(EVERYTHING) == (3 + len(DriverFault) + 1) * 5 * (len(DriverFault) + 2)
+    assert len(EVERYTHING) == (4 + len(DriverFault) + 1) * 5 * (len(DriverFault) + 2) * 2
     assert set(WITHOUT_FAULTS) == set(itertools.product(Phase, CommandSeen))
 
 
+@pytest.mark.parametrize("sunk", [False, True])
 @pytest.mark.parametrize(("before", "command"), list(WITHOUT_FAULTS))
-def test_where_no_fault_is_present(before, command):
+def test_where_no_fault_is_present(before, command, sunk):
     state = Failsafe(before, LATCHED if before is Phase.DAMPING else NO_FAULT)
-    assert advance(state, Events(command, NO_FAULT)).phase is WITHOUT_FAULTS[before, command]
+    expected = WITHOUT_FAULTS[before, command]
+    assert advance(state, Events(command, NO_FAULT, sunk)).phase is (Phase.IDLE if sunk and expected is Phase.SINK else expected)
+
+
+def test_a_stream_that_begins_sinks_until_the_time_is_over_unless_torque_is_asked_for_and_never_again():
+    for before, command, faults, sunk in EVERYTHING:
+        sinks = before.phase is Phase.SINK and not sunk and command is not CommandSeen.TORQUE
+        assert (advance(before, Events(command, faults, sunk)).phase is Phase.SINK) == sinks
 
 
 cycles = st.lists(
@@ -103,12 +116,12 @@ cycles = st.lists(
 )
 
 
-@given(cycles)
+@given(cycles, st.integers(0, 60))
 @settings(max_examples=500, deadline=None)
-def test_torque_passes_only_on_the_last_word_of_somebody_who_may(run):
-    failsafe, damped_since = Failsafe(), None
+def test_torque_passes_only_on_the_last_word_of_somebody_who_may(run, sunk_after):
+    failsafe, damped_since = Failsafe(Phase.SINK), None
     for i, (command, faults) in enumerate(run):
-        failsafe = advance(failsafe, Events(command, DriverFault(faults)))
+        failsafe = advance(failsafe, Events(command, DriverFault(faults), i >= sunk_after))
         was = i if damped_since is None else damped_since
         damped_since = was if failsafe.phase is Phase.DAMPING else None
     command, faults = run[-1]
@@ -130,7 +143,7 @@ def test_damping_lasts_until_a_person_takes_the_torque_away(run):
     for command, faults in run:
         if command is CommandSeen.NO_TORQUE:
             return
-        failsafe = advance(failsafe, Events(command, DriverFault(faults)))
+        failsafe = advance(failsafe, Events(command, DriverFault(faults), sunk=True))
         assert failsafe == Failsafe(Phase.DAMPING, LATCHED)
 
 

@@ -1,6 +1,8 @@
 """What the guardian makes of what it sees, over a stand-in for the stream's process. What it then does: test_driver.py."""
 
+import fcntl
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ from robot.unitree.failsafe import Phase
 from robot.unitree.guardian import must_take_over
 from robot.unitree.link import STATE, Link, command_record
 from robot.unitree.watch import STALL_AFTER_S
+from twin import wire
 
 ALL = np.ones(12)
 SINKING = JointCommand(go1.DEFAULT_JOINT_POS, 0.0 * ALL, 5.0 * ALL)
@@ -27,7 +30,7 @@ class Stream:
         self.link = Link()
         self.process = subprocess.Popen(["sleep", "60"])
         self.fd = os.pidfd_open(self.process.pid)
-        self.answer = None
+        self.answer = self.thread = None
 
     def tell(self, phase):
         state = np.zeros((), dtype=STATE)
@@ -54,7 +57,8 @@ class Stream:
     def close(self):
         self.end()
         self.process.wait()
-        self.thread.join()
+        if self.thread is not None:
+            self.thread.join()
         os.close(self.fd)
         self.link.block.close()
 
@@ -127,6 +131,28 @@ def test_it_shows_that_it_lives(stream):
     before = int(stream.link.guardian_beats[0])
     time.sleep(0.2)
     assert int(stream.link.guardian_beats[0]) > before > 0
+
+
+@pytest.fixture
+def high_fd(stream, room_for_files):
+    fd = fcntl.fcntl(stream.fd, fcntl.F_DUPFD, 2000)
+    yield fd
+    os.close(fd)
+
+
+def test_a_guardian_takes_over_though_it_was_given_a_descriptor_beyond_1023(stream, high_fd):
+    link = stream.link
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as robot:
+        robot.bind(("127.0.0.1", 0))
+        robot.settimeout(20.0)
+        place = ["127.0.0.1", robot.getsockname()[1], 0, 5, os.getpid(), high_fd]
+        guardian = start_module("robot.unitree.guardian", [link.block.fd, "twin.robot_interface", *place], (link.block.fd, high_fd))
+        stream.tell(Phase.FOLLOW)
+        stream.end()
+        command = wire.unpack(robot.recv(2048), wire.COMMAND)
+    assert not command["Kp"].any() and (command["Kd"] == SINKING.kd).all()
+    link.commands.write(command_record(SINKING, closing=True))
+    assert guardian.wait(20.0) == 0
 
 
 def test_a_guardian_that_comes_when_the_stream_is_long_gone_has_nothing_to_say(tmp_path):

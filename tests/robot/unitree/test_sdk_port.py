@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from robot import go1
 from robot.driver import DriverError
-from robot.unitree.sdk_port import LOWLEVEL, POS_STOP, SERVO, VEL_STOP, Address, SdkPort, load_sdk
+from robot.unitree.sdk_port import LOWLEVEL, MAX_RECEIVES, POS_STOP, SERVO, VEL_STOP, Address, SdkPort, load_sdk
 from tests.robot.unitree.strict_sdk import FOOT_OF, MOTOR_OF, MOTORS, StandInSdk
 
 KP, KD, ZERO = np.full(12, 20.0), np.full(12, 0.5), np.zeros(12)
@@ -80,6 +82,26 @@ def test_a_reading_is_a_copy():
     first = port.receive()
     sdk.answer.tick, sdk.answer.motorState[3].q = 9, 1.0
     assert port.receive()["tick"] == 9 and first["tick"] == 0 and not first["joint_pos"].any()
+
+
+def test_answers_that_waited_while_the_stream_was_held_up_are_caught_up_with():
+    sdk, port = opened()
+    ticks = itertools.count(2, 2)
+    for _ in range(20):
+        sdk.waiting.extend(itertools.islice(ticks, 25))  # 50 ms
+        for _ in range(4):
+            sdk.waiting.append(next(ticks))
+            newest, reading = sdk.waiting[-1], port.receive()
+        assert reading["tick"] == newest and not sdk.waiting
+
+
+def test_a_flood_of_answers_does_not_hold_a_cycle_up():
+    sdk, port = opened()
+    sdk.waiting.extend(range(1, 1000))
+    sdk.calls.clear()
+    for cycle in (1, 2):
+        assert port.receive()["tick"] == cycle * MAX_RECEIVES
+        assert sdk.calls.count("Recv") == sdk.calls.count("GetRecv") == cycle * MAX_RECEIVES
 
 
 def test_the_vendors_protections_come_before_sending():

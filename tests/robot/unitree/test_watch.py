@@ -11,10 +11,12 @@ from robot.unitree.link import READING
 from robot.unitree.watch import (
     BATTERY_TO_GO_ON,
     BATTERY_TO_START,
+    BEHIND_S,
     CLOCKS_APART,
     MAX_TEMPERATURE,
     MODE_CYCLES,
     REMOTE_AFTER_S,
+    SILENCE_S,
     STALL_AFTER_S,
     STATE_AFTER_S,
     STUCK_CYCLES,
@@ -39,15 +41,22 @@ def sound_reading(tick=FIRST_TICK, **changes):
 
 
 class Cycles:
-    """A watch that sees a reading every `PERIOD_S`, with a clock and a tick that go on."""
+    """A watch that sees a reading every `PERIOD_S`, with a clock and a tick that go on; the computer may have been suspended before."""
 
     def __init__(self, start_s=100.0):
-        self.watch, self.now, self.tick = Watch(), start_s, FIRST_TICK
+        self.watch, self.now, self.tick, self.suspended_s = Watch(), start_s, FIRST_TICK, 1e4
 
-    def see(self, moving=True, by_s=PERIOD_S, ticks=2, **changes):
+    def see(self, moving=True, by_s=PERIOD_S, ticks=2, suspended_s=0.0, **changes):
         self.now += by_s
         self.tick += ticks
-        return self.watch.faults(sound_reading(**({"tick": self.tick} | changes)), self.now, moving)
+        self.suspended_s += suspended_s
+        return self.watch.faults(sound_reading(**({"tick": self.tick} | changes)), self.now, self.now + self.suspended_s, moving)
+
+    def fall_silent(self, seconds):
+        """Cycles without an answer, at rest; the faults of the last."""
+        for _ in range(round(seconds / PERIOD_S)):
+            faults = self.see(moving=False, ticks=0)
+        return faults
 
 
 @pytest.fixture
@@ -69,7 +78,8 @@ def test_a_sound_robot_has_no_fault(moving):
 def test_before_the_first_answer_only_the_state_is_missed():
     watch = Watch()
     for i in range(10):
-        assert watch.faults(np.zeros((), dtype=READING), 5.0 + i * PERIOD_S, moving=False) == DriverFault.STATE_LOST
+        now = 5.0 + i * PERIOD_S
+        assert watch.faults(np.zeros((), dtype=READING), now, now, moving=False) == DriverFault.STATE_LOST
         assert math.isnan(watch.stamp_s)
 
 
@@ -103,22 +113,34 @@ def test_the_threshold_of_a_lost_state(cycles, by_s, fault):
     assert cycles.see(by_s=by_s, ticks=0) == fault
 
 
-@pytest.mark.parametrize("tick", [0, 1, FIRST_TICK + 1])
-def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew(cycles, tick):
-    assert cycles.see(tick=tick) == DriverFault.RESTARTED
-    assert cycles.watch.faults(sound_reading(tick=tick + 2), cycles.now + PERIOD_S, moving=True) == NO_FAULT  # latching is the failsafe's
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("tick", [0, 1, FIRST_TICK - 99])
+def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew_and_never_sound_again(cycles, tick, moving):
+    assert cycles.see(moving, tick=tick) == DriverFault.RESTARTED
+    cycles.tick = tick
+    for _ in range(1000):
+        assert cycles.see(moving) == DriverFault.RESTARTED
+
+
+@pytest.mark.parametrize("older_ms", [1, 2, 99, 100])
+def test_an_answer_that_another_overtook_is_no_news_and_no_restart(cycles, older_ms):
+    stamp_s = cycles.now
+    for _ in range(29):  # up to 58 ms after the newest
+        assert cycles.see(tick=FIRST_TICK + 2 - older_ms) == NO_FAULT
+    assert cycles.watch.stamp_s == stamp_s
+    assert cycles.see() == NO_FAULT
 
 
 @pytest.mark.parametrize("first", [1, FIRST_TICK, TICKS // 2 - 1, TICKS // 2, TICKS - 1])
 @pytest.mark.parametrize(
     ("ahead", "fault"),
-    [(1, NO_FAULT), (TICKS // 2 - 1, NO_FAULT), (TICKS // 2, DriverFault.RESTARTED), (TICKS - 1, DriverFault.RESTARTED)],
+    [(1, NO_FAULT), (TICKS // 2 - 1, NO_FAULT), (TICKS // 2, DriverFault.RESTARTED), (TICKS - 101, DriverFault.RESTARTED)],
 )
 def test_which_way_the_clock_went_is_told_across_its_end(first, ahead, fault):
     cycles = Cycles()
     assert cycles.see(tick=first) == NO_FAULT
     assert cycles.see(tick=(first + ahead) % TICKS) == fault
-    assert cycles.see(tick=(first + ahead + 2) % TICKS) == NO_FAULT
+    assert cycles.see(tick=(first + ahead + 2) % TICKS) == fault
 
 
 def test_a_clock_that_leaps_ahead_is_new(cycles):
@@ -182,13 +204,32 @@ def test_a_robot_that_was_waited_for_is_not_late():
         assert cycles.see() == NO_FAULT
 
 
-def test_a_robot_that_was_switched_off_and_on_is_not_late(cycles):
-    for _ in range(30_000):  # a minute of silence
-        fault = cycles.see(ticks=0)
-    assert fault & DriverFault.STATE_LOST
+def test_a_robot_that_was_switched_off_and_on_is_found_though_its_clock_is_ahead_of_where_it_was(cycles):
+    assert cycles.fall_silent(60.0) == DriverFault.STATE_LOST
     cycles.see(ticks=20_000)  # its clock has begun anew, and is only 20 s further than it was
     for _ in range(100):
-        assert cycles.see() == NO_FAULT
+        assert cycles.see() == DriverFault.RESTARTED
+
+
+@pytest.mark.parametrize(("behind_s", "fault"), [(BEHIND_S - 0.01, NO_FAULT), (BEHIND_S + 0.01, DriverFault.RESTARTED)])
+def test_how_far_a_clock_falls_behind_in_a_silence_if_it_began_anew(cycles, behind_s, fault):
+    cycles.fall_silent(10.0)
+    assert cycles.see(ticks=round(1e3 * (10.0 - behind_s))) == fault
+    assert cycles.see() == fault
+
+
+@pytest.mark.parametrize("silence_s", [0.5 * SILENCE_S, 2 * SILENCE_S, 60.0])
+def test_a_cable_that_was_pulled_is_no_robot_that_started_anew(cycles, silence_s):
+    cycles.fall_silent(silence_s)
+    for ticks in (round(1e3 * silence_s), 2, 2):
+        assert cycles.see(ticks=ticks) == NO_FAULT
+
+
+def test_a_stream_that_was_held_up_does_not_take_the_answers_that_waited_for_those_of_a_robot_that_started_anew(cycles):
+    cycles.see()
+    assert cycles.see(by_s=10.0) == DriverFault.STALLED | DriverFault.STATE_LOST
+    assert cycles.see() == DriverFault.STATE_LOST
+    assert cycles.see(ticks=9_998) == NO_FAULT
 
 
 @pytest.mark.parametrize("faster", [-1e-2, -2e-3, -5e-4, -5e-5, 0.0, 5e-5, 5e-4, 2e-3])
@@ -208,6 +249,20 @@ def test_how_late_an_answer_is():
 
 
 # The stream itself.
+
+
+def test_a_computer_that_was_suspended_was_held_up_though_its_other_clock_stood_still(cycles):
+    assert cycles.see(suspended_s=STALL_AFTER_S - PERIOD_S - 1e-6, ticks=99) == NO_FAULT
+    assert cycles.see(suspended_s=3600.0, ticks=3_600_000) == DriverFault.STALLED
+    for _ in range(100):
+        assert cycles.see() == NO_FAULT
+
+
+def test_answers_that_waited_while_the_computer_was_suspended_are_late(cycles):
+    cycles.see()
+    assert cycles.see(suspended_s=3600.0) == DriverFault.STALLED | DriverFault.STATE_LOST
+    assert cycles.see() == DriverFault.STATE_LOST
+    assert cycles.see(ticks=3_600_000) == NO_FAULT
 
 
 @pytest.mark.parametrize(
@@ -381,4 +436,4 @@ def test_no_reading_there_is_makes_the_watch_fail():
         for _ in range(5000):
             reading = np.frombuffer(random.bytes(size), dtype=READING)[0]
             cycles.now += PERIOD_S
-            assert isinstance(cycles.watch.faults(reading, cycles.now, bool(random.integers(2))), DriverFault)
+            assert isinstance(cycles.watch.faults(reading, cycles.now, cycles.now, bool(random.integers(2))), DriverFault)
