@@ -43,7 +43,7 @@ from twin.world import World, find_world
 HORIZONS = (20, 100, 200)
 COLLECT = CollectConfig(steps=180_000, sessions=20)
 """The paper's amount of data."""
-RECIPE = 2
+RECIPE = 3
 """Raised with any change after which the same policy records other logs: nothing older is taken over."""
 HOLDOUT_SHARE = 0.2
 COMMANDS, TRIALS, TRIAL_STEPS = (0.5, 0.8, 1.2), 16, 1000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
 from common.command_line import parse
@@ -21,7 +23,7 @@ from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
 from robot.session import Session
-from robot.station import ForwardCommands, attributes_of
+from robot.station import ForwardCommands, attributes_of, fresh_seed
 from robot.stick import FASTEST
 from twin.robots import OpenRobot, WantedRobot, open_robot
 
@@ -66,8 +68,8 @@ class CollectArguments:
     """the operator's notes, kept in every log"""
     yes: bool = False
     """confirm every motion; for the twin only"""
-    seed: int = 0
-    """draws the commands, and by themselves the actions"""
+    seed: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: another one each time)")] = field(default_factory=fresh_seed)
+    """draws the commands, and by themselves the actions; one that is given draws those of the session that had it"""
     json: bool = False
     """print one JSON object and nothing else"""
 
@@ -112,10 +114,11 @@ def _sit(
     session = Session(robot.driver, robot.velocity, policy, None if wanted.mean else actions, recorder, attributes)
     spare_the_garbage_collector()
     with session:
+        operator.tell(f"seed {wanted.seed}")
         sitting = Sitting(session, recorder, operator, robot.lay_down, directory)
         sitting.run(wanted.episodes, round(wanted.episode_s / go1.CONTROL_DT), ForwardCommands(wanted.vx_low, wanted.vx_high), speeds)
     counts = {"episodes": sitting.episodes, "steps": sitting.steps, "falls": sitting.falls, "lost": sitting.lost}
-    return {"session": str(directory)} | counts | {"velocity": sitting.velocity.result(), "saved": sitting.lost == 0}
+    return {"session": str(directory), "seed": wanted.seed} | counts | {"velocity": sitting.velocity.result(), "saved": sitting.lost == 0}
 
 
 def _robot(wanted: CollectArguments) -> WantedRobot:

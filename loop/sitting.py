@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from loop.operator import Operator, Stopped
 from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
+from robot.health import unguarded
 from robot.recorder import Recorder
 from robot.run_episode import EpisodeSummary, HeldBackError
 from robot.session import Session
@@ -26,6 +28,8 @@ REQUEST_TIMEOUT_S = 5.0
 WRITTEN_TIMEOUT_S = 30.0
 FAULTS_GONE_S = 0.5
 READ_S = 5 * go1.CONTROL_DT  # by then a control cycle that has just begun to turn has read everything once
+
+T = TypeVar("T")
 
 
 class Sitting:
@@ -68,27 +72,37 @@ class Sitting:
 
     def _walk(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """One episode, if the robot still stands when the person agrees."""
+        self._require_guardian()
         self._operator.confirm(
             f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
             f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter stops the robot within a second, the remote's B damps it at once."
         )
         if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
             return
+        self._require_guardian()
         plan = commands.draw(max_steps, rng)  # only here, so that the same seed gives the same walks however often a robot is put right
         log = self._directory / f"episode_{self.episodes:04d}.hdf5"
         self.velocity.begin()
         walk = self.session.walk(plan, log)
         if self._operator.wait(walk):
             self.session.stop()
-        self._account(_over(walk), log)
+        self._account(_outcome(walk, "the episode"), log)
+
+    def _require_guardian(self) -> None:
+        """Before the person is asked, and again once that took a while: it may have died meanwhile."""
+        if why := unguarded(self.session.cycle.driver):
+            raise DriverError(why)
 
     def _get_up(self) -> None:
+        await_rest(self.session)
+        if self.session.thread.error is not None:  # so that nobody lays a robot down that cannot be armed again
+            raise QuadloopError(f"the control loop has ended and the robot is damped: {self.session.thread.error}")
         if self.session.mode is Mode.DAMPING:
             self._put_right()
         if self.session.mode is not Mode.READY:
             self._check()
             self._operator.confirm("The robot will stand up. Keep your hands away; the remote's B damps it.")
-            _granted(self.session.stand())
+            _outcome(self.session.stand(), "standing up", REQUEST_TIMEOUT_S)
 
     def _put_right(self) -> None:
         """After a fall or a stop: a person looks at the robot before it is armed again."""
@@ -98,7 +112,7 @@ class Sitting:
         self._operator.confirm(f"The robot is damped ({why}). Lay it on its belly with its legs folded and look it over.")
         if self._lay_down is not None:
             self._lay_down()
-        _granted(self.session.rearm())
+        _outcome(self.session.rearm(), "re-arming", REQUEST_TIMEOUT_S)
         self._await_no_fault()
 
     def _await_damped(self) -> None:
@@ -135,8 +149,6 @@ class Sitting:
             if refused not in self._refused:
                 self._refused.append(refused)
                 self._operator.tell(f"{refused}; a busy computer may damp the robot under way")
-        if self.session.thread.error is not None:
-            raise QuadloopError(f"the control loop has ended: {self.session.thread.error}")
         self._await_tracker()
         self._tell_if_any(self.velocity.line())
 
@@ -159,19 +171,20 @@ class Sitting:
             self._operator.tell(line)
 
 
-def _granted(request: Future[None]) -> None:
-    """Wait for a request; whatever is in its way is a QuadloopError of one line."""
-    try:
-        request.result(REQUEST_TIMEOUT_S)
-    except TimeoutError as error:
-        raise QuadloopError(f"the robot did not answer within {REQUEST_TIMEOUT_S:g} s") from error
+def await_rest(session: Session) -> None:
+    """Return once a damped robot lies still, so that `Session.rearm` is not refused; at once if it is not damped, or nobody damps it."""
+    end_s = time.monotonic() + REQUEST_TIMEOUT_S
+    while session.thread.running and session.loop.supervisor.sinking and time.monotonic() < end_s:
+        time.sleep(go1.CONTROL_DT)
 
 
-def _over(walk: Future[EpisodeSummary]) -> EpisodeSummary:
-    """The same of an episode, however long it takes. What failed in it has damped the robot already."""
+def _outcome(request: Future[T], what: str, timeout_s: float | None = None) -> T:
+    """Of a request, which is waited for; whatever is in its way is a QuadloopError. What failed in it has damped the robot already."""
     try:
-        return walk.result()
+        return request.result(timeout_s)
     except QuadloopError:
         raise
     except Exception as error:
-        raise QuadloopError(f"the episode failed and the robot was damped: {error} ({type(error).__name__})") from error
+        if not request.done():
+            raise QuadloopError(f"the robot did not answer within {timeout_s:g} s") from error
+        raise QuadloopError(f"{what} failed and the robot was damped: {error} ({type(error).__name__})") from error

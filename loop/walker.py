@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from loop.sitting import await_rest
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import Period
@@ -181,19 +182,23 @@ class Walker:
         """Walk and record to a file, stop walking, stop at once, be armed again, or go wrong."""
         if "walk" in order:
             self._walk(Path(order.pop("walk")))
-        for name in ("stop", "estop", "rearm"):
+        for name, act in (("stop", self._session.stop), ("estop", self._session.estop), ("rearm", self._rearm)):
             if order.pop(name, False):
-                self._await_episode(name == "rearm")
-                getattr(self._session, name)()
+                act()
         for name, value in order.items():
             if name not in MISCHIEF:
                 raise KeyError(f"no order '{name}'")
             setattr(self.mischief, name, value)
 
-    def _await_episode(self, wanted: bool = True) -> None:
+    def _await_episode(self) -> None:
         """Requests are refused while an episode that was damped has not yet closed its log."""
-        if wanted and self._episode is not None:
+        if self._episode is not None:
             wait([self._episode], EPISODE_END_S)
+
+    def _rearm(self) -> None:
+        self._await_episode()
+        await_rest(self._session)
+        self._session.rearm()
 
     def _walk(self, path: Path) -> None:
         self._await_episode()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from learners.transitions import Transitions
 from robot.artifact_metadata import layout_from_json
-from robot.episode import Episode, EpisodeAttributes, without_unreadable_end
+from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, without_unreadable_end
 from robot.episode_log import read_episode
 from robot.observation import ObservationLayout
 
@@ -23,6 +23,7 @@ Float32Array = NDArray[np.float32]
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot
+MISSED_PERIOD = "missed_period"  # a control period that was not recorded lies between the row and what it led to
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
 REPLAY = "replay"  # begins the source of a log that was recorded while another log was played
@@ -141,7 +142,7 @@ def _check_belongs(path: Path, episode: Episode, first_path: Path, first: Episod
 
 
 def usable_rows(recorded: Episode) -> UsableRows:
-    """The rows of an episode that say what an action in a state led to.
+    """The rows of an episode that say what an action in a state led to, one control period later.
 
     next_observations is the next recorded history even where the row between was dropped. A fall is kept even if the velocity
     was not measured there: its reward is off by 0.03 at most, but without the fall a learner would be off by a whole future.
@@ -150,7 +151,8 @@ def usable_rows(recorded: Episode) -> UsableRows:
     no_history = ~episode.observations.any(axis=(1, 2))
     glitch = ~episode.reward_measured
     lost = glitch & ~episode.terminated
-    keep = ~(no_history | lost)
+    late = _leads_over_a_gap(episode)
+    keep = ~(no_history | lost | late)
     size = episode.final_observation.size
     following = np.concatenate([episode.observations[1:], episode.final_observation[None]])
     truncated = episode.truncated[keep]
@@ -169,11 +171,19 @@ def usable_rows(recorded: Episode) -> UsableRows:
             {
                 NO_HISTORY: int(no_history.sum()),
                 VELOCITY_GLITCH: int((lost & ~no_history).sum()),
+                MISSED_PERIOD: int((late & ~lost & ~no_history).sum()),
                 UNREADABLE_END: len(recorded) - len(episode),
             }
         ),
         falls_without_velocity=int((glitch & episode.terminated & keep).sum()),
     )
+
+
+def _leads_over_a_gap(episode: Episode) -> BoolArray:
+    """Whether (T,) more than one control period passed until the next row. Not known, and so False, of the last row and without stamps."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of stamps that are no times
+        passed_s = np.diff(episode.stamp_s, append=np.nan)
+    return np.asarray(passed_s > GAP_PERIODS * episode.attributes.control_dt_s)
 
 
 def holdout_groups(parts: Sequence[UsableRows]) -> tuple[NDArray[np.int64], HoldoutBy]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot import go1
-from robot.episode import END_FALL, END_SAFETY, Episode
+from robot.episode import END_FALL, END_SAFETY, GAP_PERIODS, Episode
 from robot.leg_velocity import over_a_stride, stride_velocity
 from robot.observation import COMMAND_NAMES, GO1_LAYOUT
 from robot.speed_bins import SPEED_BINS, speed_bin
@@ -20,7 +20,6 @@ from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
 FloatArray = NDArray[np.floating[Any]]
 
 SPEEDS = ("vx", "vy", "yaw_rate")
-LATE_PERIODS = 1.5  # a row that comes later than this after the one before has left out at least one
 # What is left of actions when their own policy's mean is taken away is its noise: about 1 std^2, and no step's noise knows the last one's.
 # What another policy leaves is a difference of two gaits, which lasts over many steps.
 LARGEST_OWN_DISTANCE = 2.0  # in std^2; the released logs reach 1.48 with the policy that drove
@@ -122,7 +121,7 @@ def timing(episode: Episode) -> dict[str, Any] | None:
     if not np.isfinite(periods).all():
         return None
     expected = episode.attributes.control_dt_s
-    late = periods > LATE_PERIODS * expected
+    late = periods > GAP_PERIODS * expected
     latency = episode.loop_latency_s[np.isfinite(episode.loop_latency_s)]
     return {
         "period_ms": {"median": 1e3 * float(np.median(periods)), "largest": 1e3 * float(periods.max())},

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
-from offline_finetune.dataset import NO_HISTORY, UNREADABLE_END, VELOCITY_GLITCH
+from offline_finetune.dataset import MISSED_PERIOD, NO_HISTORY, UNREADABLE_END, VELOCITY_GLITCH
 
 ESTIMATORS = {
     "amq": "AM-Q: rollouts in the learned model",
@@ -20,6 +20,7 @@ ESTIMATORS = {
 REASONS = {
     NO_HISTORY: "the policy acted before it had seen anything",
     UNREADABLE_END: "what followed was no reading of the robot",
+    MISSED_PERIOD: "the computer missed a control period before what followed",
     VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
 }
 SHARE_NOTE = (

@@ -15,6 +15,8 @@ BoolArray = NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 
+GAP_PERIODS = 1.5  # rows further apart than this have a control period between them that was not recorded
+
 # Why an episode ended. A fall alone terminates: nothing is earned after it. What else stops a robot comes from outside (B on the remote, a
 # state that is late, a fault of the driver's), and what it would have gone on to earn is not known: that truncates, as running out of time.
 END_FALL = "fall"

@@ -21,7 +21,7 @@ PLAIN_NAME = Rule(
 def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
     """A new `directory`, in which a file can be written; where none is, it is removed again at the end, with the parents made for it.
 
-    FileExistsAlreadyError, which asks for another `flag`, if it exists; EpisodeLogError if it cannot be made or written to.
+    FileExistsAlreadyError, which asks for another `flag`, if it exists; EpisodeLogError, for another --out, if it cannot hold logs.
     """
     try:
         if directory.exists():
@@ -29,9 +29,9 @@ def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
         made = [directory, *(parent for parent in directory.parents if not parent.exists())]
         directory.mkdir(parents=True)
     except OSError as error:
-        raise _cannot_hold(directory, error) from error
+        raise _cannot_hold(directory, "--out", error) from error
     try:
-        _try_to_write(directory)
+        try_to_record(directory, "--out")
         yield directory
     finally:
         with suppress(OSError):  # it is not empty
@@ -39,14 +39,18 @@ def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:
                 each.rmdir()
 
 
-def _try_to_write(directory: Path) -> None:
-    """A disk may be full, or a quota used up, although it takes another directory."""
+def try_to_record(directory: Path, flag: str) -> None:
+    """Make `directory` where there is none, and write in it; EpisodeLogError, which asks for another `flag`, where it cannot hold logs.
+
+    A disk may be full, or a quota used up, although it takes another directory.
+    """
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(bytes(1))
     except OSError as error:
-        raise _cannot_hold(directory, error) from error
+        raise _cannot_hold(directory, flag, error) from error
 
 
-def _cannot_hold(directory: Path, error: OSError) -> EpisodeLogError:
-    return EpisodeLogError(f"{directory} cannot hold logs ({error.strerror}); choose another --out")
+def _cannot_hold(directory: Path, flag: str, error: OSError) -> EpisodeLogError:
+    return EpisodeLogError(f"{directory} cannot hold logs ({error.strerror}); choose another {flag}")

@@ -227,7 +227,10 @@ def _why_ended(tick: Tick, stopped: bool) -> str:
 
 def _reward(period: Period, after: Period, last_action: Float32Array) -> tuple[float, Float64Array]:
     """Reward and its terms (7,). Velocity terms are NaN where the velocity is not valid; what is not finite adds nothing to the reward."""
-    joint_acc = (after.state.joint_vel - period.state.joint_vel) / go1.CONTROL_DT
+    # More than a control period where a beat was missed. Never less: the cycle turns once a period, but a stamp says when the robot
+    # answered, and where that was late or came twice, a difference of milliseconds would blow the acceleration up.
+    passed_s = max(go1.CONTROL_DT, after.state.stamp_s - period.state.stamp_s)  # in this order a NaN counts as one period
+    joint_acc = (after.state.joint_vel - period.state.joint_vel) / passed_s
     action = period.tick.act.action.astype(np.float64)
     terms = reward_terms(
         after.velocity.lin_vel_b, after.velocity.ang_vel_b, period.command,

@@ -69,7 +69,7 @@ class Session:
         return self.loop.mode
 
     def connect(self) -> None:
-        """Open the driver and begin to turn the control cycle; the motors have no torque. SlowPolicyError before that."""
+        """Open the driver and begin to turn the control cycle; the motors are at rest. SlowPolicyError before that."""
         require_quick(self.loop.policy)
         self.cycle.driver.connect()
         self.thread.start()

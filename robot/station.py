@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ class Collector:
         self._policy = policy
 
     def collect(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
-        """One episode, logged to `path` (.hdf5). A robot that was damped is set upright and re-armed first.
+        """One episode, logged to `path` (.hdf5). A robot that was damped is set upright, once it lies still, and re-armed first.
 
         One that falls over while it stands up, or does not get up, gets STAND_ATTEMPTS in all; whatever else stops it is an error at once.
         """
@@ -75,10 +76,8 @@ class Collector:
         for _ in range(STAND_ATTEMPTS - 1):
             try:
                 return replace(self._attempt(path, plan), falls_standing=falls)
-            except ThrownOverError:
-                falls += 1
-            except HeldBackError:
-                self.loop.request_estop()
+            except (ThrownOverError, HeldBackError) as error:  # run_episode has damped it
+                falls += isinstance(error, ThrownOverError)
         return replace(self._attempt(path, plan), falls_standing=falls)
 
     def collect_steps(
@@ -99,12 +98,16 @@ class Collector:
 
     def _attempt(self, path: Path, plan: EpisodePlan) -> EpisodeSummary:
         station = self.station
+        cycle = ControlCycle(station.driver, station.velocity, self.loop, station.pace)
         if self.loop.mode is Mode.DAMPING:
+            while self.loop.supervisor.sinking:
+                cycle.turn()
+                cycle.wait()
             station.set_upright()
             self.loop.rearm()
         attributes = attributes_of(self._policy, station.source, station.velocity, self.session, self._config)
         with EpisodeWriter(path, attributes) as log:
-            summary = run_episode(ControlCycle(station.driver, station.velocity, self.loop, station.pace), plan, log)
+            summary = run_episode(cycle, plan, log)
         if self.loop.mode is Mode.STAND:  # it does not stand by itself: before the next episode somebody sets it upright
             self.loop.request_estop()
         return summary
@@ -125,6 +128,11 @@ def attributes_of(
         source=source,
         velocity_source=velocity.name,
     )
+
+
+def fresh_seed() -> int:
+    """From the operating system's entropy, so that no two sittings share their luck; 0 to 2^31 - 1, which every interface takes."""
+    return secrets.randbits(31)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Who may move the motors and how: the modes of the robot, what latches it into damping, and the limits on every command.
 
     PASSIVE -> STAND -> READY -> POLICY      a stop leads from POLICY back to STAND
-    any mode -> DAMPING                      latched; only `rearm()`, called by a person, leads out, to PASSIVE
+    any mode -> DAMPING                      latched; only `rearm()`, called by a person once it lies still, leads out, to PASSIVE
 
 Pure: no input or output, and the clock is passed in.
 """
@@ -79,6 +79,10 @@ TRANSITIONS: dict[Mode, frozenset[Mode]] = {
 # N m s / rad, chosen: ten times the walking gain, so that a standing robot sinks instead of dropping; not yet tried on a Go1.
 DAMPING_KD = 5.0
 
+# s of DAMPING before it may be re-armed. PASSIVE has no torque at all: a robot that still sinks would drop. On the twin's flat floor one
+# that is re-armed 0.1, 0.3, 0.6, 1 and 1.5 s after a stop falls at up to 1.7, 1.5, 1.2, 0.5 and 0.04 m/s; from 1.8 s on it lies.
+SINKING_S = 2.0
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -110,14 +114,21 @@ class Supervisor:
         """The present mode: DAMPING from the moment that anything latched it."""
         return Mode.DAMPING if self.cause else self._mode
 
+    @property
+    def sinking(self) -> bool:
+        """Whether the robot is damped and may still be on its way down, so that `rearm` is refused."""
+        return self.mode is Mode.DAMPING and self._damped_periods * go1.CONTROL_DT < SINKING_S
+
     def trip(self, event: SafetyEvent) -> None:
         """Latch DAMPING because of `event`. It takes effect with the next decision, and nothing but `rearm` undoes it."""
         self.cause |= event
 
     def rearm(self) -> None:
-        """Leave DAMPING for PASSIVE. For a person who has looked at the robot; ModeError in any other mode."""
+        """Leave DAMPING for PASSIVE. For a person who has looked at the robot; ModeError in any other mode, or while it sinks."""
         if self.mode is not Mode.DAMPING:
             raise ModeError(f"there is nothing to re-arm: the robot is {self.mode.value}, not damping")
+        if self.sinking:
+            raise ModeError(f"the robot may still be sinking: wait until it lies still, {SINKING_S:g} s after it was damped, then re-arm")
         self._disarm()
 
     def decide(self, state: RobotState, now: float, requested: Mode, propose: Callable[[Mode], Float64Array]) -> Decision:
@@ -152,6 +163,7 @@ class Supervisor:
     def _disarm(self) -> None:
         self.cause = SafetyEvent(0)  # what latched DAMPING; none means not latched
         self._mode = Mode.PASSIVE
+        self._damped_periods = 0  # decided in DAMPING: counted, so that no clock that jumps shortens the wait
         self._last_stamp_s = -math.inf
         self._repeats = 0
 
@@ -167,6 +179,7 @@ class Supervisor:
     def _decision(self, target: Float64Array, events: int) -> Decision:
         self._previous_target = target
         mode = self.mode
+        self._damped_periods += mode is Mode.DAMPING
         gains = {Mode.PASSIVE: self._passive_gains, Mode.DAMPING: self._damping_gains}.get(mode, self._active_gains)
         return Decision(mode, JointCommand(target, *gains), SafetyEvent(events | self.cause))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot import go1
-from robot.episode import Episode
+from robot.episode import GAP_PERIODS, Episode
 from robot.kinematics import foot_pos_b
 from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body, rotate_to_world
 from twin.batch import BatchTwin
@@ -25,7 +25,6 @@ from twin.world import NO_PUSHES, World
 Float64Array = NDArray[np.float64]
 
 AT_ONCE = 1024  # windows that the twin is stepped in together
-GAP_PERIODS = 1.5  # rows further apart than this have a control period between them that was not recorded
 SETTLING_STEPS = 100  # control steps, 2 s, until a standing robot has stopped sinking in
 
 

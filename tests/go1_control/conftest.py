@@ -87,6 +87,10 @@ class Client:
     def trigger(self, name):
         return self.call(Trigger, f"/go1_control/{name}", Trigger.Request())
 
+    def rearm(self):
+        """Once the robot lies still; whether that was before long."""
+        return self.until(lambda: self.trigger("rearm").success)
+
     def set(self, **values):
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()])
         return self.call(SetParameters, "/go1_control/set_parameters", request).results

@@ -1,7 +1,9 @@
 """The node over real DDS, in real time, with the twin behind it."""
 
+import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,25 +12,28 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from go1_control.node import ControlNode
+from go1_control import messages, parameters
+from go1_control.node import EXECUTOR_THREADS, ControlNode
+from go1_control.publisher import StatePublisher
 from robot import go1
-from robot.driver import DriverError
+from robot.driver import BaseVelocity, DriverError
 from robot.episode_log import list_episodes, read_episode, write_episode
 from robot.gait import Gait
 from robot.stick import Stick, VelocityLimits
 from robot.still_driver import StillDriver, StillVelocity
-from robot.supervisor import SafetyEvent
+from robot.supervisor import Mode, SafetyEvent
 from tests.offline_finetune.made_data import made_episode
 from twin.robots import OpenRobot
 
-ERROR = 2
+WARN, ERROR = 1, 2
 
 
 def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
@@ -74,6 +79,7 @@ def test_a_session_from_configure_to_a_log(start_node, client, tmp_path):
     [path] = list_episodes(tmp_path / "logs")
     episode = read_episode(path)
     assert episode.attributes.session == "first" and "after the rain" in episode.attributes.config_json
+    assert f"seed {json.loads(episode.attributes.config_json)['seed']}\n" in node.printed
     assert episode.attributes.source == "twin:flat" and episode.attributes.ended == "operator"
     assert 140 <= len(episode.actions) <= 250
     assert (episode.command[40:140, 0] == np.float32(0.3)).all()
@@ -121,7 +127,7 @@ def test_a_value_outside_its_range_ends_the_node_at_once(start_node):
     [({"robot": "spot"}, "robot"), ({"velocity_source": "gps"}, "velocity source"), ({"terrain": "lava"}, "lava"),
      ({"robot": "replay"}, "replay log"), ({"robot": "go1"}, "robot_interface"),
      ({"session": "../x"}, "session is '../x'; it must be a plain name"),
-     ({"record_dir": "/proc/logs"}, "record_dir is '/proc/logs', which cannot hold logs")],
+     ({"record_dir": "/proc/logs"}, "/proc/logs cannot hold logs (No such file or directory); choose another record_dir")],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named(configure, write_policy, parameters, named):
     assert named in configure(policy=write_policy().path, **parameters)
@@ -163,16 +169,30 @@ def test_a_subscriber_learns_of_silence_and_of_death(start_node, client):
     print(f"death was told after {time.monotonic() - began:.2f} s")
 
 
-def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(start_node, client):
-    node = start_node()
-    client.bring_up()
-    stream = next(
+def child_of(node, module):
+    """Process id of the node's child that runs this module."""
+    return next(
         int(child)
         for task in Path(f"/proc/{node.process.pid}/task").iterdir()
         for child in (task / "children").read_text().split()
-        if "robot.unitree.command_stream" in Path(f"/proc/{child}/cmdline").read_text()
+        if module in Path(f"/proc/{child}/cmdline").read_text()
     )
-    os.kill(stream, signal.SIGKILL)
+
+
+def test_without_a_guardian_a_robot_that_stands_is_warned_of_and_does_not_start(start_node, client):
+    node = start_node()
+    client.bring_up()
+    os.kill(child_of(node, "robot.unitree.guardian"), signal.SIGKILL)
+    assert client.until(lambda: "the guardian has died" in client.diagnostics["robot"][1], 5.0)
+    assert client.diagnostics["robot"][0] == WARN and client.diagnostics["robot"][2]["mode"] == "ready"
+    started = client.trigger("start")
+    assert not started.success and "the guardian has died" in started.message
+
+
+def test_a_dead_command_stream_ends_the_session_and_the_node_can_be_used_again(start_node, client):
+    node = start_node()
+    client.bring_up()
+    os.kill(child_of(node, "robot.unitree.command_stream"), signal.SIGKILL)
     assert client.until(lambda: "DRIVER" in client.diagnostics["robot"][1], 5.0)
     assert client.transition("deactivate") and client.transition("cleanup")
     client.bring_up()
@@ -213,6 +233,94 @@ def test_a_robot_that_is_let_go_of_meanwhile_ends_no_callback(here):
         assert called == ["estop", "odometry"] and stick.is_fresh(time.monotonic()) and stick.gait.gait_frequency == 2.5
     finally:
         node.destroy_node()
+
+
+def test_each_configuration_has_its_own_luck_unless_a_seed_is_given(here, write_policy):
+    node = ControlNode(parameter_overrides=[Parameter("policy", value=str(write_policy().path))], **here)
+    try:
+        drawn = [parameters.settings(node) for _ in range(10)]
+        assert len({each.seed for each in drawn}) == 10 and all(each.seed == each.robot.seed >= 0 for each in drawn)
+        node.set_parameters([Parameter("seed", value=0)])
+        assert parameters.settings(node).seed == 0
+    finally:
+        node.destroy_node()
+
+
+def period_of(valid):
+    """One control period of a robot that stands, whose velocity is known or not."""
+    driver = StillDriver()
+    driver.connect()
+    state = driver.read()
+    velocity = np.array([0.3, 0.1, 0.0]) if valid else np.full(3, np.nan)
+    return SimpleNamespace(state=state, velocity=BaseVelocity(velocity, velocity, "made", 0.0, valid))
+
+
+def test_odometry_comes_in_every_period_and_says_when_its_velocity_is_not_known(here):
+    """Its deadline would tell that the robot has fallen silent."""
+    sent = []
+    node = Node("teller", context=here["context"])
+    publisher = StatePublisher(node, {messages.odometry: SimpleNamespace(publish=sent.append)})
+    try:
+        for valid in (True, False):
+            publisher.offer(period_of(valid))
+            end_s = time.monotonic() + 5.0
+            while len(sent) < 1 + (not valid):
+                assert time.monotonic() < end_s
+                time.sleep(0.005)
+    finally:
+        publisher.close()
+        node.destroy_node()
+    known, unknown = (message.twist for message in sent)
+    assert (known.twist.linear.x, known.twist.angular.y) == (0.3, 0.1) and not known.covariance.any()
+    assert (unknown.twist.linear.x, unknown.twist.angular.y) == (0.0, 0.0)
+    np.testing.assert_array_equal(unknown.covariance.reshape(6, 6), 1e6 * np.eye(6))
+
+
+def test_a_stop_does_not_wait_until_the_start_has_been_answered(here, write_policy, monkeypatch):
+    """An answer to ~/start waits for the disk."""
+    released = threading.Event()
+    monkeypatch.setattr("go1_control.node.EpisodeRecording.begun", lambda _recording: str(released.wait(20.0)))
+    monkeypatch.setattr("go1_control.node.open_robot", lambda *_: OpenRobot(StillDriver(clock=time.monotonic), StillVelocity(), "still"))
+    monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
+    node, caller = ControlNode(parameter_overrides=[Parameter("policy", value=str(write_policy().path))], **here), Node("caller", **here)
+    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS, context=here["context"])
+    for each in (node, caller):
+        executor.add_node(each)
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+
+    def call(name):
+        client = caller.create_client(Trigger, f"go1_control/{name}")
+        assert client.wait_for_service(5.0)
+        return client.call_async(Trigger.Request())
+
+    def until(condition):
+        end_s = time.monotonic() + 10.0
+        while not condition():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+
+    try:
+        assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() is TransitionCallbackReturn.SUCCESS
+        stood = call("stand")
+        until(stood.done)
+        assert stood.result().success, stood.result().message
+        started = call("start")
+        until(lambda: node._session.mode is Mode.POLICY)
+        stopped = call("stop")
+        until(stopped.done)
+        assert stopped.result().success and "ended by operator" in stopped.result().message
+        assert not started.done()
+        released.set()
+        until(started.done)
+    finally:
+        released.set()
+        executor.shutdown()
+        spinning.join()
+        node.close()
+        for each in (node, caller):
+            each.destroy_node()
 
 
 @pytest.mark.parametrize("active", [True, False])

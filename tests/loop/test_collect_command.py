@@ -13,9 +13,10 @@ import time
 import numpy as np
 import pytest
 
+from common.command_line import parse
 from common.errors import QuadloopError
 from common.randomness import generator_for
-from loop.collect_command import run
+from loop.collect_command import CollectArguments, run
 from quadloop import main
 from robot.episode_log import list_episodes, read_episode
 from robot.station import ForwardCommands
@@ -77,7 +78,7 @@ def command(tmp_path, write_policy, root):
 
 
 def test_a_sitting(command, tmp_path):
-    arguments = ["--episodes", "2", "--episode-s", "1", "--session", "first", "--notes", "wet grass", "--velocity", "t265"]
+    arguments = ["--episodes", "2", "--episode-s", "1", "--session", "first", "--notes", "wet grass", "--velocity", "t265", "--seed", "7"]
     done = subprocess.run(
         [*command, *arguments, "--yes", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )  # fmt: skip
@@ -92,7 +93,8 @@ def test_a_sitting(command, tmp_path):
     assert (episode.actions != episode.action_mean).any()  # drawn, not the mean
     assert "battery 80 %" in done.stderr and "The robot is damped." in done.stderr
     assert "\nvelocity by t265\n" in done.stderr and result["velocity"]["source"] == "t265"
-    speeds = generator_for("collect speeds", 0)  # whatever the actions are
+    assert result["seed"] == json.loads(episode.attributes.config_json)["seed"] == 7
+    speeds = generator_for("collect speeds", 7)  # whatever the actions are
     for path in paths:
         assert read_episode(path).command[0, 0] == np.float32(ForwardCommands(0.2, 0.8).draw(50, speeds).command_at(0)[0])
 
@@ -141,7 +143,20 @@ def test_enter_ends_an_episode(command, tmp_path):
     person.types("\n")
     status, printed = person.sees()
     assert status == 0 and 10 < json.loads(printed)["steps"] < 900
-    assert read_episode(list_episodes(tmp_path / "logs")[0]).attributes.ended == "operator"
+    attributes = read_episode(list_episodes(tmp_path / "logs")[0]).attributes
+    assert attributes.ended == "operator"
+    assert person.told.startswith(f"seed {json.loads(attributes.config_json)['seed']}\n")
+
+
+def test_each_sitting_has_its_own_luck_unless_a_seed_is_given(capsys):
+    def seed_of(*arguments):
+        return parse("collect", CollectArguments, ["--policy", "p.onnx", "--out", "logs", *arguments]).seed
+
+    assert len({seed_of() for _ in range(10)}) == 10
+    assert seed_of("--seed", "0") == 0
+    with pytest.raises(SystemExit):
+        seed_of("--help")
+    assert "another one each time" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.errors import QuadloopError
 from loop.operator import Stopped, Willing
 from loop.sitting import Sitting
 from robot import go1
@@ -20,6 +21,7 @@ from robot.session import Session
 from robot.station import ForwardCommands
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import ModeError
+from robot.unitree.command_stream import GUARDIAN_AFTER_S
 from robot.unitree.driver import Go1Driver
 from robot.velocity import PoseVelocity
 from robot.watched_velocity import WatchedVelocity
@@ -61,6 +63,7 @@ def sit(monkeypatch, tmp_path):
     """Two episodes of ten steps, on a robot that stands up at once, with a person who meddles; returns the sitting and the person."""
     monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: ["no real-time priority"])
     monkeypatch.setattr("robot.control_loop.STAND_TIME_S", 0.1)
+    monkeypatch.setattr("robot.supervisor.SINKING_S", 0.2)  # longer than from one question to the next
 
     def run(meddle=lambda session, recorder: {}, velocity=None, again=False, speeds=(0.0, 0.0), logs="logs"):
         with (
@@ -117,7 +120,7 @@ def test_a_seed_gives_the_same_commands_however_often_the_robot_is_put_right(sit
 def test_a_robot_that_is_stopped_before_it_walks_is_put_right_and_the_sitting_goes_on(sit, moment):
     sitting, person = sit(lambda session, _recorder: {moment: session.estop})
     assert sitting.episodes == 2
-    assert person.heard("The robot is damped (ESTOP)")
+    assert sum(line.startswith("The robot is damped (ESTOP)") for line in person.told) == 1  # and is armed again when the person says so
 
 
 def test_a_robot_that_is_held_back_is_damped_and_put_right_and_the_sitting_goes_on(sit, monkeypatch):
@@ -136,22 +139,81 @@ def test_a_robot_that_is_held_back_is_damped_and_put_right_and_the_sitting_goes_
     assert person.heard("does not stand: FL_calf_joint is 1.00 rad from where it should be") and person.heard("Lay it on its belly")
 
 
-def test_the_remotes_stop_while_it_walks_is_no_end(monkeypatch, tmp_path):
-    """On a robot in a process of its own, whose driver latches the fault: after B is let go it walks on."""
+@pytest.fixture
+def sit_at_a_twin(monkeypatch, tmp_path):
+    """Two episodes of two seconds on a robot in a process of its own, behind its own driver; `meddle` is told of both."""
     monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
-    with RobotProcess() as robot, Recorder() as recorder:
-        deeds = {
+
+    def run(meddle):
+        with RobotProcess() as robot, Recorder() as recorder:
+            driver = Go1Driver(robot.config)
+            with Session(driver, StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session:
+                person = Person(meddle(robot, driver), again=False)
+                sitting = Sitting(session, recorder, person, lambda: robot.order(lie_down=True), tmp_path / "logs")
+                error = None
+                try:
+                    sitting.run(2, 100, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
+                except QuadloopError as raised:
+                    error = raised
+        return sitting, person, error
+
+    return run
+
+
+def test_the_remotes_stop_while_it_walks_is_no_end(sit_at_a_twin):
+    """The driver latches the fault: after B is let go it walks on."""
+
+    def meddle(robot, _driver):
+        return {
             "It walks.": lambda: robot.order(remote_stop=True),
             "The robot is damped (DRIVER": lambda: robot.order(remote_stop=False),
         }
-        with Session(Go1Driver(robot.config), StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session:
-            person = Person(deeds, again=False)
-            sitting = Sitting(session, recorder, person, lambda: robot.order(lie_down=True), tmp_path / "logs")
-            sitting.run(2, 100, ForwardCommands(0.0, 0.0), np.random.default_rng(0))
-    assert sitting.episodes == 2, person.told
+
+    sitting, person, error = sit_at_a_twin(meddle)
+    assert sitting.episodes == 2 and error is None, person.told
     assert person.heard("The robot is damped (DRIVER, REMOTE_STOP)"), person.told
     [end] = [line for line in person.told if "ended by safety" in line]
     assert end.endswith("DRIVER, REMOTE_STOP)")
+
+
+@pytest.mark.parametrize(("moment", "episodes"), [("It walks.", 1), ("Episode 1 of 2", 0)])
+def test_without_a_guardian_no_other_episode_begins_and_it_is_told(sit_at_a_twin, moment, episodes):
+    def meddle(_robot, driver):
+        def kill():
+            os.kill(driver.pids["guardian"], signal.SIGKILL)
+            time.sleep(2 * GUARDIAN_AFTER_S)
+
+        return {moment: kill}
+
+    sitting, person, error = sit_at_a_twin(meddle)
+    assert "the guardian has died" in str(error) and "\n" not in str(error)
+    assert sitting.episodes == episodes and not person.heard("Episode 2 of 2"), person.told
+
+
+@pytest.mark.parametrize(
+    ("moment", "says"),
+    [("Episode 2 of 2", "the control loop has ended and the robot is damped: the cable is off"),
+     ("The robot is damped (ESTOP)", "re-arming failed and the robot was damped: the cable is off (OSError)"),
+     ("The robot will stand up", "standing up failed and the robot was damped: the cable is off (OSError)")],
+)  # fmt: skip
+def test_a_control_loop_that_dies_while_the_person_thinks_ends_it_on_one_line_and_nobody_lays_the_robot_down_in_vain(sit, moment, says):
+    laid_down = []
+
+    def meddle(session, _recorder):
+        def break_off():
+            def read():
+                raise OSError("the cable is off")
+
+            session.cycle.driver.read = read
+            while session.thread.running:
+                time.sleep(0.01)
+
+        deeds = {"The robot is damped (FAULT": lambda: laid_down.append(True), moment: break_off}
+        return deeds | ({"Episode 1 of 2": session.estop} if "ESTOP" in moment else {})
+
+    with pytest.raises(QuadloopError) as raised:
+        sit(meddle)
+    assert str(raised.value) == says and not laid_down
 
 
 def test_a_robot_that_never_stands_up_ends_it(sit):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from learners.onnx_graph import policy_graph
 from learners.progress import silent
@@ -91,6 +92,32 @@ def test_a_step_that_led_to_no_reading_of_the_robot_is_dropped(event: int) -> No
 
 def test_a_stop_from_outside_leaves_its_step() -> None:
     assert len(usable_rows(made_episode(3, safety_events=np.array([0, 0, 1 << 14], np.uint32)))) == 3  # an emergency stop
+
+
+def stamps(*periods: float) -> NDArray[np.float64]:
+    """Of rows that are so many control periods apart, as the robot's clock has them."""
+    return 1000.0 + 0.02 * np.cumsum([0.0, *periods])
+
+
+def test_a_step_over_a_missed_period_is_dropped_and_its_neighbours_stay() -> None:
+    rows = usable_rows(made_episode(5, stamp_s=stamps(1.0, 2.0, 1.2, 0.0)))
+    assert rows.observations[:, 0].tolist() == [1, 3, 4, 5]
+    assert rows.next_observations[:, 289].tolist() == [2, 4, 5, 6]
+    assert rows.truncated.tolist() == [False, False, False, True]
+    assert rows.dropped == Counter(missed_period=1)
+
+
+def test_a_step_is_dropped_for_one_reason_only() -> None:
+    episode = made_episode(4, stamp_s=stamps(2.0, 2.0, 2.0))
+    episode.observations[0] = 0.0
+    episode.reward_terms[1, 0] = np.nan
+    assert usable_rows(episode).dropped == Counter(no_history=1, velocity_glitch=1, missed_period=1)
+
+
+@pytest.mark.parametrize(("stamp", "gaps"), [(np.nan, 0), (np.inf, 1), (1e308, 1)])
+def test_a_log_without_stamps_has_no_gaps_and_stamps_that_are_no_times_do_no_harm(stamp: float, gaps: int) -> None:
+    rows = usable_rows(made_episode(4, stamp_s=np.array([stamp, -stamp, stamp, -stamp])))
+    assert (len(rows), rows.dropped["missed_period"]) == (4 - gaps, gaps)
 
 
 def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from offline_finetune.dataset import NO_HISTORY, VELOCITY_GLITCH
+from offline_finetune.dataset import MISSED_PERIOD, NO_HISTORY, VELOCITY_GLITCH
 from offline_finetune.report import judgement, verdict, write_report
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -38,7 +38,8 @@ def evidence(amq=(0.1, 0.3), fqe=(0.1, 0.3), holdout=SIX, accepted_steps=100):
             "sessions": ["session_a", "unusable", *holdout], "train_sessions": ["session_a"],
             "holdout_by": "session", "holdout_sessions": list(holdout),
             "episodes": 30, "steps": 12_345, "train_steps": 10_000,
-            "holdout_steps": 2_000, "falls": 7, "falls_without_velocity": 1, "dropped": {NO_HISTORY: 5, VELOCITY_GLITCH: 339, "rain": 1},
+            "holdout_steps": 2_000, "falls": 7, "falls_without_velocity": 1,
+            "dropped": {NO_HISTORY: 5, VELOCITY_GLITCH: 339, MISSED_PERIOD: 3, "rain": 1},
         },
         "twin": {"terrain": "mattress", "old": {"0.5": walk(9.5, 8)}, "new": {"0.5": walk(12.5, 0)}},
     }  # fmt: skip
@@ -133,6 +134,7 @@ def test_the_page_says_what_a_person_has_to_know(tmp_path):
         ("learnt from, 1 sessions", "10,000"),
         ("dropped: the policy acted before it had seen anything", "5"),
         ("dropped: the velocity, and with it the reward, was not measured", "339"),
+        ("dropped: the computer missed a control period before what followed", "3"),
         ("dropped: rain", "1"),
         ("falls", "7"),
         ("old", OLD),

@@ -8,7 +8,7 @@ from robot import go1
 from robot.control_loop import MAX_SAG, CommandError, ControlLoop, furthest_joint, gaussian_log_prob
 from robot.observation import COMMAND_SLICE, trot_command
 from robot.still_driver import StillContract, StillDriver, StillPolicy
-from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
+from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor
 
 STAND = go1.DEFAULT_JOINT_POS
 LYING = np.array([0.0, 1.2, -2.6] * 4)
@@ -39,9 +39,16 @@ class Rig:
         state = replace(self.driver.read(), **changes)
         return self.driver.write(self.loop.step(state, state.stamp_s))
 
+    def lie_still(self):
+        """Damped, until it may be armed again."""
+        for _ in range(round(SINKING_S / go1.CONTROL_DT)):
+            self.step()
+        assert self.loop.mode is Mode.DAMPING
+        return self
+
     def ready(self):
         self.loop.request_stand()
-        for _ in range(76):
+        for _ in range(77):  # 1.5 s, and one more where the stamps, which are added up, fall short of it
             self.step()
         assert self.loop.mode is Mode.READY
         return self
@@ -107,7 +114,7 @@ def test_a_stand_after_an_emergency_stop_begins_where_the_joints_are_then():
     for _ in range(40):
         rig.step()
     rig.loop.request_estop()
-    rig.loop.rearm()
+    rig.lie_still().loop.rearm()
     rig.loop.request_stand()
     rig.driver.joint_pos = LYING.copy()
     np.testing.assert_allclose(rig.step().joint_pos_target, LYING)
@@ -278,7 +285,9 @@ def test_the_emergency_stop_damps_until_rearmed():
         assert rig.loop.last_tick.events == SafetyEvent.ESTOP
     with pytest.raises(ModeError):
         rig.loop.request_stand()
-    rig.loop.rearm()
+    with pytest.raises(ModeError, match="wait until it lies still"):
+        rig.loop.rearm()
+    rig.lie_still().loop.rearm()
     rig.step()
     assert rig.loop.mode is Mode.PASSIVE
     rig.ready()

@@ -176,6 +176,7 @@ def test_standing_up_is_refused_while_damped(make):
     thread = make()
     thread.cycle.loop.request_estop()
     assert isinstance(error_of(thread.submit(lambda: stand_up(thread.cycle))), ModeError)
+    until(lambda: not thread.cycle.loop.supervisor.sinking)
     thread.call(thread.cycle.loop.rearm)
     thread.call(lambda: stand_up(thread.cycle))
     assert thread.cycle.loop.mode is Mode.READY

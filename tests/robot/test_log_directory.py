@@ -6,7 +6,7 @@ import pytest
 
 from common.files import FileExistsAlreadyError
 from robot.episode_fields import EpisodeLogError
-from robot.log_directory import PLAIN_NAME, new_log_directory
+from robot.log_directory import PLAIN_NAME, new_log_directory, try_to_record
 
 
 def test_it_stays_if_something_was_logged_and_goes_if_nothing_was(tmp_path):
@@ -42,6 +42,15 @@ def test_a_disk_that_takes_a_directory_and_no_file_is_refused(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_for_many_sittings_is_made_once_and_tried_each_time(tmp_path):
+    for _ in range(2):
+        try_to_record(tmp_path / "all" / "logs", "record_dir")
+        assert list((tmp_path / "all" / "logs").iterdir()) == []
+    (tmp_path / "text.txt").touch()
+    with pytest.raises(EpisodeLogError, match=r"text\.txt cannot hold logs \(.*\); choose another record_dir$"):
+        try_to_record(tmp_path / "text.txt", "record_dir")
 
 
 @pytest.mark.parametrize(("name", "plain"), [("", True), ("wet grass 2", True), ("..2", True), (".", False), ("..", False), ("../x", False),

@@ -18,6 +18,7 @@ from robot.episode_log import EpisodeWriter, read_episode
 from robot.observation import GO1_LAYOUT, trot_command
 from robot.pace import AsFastAsPossible, RealTime
 from robot.policy_artifact import load_artifact
+from robot.reward import WEIGHTS
 from robot.run_episode import STOP_STEPS, EpisodePlan, HeldBackError, run_episode, stand_up
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import DAMPING_KD, Mode, ModeError, SafetyEvent, Supervisor
@@ -124,6 +125,32 @@ def test_a_row_without_a_velocity_is_marked_and_its_velocity_terms_are_unknown(r
     assert np.isnan(episode.reward_terms[1, :3]).all() and not np.isnan(episode.reward_terms[1, 3:]).any()
     np.testing.assert_allclose(episode.rewards, [0.03, 0.0, 0.03], atol=1e-7)
     assert summary.invalid_velocity == 1 and np.isfinite(summary.distance_m)
+
+
+class Jerking(StillDriver):
+    """Its joints' speed changes sign in every period; once it stands, periods take `apart_s` by its stamps."""
+
+    def __init__(self, speed):
+        super().__init__()
+        self.speed, self.apart_s = speed, go1.CONTROL_DT
+
+    def read(self):
+        return replace(super().read(), joint_vel=np.full(12, self.speed))
+
+    def write(self, command):
+        self.speed, self._simulated_s = -self.speed, self._simulated_s + self.apart_s - go1.CONTROL_DT
+        return super().write(command)
+
+
+# 250 rad/s^2 each, for the rows are counted as a control period apart at least: -5e-9 x 12 x 250^2 = -0.00375
+@pytest.mark.parametrize(("apart_s", "speed"), [(0.02, 2.5), (0.06, 7.5), (0.018, 2.5), (0.0001, 2.5)])
+def test_an_acceleration_is_by_the_time_that_passed_between_two_rows(rig, apart_s, speed):
+    rig.driver = Jerking(speed)
+    rig.driver.connect()
+    rig.run(3, rig.at(0, lambda: setattr(rig.driver, "apart_s", apart_s)))
+    episode = read_episode(rig.path)
+    assert np.diff(episode.stamp_s) == pytest.approx([apart_s] * 2)
+    assert episode.reward_terms[:, list(WEIGHTS).index("joint_acc")] == pytest.approx([-0.00375] * 3)
 
 
 def test_the_rows_of_an_episode(tmp_path):

@@ -59,6 +59,10 @@ def test_requests_do_not_queue_so_that_none_is_granted_after_a_stop(session):
     assert walk.result(5).ended == "safety"
     time.sleep(0.3)
     assert session.mode is Mode.DAMPING
+    with pytest.raises(ModeError, match="wait until it lies still"):
+        session.rearm().result(5)
+    until(lambda: not session.loop.supervisor.sinking)
+    assert session.mode is Mode.DAMPING
     session.rearm().result(5)
     assert session.mode is Mode.PASSIVE
 
@@ -76,7 +80,8 @@ def test_what_is_forbidden_does_not_begin_and_what_has_begun_is_damped(session):
     assert session.loop.supervisor.cause == SafetyEvent.ESTOP
 
 
-def test_forbidden_between_the_request_and_the_first_motion_the_robot_does_not_get_up(session):
+def test_forbidden_between_the_request_and_the_first_motion_the_robot_does_not_get_up(session, monkeypatch):
+    monkeypatch.setattr("robot.supervisor.SINKING_S", 0.0)  # not waited for
     for _ in range(20):
         request = session.stand()
         session.forbid()

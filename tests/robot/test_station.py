@@ -9,9 +9,9 @@ from robot import go1
 from robot.episode_log import list_episodes, read_episode
 from robot.pace import AsFastAsPossible
 from robot.run_episode import ThrownOverError
-from robot.station import STAND_ATTEMPTS, Collector, ForwardCommands, Station
+from robot.station import STAND_ATTEMPTS, Collector, ForwardCommands, Station, fresh_seed
 from robot.still_driver import StillDriver, StillVelocity
-from robot.supervisor import Mode, ModeError
+from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError
 
 UPRIGHT, ON_ITS_SIDE = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.7071067811865476, 0.7071067811865476, 0.0, 0.0])
 
@@ -57,6 +57,23 @@ def test_it_is_set_upright_and_tries_again(write_policy, tmp_path):
     assert len(read_episode(path)) == 20
 
 
+def test_it_lies_still_before_it_is_set_upright(write_policy, tmp_path):
+    class Watched(ThrownOver):
+        damped_s, waited_s = 0.0, None  # on its side or as its command has it, and for how long when it was set upright
+
+        def write(self, command):
+            self.damped_s += go1.CONTROL_DT if (command.kd == DAMPING_KD).all() else -self.damped_s
+            return super().write(command)
+
+        def place(self):
+            super().place()
+            self.waited_s = self.damped_s
+
+    driver = Watched(times=1)
+    assert collect(driver, write_policy(), tmp_path / "logs" / "episode.hdf5").steps == 20
+    assert driver.waited_s >= SINKING_S - 1e-9
+
+
 class HeldBack(ThrownOver):
     """A joint of it is held back from its `since`-th control period on, until somebody sees to it."""
 
@@ -81,6 +98,11 @@ def test_one_that_is_held_back_is_seen_to_and_goes_on(write_policy, tmp_path, si
     collector.use(write_policy("another"))
     assert collector.collect(tmp_path / "logs" / "second.hdf5", PLAN).falls_standing == 0
     assert driver.placed == 1 and len(list_episodes(tmp_path / "logs")) == 2
+
+
+def test_a_seed_is_fresh_and_fits_every_interface():
+    seeds = [fresh_seed() for _ in range(100)]
+    assert len(set(seeds)) == 100 and all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_commands_are_held_for_seconds_and_lie_within_their_range():

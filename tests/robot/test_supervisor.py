@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from robot import go1
 from robot.driver import RobotState
 from robot.safety import SafetyLimits
-from robot.supervisor import DAMPING_KD, LATCHING, Mode, ModeError, SafetyEvent, Supervisor, event_names
+from robot.supervisor import DAMPING_KD, LATCHING, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor, event_names
 
 STAND = go1.DEFAULT_JOINT_POS
 PATH = {
@@ -66,6 +66,12 @@ def test_every_mode_meets_every_request(mode, requested):
         assert decision.mode is Mode.DAMPING
     else:
         assert decision.mode is (requested if (mode, requested) in ALLOWED else mode)
+
+
+def lie_still(supervisor, first_s=1.0):
+    """As many periods of DAMPING as a robot needs to sink."""
+    for stamp_s in first_s + 0.02 * np.arange(round(SINKING_S / 0.02)):
+        assert decide(supervisor, stamp_s=stamp_s, now=stamp_s).mode is Mode.DAMPING
 
 
 BROKEN = {
@@ -159,9 +165,10 @@ def test_deadlines_that_were_missed_before_a_stop_do_not_count_after_it():
     for _ in range(10):
         supervisor.note_pace(overrun=True)
     supervisor.note_pace(overrun=True)
+    lie_still(supervisor)
     supervisor.rearm()
     for i, step in enumerate(PATH[Mode.POLICY]):
-        decide(supervisor, step, stamp_s=2.0 + 0.02 * i, now=2.0 + 0.02 * i)
+        decide(supervisor, step, stamp_s=4.0 + 0.02 * i, now=4.0 + 0.02 * i)
     supervisor.note_pace(overrun=True)
     assert supervisor.mode is Mode.POLICY
 
@@ -184,9 +191,44 @@ def test_rearm_is_refused_where_nothing_is_latched(mode):
 
 def test_rearm_leads_to_passive_and_forgets_the_cause_and_the_old_clock():
     supervisor = supervisor_in(Mode.DAMPING)
+    lie_still(supervisor)
     supervisor.rearm()
     assert supervisor.mode is Mode.PASSIVE and not supervisor.cause
     assert decide(supervisor, Mode.STAND, stamp_s=0.1, now=0.1).mode is Mode.STAND  # the driver was restarted meanwhile
+
+
+def rearms(supervisor):
+    """Whether it may be re-armed; if not, it stays damped by what damped it."""
+    cause = supervisor.cause
+    try:
+        supervisor.rearm()
+    except ModeError as error:
+        assert str(error) == "the robot may still be sinking: wait until it lies still, 2 s after it was damped, then re-arm"
+        assert supervisor.mode is Mode.DAMPING and supervisor.cause == cause
+        return False
+    return True
+
+
+@pytest.mark.parametrize("jump_s", [0.0, 10.0, -10.0, math.nan])
+def test_rearm_is_refused_while_the_robot_sinks_whatever_the_clock_says_and_however_often_it_is_stopped(jump_s):
+    supervisor = supervisor_in(Mode.POLICY)
+    supervisor.trip(SafetyEvent.ESTOP)
+    refused = 0
+    while not rearms(supervisor):
+        now = 1.0 + 0.02 * refused + (jump_s if refused > 5 else 0.0)
+        decide(supervisor, stamp_s=now, now=now)
+        supervisor.trip(SafetyEvent.ESTOP)
+        refused += 1
+    assert refused == 100 and not supervisor.sinking
+
+
+def test_the_next_stop_is_waited_for_anew():
+    supervisor = supervisor_in(Mode.POLICY)
+    for _ in range(2):
+        supervisor.trip(SafetyEvent.ESTOP)
+        assert not rearms(supervisor)
+        lie_still(supervisor)
+        assert rearms(supervisor)
 
 
 @pytest.mark.parametrize("mode", list(Mode))

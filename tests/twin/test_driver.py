@@ -15,7 +15,7 @@ from robot.still_driver import StillPolicy
 from robot.supervisor import LATCHING, Mode, SafetyEvent, Supervisor
 from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
-from twin.world import FLAT
+from twin.world import FLAT, find_world
 
 
 def command(kp=20.0, kd=0.5, target=go1.DEFAULT_JOINT_POS):
@@ -148,11 +148,34 @@ def test_a_robot_whose_physics_blew_up_stays_fallen_until_it_is_placed(driver):
         assert not driver.lost or not cycle.velocity.read(driver.read()).valid
     assert cycle.loop.mode is Mode.DAMPING
     assert cycle.loop.supervisor.cause == SafetyEvent.TILT
+    while cycle.loop.supervisor.sinking:
+        cycle.turn()
     driver.place()
     cycle.loop.rearm()
     stand_up(cycle)
     assert cycle.loop.mode is Mode.READY
     assert cycle.velocity.read(driver.read()).valid
+
+
+@pytest.mark.parametrize("terrain", ["flat", "mattress"])
+def test_a_robot_that_is_damped_lies_still_as_soon_as_it_may_be_armed_again(terrain):
+    """Without torque one that is still on its way down would fall: half a second after the stop with more than 1 m/s."""
+    driver = TwinDriver(find_world(terrain), seed=0)
+    driver.connect()
+    cycle = cycle_of(driver)
+    stand_up(cycle)
+    height = driver.twin.read().base_pos_w[0, 2]
+    cycle.loop.request_estop()
+    while cycle.loop.supervisor.sinking:
+        cycle.turn()
+    cycle.loop.rearm()
+    assert driver.twin.read().base_pos_w[0, 2] < height - 0.1
+    speeds = []
+    for _ in range(50):
+        cycle.turn()
+        speeds.append(driver.twin.qvel[0, 2])
+    driver.close()
+    assert min(speeds) > -0.02
 
 
 def test_place_sets_a_fallen_robot_upright(driver):

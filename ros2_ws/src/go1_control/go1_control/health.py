@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from robot.driver import DriverError, fault_names
+from robot.health import unguarded
 from robot.loop_statistics import LoopStatistics
 from robot.recorder import RecorderStatus
 from robot.session import Session
@@ -40,15 +41,16 @@ def _robot(session: Session) -> Part:
     state, cause = session.cycle.state, session.loop.supervisor.cause
     faults = fault_names(state.faults) if state is not None else ""
     values: dict[str, object] = {"mode": session.mode.value, "events": event_names(cause), "faults": faults}
-    driver = session.cycle.driver
+    driver, warning = session.cycle.driver, f"would not stand: {faults}" if faults else ""
     if isinstance(driver, Go1Driver):
         try:
             values |= {name: getattr(value, "name", value) for name, value in vars(driver.status).items()}
+            warning = warning or unguarded(driver)
         except DriverError as error:
             values["driver"] = error
     if session.mode is Mode.DAMPING:
         return ERROR, f"damped by {event_names(cause)} {faults}".strip(), values
-    return (WARN, f"would not stand: {faults}", values) if faults else (OK, session.mode.value, values)
+    return (WARN, warning, values) if warning else (OK, session.mode.value, values)
 
 
 def _loop(session: Session, statistics: LoopStatistics) -> Part:

@@ -19,6 +19,8 @@ STATISTICS = (
     "lateness_p50_ms", "lateness_p99_ms", "lateness_max_ms",
 )  # fmt: skip
 """What ~/loop_statistics holds, in this order: robot.loop_statistics."""
+UNKNOWN_VARIANCE = 1e6
+"""(m/s)^2 and (rad/s)^2, far beyond any robot's: what filters take for no measurement, where a zero would be trusted."""
 
 
 def joint_state(period: Period, stamp: Time) -> JointState:
@@ -42,12 +44,18 @@ def imu(period: Period, stamp: Time) -> Imu:
 
 
 def odometry(period: Period, stamp: Time) -> Odometry:
-    """The trunk's velocity in its own frame, m/s and rad/s, and its attitude. The place is not known and stays at zero."""
+    """The trunk's velocity in its own frame, m/s and rad/s, and its attitude. The place is not known and stays at zero.
+
+    While the velocity is not valid it is zero with UNKNOWN_VARIANCE: a message has to come all the same, for its topic has a deadline.
+    """
     message = Odometry(child_frame_id=TRUNK)
     message.header.stamp, message.header.frame_id = stamp, ODOM
     _fill(message.pose.pose.orientation, "wxyz", period.state.quaternion_wxyz)
-    _fill(message.twist.twist.linear, "xyz", period.velocity.lin_vel_b)
-    _fill(message.twist.twist.angular, "xyz", period.velocity.ang_vel_b)
+    if period.velocity.valid:
+        _fill(message.twist.twist.linear, "xyz", period.velocity.lin_vel_b)
+        _fill(message.twist.twist.angular, "xyz", period.velocity.ang_vel_b)
+    else:
+        message.twist.covariance = np.diag(np.full(6, UNKNOWN_VARIANCE)).ravel()
     return message
 
 

@@ -1,6 +1,6 @@
 """The lifecycle node `go1_control`.
 
-configure   reads the parameters, loads and checks the policy, connects the robot; its motors have no torque
+configure   reads the parameters, loads and checks the policy, connects the robot; its motors come to rest
 activate    permits torque: ~/stand, ~/start, ~/stop, ~/rearm answer; topics are published
 deactivate  damps the robot
 an error    damps the robot and lets go of it; so do an exception, Ctrl-C and the end of the process
@@ -46,6 +46,8 @@ from go1_control.recording import EpisodeRecording
 from robot import go1
 from robot.control_cycle import Period
 from robot.episode import EpisodeAttributes
+from robot.health import unguarded
+from robot.log_directory import try_to_record
 from robot.loop_statistics import LoopStatistics
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
@@ -61,7 +63,7 @@ MAX_STEPS = 30_000  # of an episode, ten minutes: what closes its log holds all 
 START_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 5.0
 DIAGNOSTICS_EVERY_S = 1.0
-EXECUTOR_THREADS = 4  # one for each group of callbacks
+EXECUTOR_THREADS = 5  # one for each group of callbacks
 SPIN_TIMEOUT_S = 0.1
 POLL_S = 0.005
 # rclpy holds Python's lock while it publishes: a network that blocks would stop the control loop. Fast DDS can send from a thread of its
@@ -108,7 +110,8 @@ class ControlNode(LifecycleNode):
             self._release()
             return FAILURE
         robot = self._robot
-        self.get_logger().info(f"connected to {robot.source if robot else '?'}; policy {self._policy.sha256[:12]}")
+        known = f"policy {self._policy.sha256[:12]}, seed {self._settings.seed}"
+        self.get_logger().info(f"connected to {robot.source if robot else '?'}; {known}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -189,10 +192,12 @@ class ControlNode(LifecycleNode):
         if session.mode is not Mode.READY or stick is None:
             cause = event_names(session.loop.supervisor.cause)
             raise QuadloopError(f"'start' is possible from ready; the robot is {session.mode.value} {cause}".strip())
+        if why := unguarded(session.cycle.driver):
+            raise QuadloopError(why)
         recording = EpisodeRecording(self._recorder, self._next_path())
         plan = EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic()))
         episode = session.walk(plan, recording.path)
-        self._episode, self._recording = episode, recording
+        self._recording, self._episode = recording, episode  # in this order: ~/stop looks at the episode first, and does not wait for us
         end_s = time.monotonic() + START_TIMEOUT_S
         while session.loop.last_tick.mode is not Mode.POLICY and not episode.done() and time.monotonic() < end_s:
             time.sleep(POLL_S)
@@ -276,7 +281,7 @@ class ControlNode(LifecycleNode):
     def _connect(self, policy: PolicyArtifact) -> None:
         wanted = self._settings
         if wanted.record_dir:
-            parameters.try_to_record(wanted.record_dir)
+            try_to_record(Path(wanted.record_dir), "record_dir")
         self._robot = robot = open_robot(wanted.robot, self._closing)
         self._stick = Stick(wanted.limits, wanted.gait, wanted.cmd_vel_timeout)
         if wanted.record_dir:
@@ -339,10 +344,11 @@ class ControlNode(LifecycleNode):
         self.create_timer(DIAGNOSTICS_EVERY_S, self._tell_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _make_services(self) -> None:
-        requests, stops = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        for name, serve in (("stand", self._stand), ("start", self._start), ("stop", self._stop), ("rearm", self._rearm)):
+        requests = MutuallyExclusiveCallbackGroup()
+        for name, serve in (("stand", self._stand), ("start", self._start), ("rearm", self._rearm)):
             self.create_service(Trigger, f"~/{name}", serve, callback_group=requests)
-        self.create_service(Trigger, "~/estop", self._estop, callback_group=stops)  # waits for nothing else
+        for name, serve in (("stop", self._stop), ("estop", self._estop)):  # neither waits for a request, nor the second for the first
+            self.create_service(Trigger, f"~/{name}", serve, callback_group=MutuallyExclusiveCallbackGroup())
         commands = MutuallyExclusiveCallbackGroup()
         for kind, topic, take in ((Twist, "cmd_vel", self._on_cmd_vel), (Odometry, "odometry_in", self._on_odometry)):
             callbacks = qos.SubscriptionEventCallbacks(incompatible_qos=partial(self._note_mismatch, topic))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from common.checks import require
 from common.errors import QuadloopError
 from robot.gait import Gait
 from robot.log_directory import PLAIN_NAME
+from robot.station import fresh_seed
 from robot.stick import FASTEST, STALE_AFTER_S, VelocityLimits
 from twin.robots import ROBOTS, VELOCITY_SOURCES, WantedRobot
 
@@ -44,7 +44,7 @@ FIXED = {
     "session": Parameter("", "name of this sitting in the logs; empty takes date and time"),
     "notes": Parameter("", "the operator's notes, kept in every log"),
     "explore": Parameter(False, "draw actions from the policy's distribution, as learning needs it, instead of taking the mean"),
-    "seed": Parameter(0, "draws the actions and the twin", 0, 2**31 - 1),
+    "seed": Parameter(-1, "draws the actions and the twin; -1 takes another one each time that the node is configured", -1, 2**31 - 1),
     "cmd_vel_timeout": Parameter(STALE_AFTER_S, "s without cmd_vel after which the robot is told to stand on the spot", 0.1, 2.0),
     "max_vx": Parameter(VelocityLimits().vx, "m/s", 0.05, FASTEST.vx),
     "max_vy": Parameter(VelocityLimits().vy, "m/s", 0.05, FASTEST.vy),
@@ -93,8 +93,9 @@ def declare(node: Node) -> None:
 
 
 def settings(node: Node) -> Settings:
-    """The present values; a QuadloopError names the first that cannot be used."""
+    """The present values, with a seed that is drawn where none is given; a QuadloopError names the first that cannot be used."""
     values = {name: node.get_parameter(name).value for name in FIXED}
+    values["seed"] = fresh_seed() if values["seed"] < 0 else values["seed"]
     if not values["policy"]:
         raise ParameterError("parameter policy is empty; name a policy artifact (.onnx)")
     robot = WantedRobot(
@@ -104,16 +105,6 @@ def settings(node: Node) -> Settings:
     limits = VelocityLimits(values["max_vx"], values["max_vy"], values["max_yaw_rate"])
     plain = {name: values[name] for name in ("record_dir", "session", "notes", "explore", "seed", "cmd_vel_timeout")}
     return Settings(policy=Path(values["policy"]), robot=robot, limits=limits, gait=gait(node), **plain)
-
-
-def try_to_record(record_dir: str) -> None:
-    """Make that directory and write there; ParameterError where it takes no logs: what the disk refuses later ends no walk."""
-    try:
-        Path(record_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=record_dir) as file:
-            file.write(bytes(1))
-    except OSError as error:
-        raise ParameterError(f"record_dir is '{record_dir}', which cannot hold logs ({error.strerror}); choose another") from error
 
 
 def gait(node: Node, **changes: float) -> Gait:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
-from go1_control import messages
 from robot.control_cycle import Period
 
 CLOSE_TIMEOUT_S = 2.0
@@ -57,5 +56,4 @@ class StatePublisher:
     def _publish(self, period: Period) -> None:
         stamp = self._node.get_clock().now().to_msg()
         for make, topic in self._topics.items():
-            if make is not messages.odometry or period.velocity.valid:  # a velocity that is not known is not told
-                topic.publish(make(period, stamp))
+            topic.publish(make(period, stamp))
