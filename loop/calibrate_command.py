@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,10 @@ from common.files import refuse_to_fill, write_bytes, write_json
 from common.result import emit
 from loop.calibrate_report import PICTURE, write_report
 from loop.calibration import Calibration, CalibrationConfig, calibrate
+from offline_finetune.dataset import check_source
 from offline_finetune.readable_log import logs_below, read_log
+from robot.episode import Episode
+from robot.episode_log import EpisodeLogError
 from robot.policy_artifact import load_by_name
 
 WORLD, RESULT = "world.yaml", "calibration.json"
@@ -50,13 +54,28 @@ def run(arguments: list[str]) -> int:
     wanted = parse("calibrate", CalibrateArguments, arguments)
     refuse_to_fill(wanted.out, FILES, wanted.force)
     policies = load_by_name(wanted.policies)
-    episodes = [episode for path in logs_below(wanted.logs) for episode in read_log(path, wanted.logs)]
+    episodes = _episodes(wanted.logs)
     began = time.monotonic()
     found = calibrate(episodes, policies, wanted.settings, wanted.seed, wanted.name)
     result = found.result | {"logs": str(wanted.logs), "episodes": len(episodes), "seed": wanted.seed, "seconds": time.monotonic() - began}
     said = _write(wanted, found, result)
     emit(said if wanted.json else {name: said[name] for name in BRIEF if name in said}, wanted.json)
     return 0
+
+
+def _episodes(logs: Path) -> list[Episode]:
+    """Of a robot that walked, all of one kind, simulated or real. Of an unfinished log too little may have been written to be read."""
+    found: list[tuple[Path, Episode]] = []
+    for path in logs_below(logs):
+        try:
+            found += [(path, episode) for episode in read_log(path, logs)]
+        except EpisodeLogError as error:
+            if path.suffix != ".part" or path == logs:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+    for path, episode in found:
+        check_source(path, episode.attributes.source, found[0][0], found[0][1].attributes.source)
+    return [episode for _, episode in found]
 
 
 def _write(wanted: CalibrateArguments, found: Calibration, result: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
+from common.files import sha256_of_bytes
 from learners.transitions import Transitions
 from robot.artifact_metadata import layout_from_json
 from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, without_unreadable_end
@@ -120,13 +121,23 @@ def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
 
 
 def read_together(episode_paths: Sequence[Path]) -> Iterator[Episode]:
-    """The episodes one by one; DatasetError for one that cannot be learnt from, or not together with the first."""
+    """The episodes one by one; DatasetError for one that cannot be learnt from, or not together with the first, or that came before."""
     first = None
+    known: dict[str, Path] = {}
     for path in episode_paths:
         episode = read_episode(path)
         first = first or episode.attributes
         _check_belongs(path, episode, episode_paths[0], first)
+        if (before := known.setdefault(_fingerprint(episode), path)) is not path:
+            raise DatasetError(f"{path}: the same episode as {before}, which would be learnt from and held out too; leave one of them out")
         yield episode
+
+
+def _fingerprint(episode: Episode) -> str:
+    """Of what the joints did, which no two walks have in common to the last bit; a copy under another session's name has."""
+    return sha256_of_bytes(
+        b"".join(each.tobytes() for each in (episode.joint_pos, episode.joint_vel, episode.joint_torque, episode.actions))
+    )
 
 
 def _check_belongs(path: Path, episode: Episode, first_path: Path, first: EpisodeAttributes) -> None:
@@ -134,9 +145,14 @@ def _check_belongs(path: Path, episode: Episode, first_path: Path, first: Episod
         raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
     if episode.attributes.layout_json != first.layout_json:
         raise DatasetError(f"{path}: another observation layout than {first_path}; build a data set of each")
-    if episode.attributes.source.startswith(REPLAY):
+    check_source(path, episode.attributes.source, first_path, first.source)
+
+
+def check_source(path: Path, source: str, first_path: Path, first: str) -> None:
+    """DatasetError unless a log's source is a robot that walked, and of the same kind, simulated or real, as the first log's."""
+    if source.startswith(REPLAY):
         raise DatasetError(f"{path}: of a replayed walk, in which no action led to anything; leave it out")
-    if (simulated := episode.attributes.source.startswith(TWIN)) != first.source.startswith(TWIN):
+    if (simulated := source.startswith(TWIN)) != first.startswith(TWIN):
         one, other = (path, first_path) if simulated else (first_path, path)
         raise DatasetError(f"{one} is of the simulated robot, {other} of a real one; keep their logs in folders of their own")
 

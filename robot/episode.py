@@ -95,13 +95,26 @@ UNREADABLE = (
 
 
 def without_unreadable_end(episode: Episode) -> Episode:
-    """`episode`, or all but its last step if what that led to was no reading of the robot: nobody must learn from such an observation."""
-    if episode.terminated[-1] or not int(episode.safety_events[-1]) & UNREADABLE:
+    """`episode` without the last steps that led to no reading of the robot: nobody must learn from such an observation."""
+    kept = len(episode) - _unreadable_steps(episode)
+    if kept == len(episode):
         return episode
-    rows = {field.name: getattr(episode, field.name)[:-1] for field in fields(episode) if field.name not in _OF_THE_WHOLE}
+    rows = {field.name: getattr(episode, field.name)[:kept] for field in fields(episode) if field.name not in _OF_THE_WHOLE}
     ends = rows["truncated"].copy()
     ends[-1:] = True
-    return replace(episode, **(rows | {"truncated": ends, "final_observation": episode.observations[-1]}))
+    return replace(episode, **(rows | {"truncated": ends, "final_observation": episode.observations[kept]}))
+
+
+def _unreadable_steps(episode: Episode) -> int:
+    """How many there are at the end: one before a state that was none, and all since sensors stood still, which takes a while to be told
+    (DriverFault.STATE_BROKEN): each row that equals the one before, and the one that these are copies of."""
+    events = int(episode.safety_events[-1])
+    if episode.terminated[-1] or not events & (UNREADABLE | SafetyEvent.DRIVER):
+        return 0
+    sensed = np.concatenate([episode.joint_vel, episode.gyro_b], axis=1)
+    moved = np.flatnonzero((sensed[1:] != sensed[:-1]).any(axis=1))
+    copies = len(episode) - 2 - int(moved[-1]) if len(moved) else len(episode) - 1
+    return copies + 1 if copies else int(events & UNREADABLE != 0)
 
 
 _OF_THE_WHOLE = ("attributes", "final_observation", "missing")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from quadloop import main
+from robot.episode_log import list_episodes, read_episode, write_episode
 from twin.world import find_world
 
 SETTINGS = {"held-out": 2, "horizon": 3, "every": 5, "repeats": 1, "points": 20, "rounds": 1, "tracked-steps": 20}
@@ -62,6 +66,23 @@ def test_a_policy_that_drove_nothing_is_named_at_fault(logs, tmp_path, capsys, w
     stranger = str(write_policy("stranger", mean=1.0).path)
     assert calibrate(logs, tmp_path / "fit", "--policies", stranger) == 1
     assert "drove" in capsys.readouterr().err
+
+
+def test_an_unfinished_log_of_which_nothing_is_left_is_left_out(logs, tmp_path, capsys):
+    shutil.copytree(logs, tmp_path / "logs")
+    (tmp_path / "logs" / "killed.hdf5.part").write_bytes(b"")
+    assert calibrate(tmp_path / "logs", tmp_path / "fit") == 0
+    assert "left out: " in (told := capsys.readouterr().err) and "killed.hdf5.part" in told
+
+
+@pytest.mark.parametrize(("source", "why"), [("replay:go1", "of a replayed walk"), ("go1", "is of the simulated robot, .* of a real one")])
+def test_logs_that_say_nothing_of_this_robot_are_refused(logs, tmp_path, capsys, source, why):
+    shutil.copytree(logs, tmp_path / "logs")
+    path = list_episodes(tmp_path / "logs")[-1]
+    episode = read_episode(path)
+    write_episode(path, replace(episode, attributes=replace(episode.attributes, source=source)), force=True)
+    assert calibrate(tmp_path / "logs", tmp_path / "fit") == 1
+    assert re.search(why, capsys.readouterr().err)
 
 
 def test_few_sessions_are_too_few(logs, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ LAYER_SIZES = (290, 512, 256, 128, 12)
 MISSING = ("action_mean", "log_prob", "accelerometer_b", "foot_force", "velocity_age_s", "stamp_s", "loop_latency_s")
 
 Array = NDArray[Any]
+_WALKS = itertools.count()
 
 
 def standing_states(rows: int) -> Array:
@@ -39,7 +41,7 @@ def zero_policy(**changes: Array) -> dict[str, Array]:
 
 
 def made_episode(steps: int, session: str = "s1", fell: bool = False, **columns: Array) -> Episode:
-    """An episode whose observation at step t is t + 1 everywhere and whose reward at step t is t / 1,000."""
+    """An episode whose observation at step t is t + 1 everywhere and whose reward at step t is t / 1,000. No two have the same torque."""
     observations = np.broadcast_to(np.arange(1, steps + 1, dtype=np.float32)[:, None, None], (steps, 5, 58)).copy()
     last = np.arange(steps) == steps - 1
 
@@ -53,7 +55,8 @@ def made_episode(steps: int, session: str = "s1", fell: bool = False, **columns:
         "observations": observations, "actions": zeros(12), "action_mean": unknown(12), "log_prob": unknown(),
         "rewards": np.arange(steps, dtype=np.float32) / 1000, "reward_terms": zeros(7), "terminated": last & fell,
         "truncated": last & (not fell), "final_observation": np.full((5, 58), steps + 1, dtype=np.float32), "joint_pos": zeros(12),
-        "joint_vel": zeros(12), "joint_torque": zeros(12), "quaternion_wxyz": zeros(4), "gyro_b": zeros(3), "accelerometer_b": unknown(3),
+        "joint_vel": np.repeat(np.arange(steps, dtype=np.float32)[:, None], 12, 1) * 1e-9,  # no sensor stands still
+        "joint_torque": zeros(12) + next(_WALKS), "quaternion_wxyz": zeros(4), "gyro_b": zeros(3), "accelerometer_b": unknown(3),
         "foot_force": unknown(4), "base_lin_vel_b": zeros(3), "base_ang_vel_b": zeros(3), "velocity_valid": np.ones(steps, dtype=np.bool_),
         "velocity_age_s": unknown(), "command": zeros(15), "joint_pos_target": zeros(12), "stamp_s": np.full(steps, np.nan),
         "loop_latency_s": unknown(), "overrun": np.zeros(steps, dtype=np.bool_), "safety_events": np.zeros(steps, dtype=np.uint32),

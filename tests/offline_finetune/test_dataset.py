@@ -17,7 +17,8 @@ from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.dataset import DatasetError, build_dataset, held_out_groups, usable_rows
 from offline_finetune.finetune import finetune
 from robot.artifact_metadata import layout_json
-from robot.episode_log import EpisodeLogError, write_episode
+from robot.episode import Episode
+from robot.episode_log import EpisodeLogError, read_episode, write_episode
 from robot.observation import SLOT_17_TIMING, go1_layout
 from robot.policy_artifact import write_artifact
 from tests.offline_finetune.made_data import made_episode
@@ -88,6 +89,34 @@ def test_a_step_that_led_to_no_reading_of_the_robot_is_dropped(event: int) -> No
     assert rows.dropped == Counter(unreadable_end=1)
     fallen = made_episode(3, fell=True, safety_events=np.array([0, 0, event], np.uint32))
     assert len(usable_rows(fallen)) == 3
+
+
+def at_rest_from(row: int, steps: int, event: int) -> Episode:
+    """An episode that an event ended, whose sensors stand still from a row on."""
+    episode = made_episode(steps, safety_events=np.array([0] * (steps - 1) + [event], np.uint32))
+    episode.joint_vel[row:] = episode.joint_vel[row]
+    return episode
+
+
+@pytest.mark.parametrize("event", [1 << 12, 1 << 16])  # late, a fault of the driver's
+def test_steps_after_which_the_sensors_stood_still_are_dropped(event: int) -> None:
+    rows = usable_rows(at_rest_from(4, 10, event))
+    assert rows.observations[:, 0].tolist() == [1, 2, 3, 4] and rows.next_observations[:, 289].tolist() == [2, 3, 4, 5]
+    assert rows.truncated.tolist() == [False, False, False, True]
+    assert rows.dropped == Counter(unreadable_end=6)
+    assert len(usable_rows(at_rest_from(0, 10, event))) == 0
+
+
+def test_sensors_that_never_stood_still_lose_nothing_to_a_fault_of_the_driver() -> None:
+    assert len(usable_rows(made_episode(3, safety_events=np.array([0, 0, 1 << 16], np.uint32)))) == 3  # B on the remote
+
+
+def test_an_episode_that_is_there_twice_is_refused(write_made: Write, tmp_path: Path) -> None:
+    first = write_made(5, session="one")
+    copy = replace(read_episode(first), attributes=replace(read_episode(first).attributes, session="two"))
+    write_episode(tmp_path / "again.hdf5", copy)
+    with pytest.raises(DatasetError, match=r"again\.hdf5: the same episode as .*001\.hdf5, .*; leave one of them out"):
+        build_dataset([first, write_made(5), tmp_path / "again.hdf5"])
 
 
 def test_a_stop_from_outside_leaves_its_step() -> None:

@@ -28,7 +28,9 @@ def episode(make_station, artifact, tmp_path):
     recorded = read_episode(path)
     observations, final = np.zeros((3, 5, 58), dtype=np.float32), np.zeros((5, 58), dtype=np.float32)
     observations[:, 0, 0], final[0, 0] = (1.0, 2.0, 3.0), 10.0
-    return replace(recorded, observations=observations, final_observation=final, rewards=np.ones(3, dtype=np.float32))
+    moving = np.arange(36, dtype=np.float32).reshape(3, 12)
+    rewards = np.ones(3, dtype=np.float32)
+    return replace(recorded, observations=observations, final_observation=final, rewards=rewards, joint_vel=moving)
 
 
 @pytest.fixture
