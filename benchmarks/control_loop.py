@@ -21,7 +21,6 @@ from busy_cores import busy_cores  # beside this file
 from holding_policy import write_holding_policy
 
 from common.progress import Progress
-from loop.sitting import await_rest
 from robot import go1
 from robot.driver import fault_names
 from robot.episode_log import read_episode
@@ -76,7 +75,7 @@ def walk(session: Session, robot: RobotProcess, seconds: float, directory: Path,
     while (left_s := seconds - (time.monotonic() - began_s)) > 0:
         if session.mode is Mode.DAMPING:
             damped.append(why_damped(session))
-            await_rest(session)
+            session.await_rest()
             robot.order(lie_down=True)
             session.rearm().result()
         plan = EpisodePlan(max(1, int(min(EPISODE_S, left_s) / go1.CONTROL_DT)), lambda _: trot_command(COMMAND))

@@ -16,7 +16,7 @@ from common.files import refuse_to_fill, write_bytes, write_json
 from common.result import emit
 from loop.calibrate_report import PICTURE, write_report
 from loop.calibration import Calibration, CalibrationConfig, calibrate
-from offline_finetune.dataset import check_source
+from offline_finetune.dataset import of_one_kind
 from offline_finetune.readable_log import logs_below, read_log
 from robot.episode import Episode
 from robot.episode_log import EpisodeLogError
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _episodes(logs: Path) -> list[Episode]:
-    """Of a robot that walked, all of one kind, simulated or real. Of an unfinished log too little may have been written to be read."""
+    """Of a robot that walked, all of one kind, simulated or real, and each once. Of an unfinished log there may be too little to read."""
     found: list[tuple[Path, Episode]] = []
     for path in logs_below(logs):
         try:
@@ -73,9 +73,7 @@ def _episodes(logs: Path) -> list[Episode]:
             if path.suffix != ".part" or path == logs:
                 raise
             print(f"left out: {error}", file=sys.stderr)
-    for path, episode in found:
-        check_source(path, episode.attributes.source, found[0][0], found[0][1].attributes.source)
-    return [episode for _, episode in found]
+    return [episode for _, episode in of_one_kind(found)]
 
 
 def _write(wanted: CalibrateArguments, found: Calibration, result: dict[str, Any]) -> dict[str, Any]:

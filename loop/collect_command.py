@@ -22,12 +22,11 @@ from robot.log_directory import PLAIN_NAME, new_log_directory
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
+from robot.run_episode import LONGEST_S
 from robot.session import Session
 from robot.station import ForwardCommands, attributes_of, fresh_seed
 from robot.stick import FASTEST
 from twin.robots import OpenRobot, WantedRobot, open_robot
-
-LONGEST_S = 600.0  # of an episode, as of the ROS node's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
         "trials": wanted.trials, "trial_steps": wanted.trial_steps,
     }  # fmt: skip
-    sources = wanted.policy, wanted.logs
+    sources = [wanted.policy, *logs]  # each log: a folder of logs may be a link
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
         with Reporter(directory.metrics) as report:

@@ -15,7 +15,7 @@ from loop.operator import Operator, Stopped
 from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
-from robot.health import unguarded
+from robot.health import must_reconnect
 from robot.recorder import Recorder
 from robot.run_episode import EpisodeSummary, HeldBackError
 from robot.session import Session
@@ -72,14 +72,12 @@ class Sitting:
 
     def _walk(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """One episode, if the robot still stands when the person agrees."""
-        self._require_guardian()
         self._operator.confirm(
             f"Episode {self.episodes + 1} of {episodes}: forward at {commands.vx_low:g} to {commands.vx_high:g} m/s for up to "
             f"{max_steps * go1.CONTROL_DT:g} s. Clear the way; Enter stops the robot within a second, the remote's B damps it at once."
         )
         if self.session.mode is not Mode.READY:  # it fell, or was damped, while the person thought
             return
-        self._require_guardian()
         plan = commands.draw(max_steps, rng)  # only here, so that the same seed gives the same walks however often a robot is put right
         log = self._directory / f"episode_{self.episodes:04d}.hdf5"
         self.velocity.begin()
@@ -88,21 +86,22 @@ class Sitting:
             self.session.stop()
         self._account(_outcome(walk, "the episode"), log)
 
-    def _require_guardian(self) -> None:
-        """Before the person is asked, and again once that took a while: it may have died meanwhile."""
-        if why := unguarded(self.session.cycle.driver):
-            raise DriverError(why)
-
     def _get_up(self) -> None:
-        await_rest(self.session)
-        if self.session.thread.error is not None:  # so that nobody lays a robot down that cannot be armed again
-            raise QuadloopError(f"the control loop has ended and the robot is damped: {self.session.thread.error}")
+        self.session.await_rest()
+        self._check_connection()  # before the person lays a robot down that cannot be armed again
         if self.session.mode is Mode.DAMPING:
             self._put_right()
         if self.session.mode is not Mode.READY:
             self._check()
             self._operator.confirm("The robot will stand up. Keep your hands away; the remote's B damps it.")
             _outcome(self.session.stand(), "standing up", REQUEST_TIMEOUT_S)
+
+    def _check_connection(self) -> None:
+        """QuadloopError for what only a new connection, and so another session, can put right."""
+        if self.session.thread.error is not None:
+            raise QuadloopError(f"the control loop has ended and the robot is damped: {self.session.thread.error}")
+        if why := must_reconnect(self.session.cycle.driver, self.session.cycle.state):
+            raise DriverError(why)
 
     def _put_right(self) -> None:
         """After a fall or a stop: a person looks at the robot before it is armed again."""
@@ -169,13 +168,6 @@ class Sitting:
     def _tell_if_any(self, line: str) -> None:
         if line:
             self._operator.tell(line)
-
-
-def await_rest(session: Session) -> None:
-    """Return once a damped robot lies still, so that `Session.rearm` is not refused; at once if it is not damped, or nobody damps it."""
-    end_s = time.monotonic() + REQUEST_TIMEOUT_S
-    while session.thread.running and session.loop.supervisor.sinking and time.monotonic() < end_s:
-        time.sleep(go1.CONTROL_DT)
 
 
 def _outcome(request: Future[T], what: str, timeout_s: float | None = None) -> T:

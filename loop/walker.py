@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from loop.sitting import await_rest
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import Period
@@ -35,7 +34,7 @@ from robot.pace import RealTime
 from robot.policy_artifact import load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
-from robot.run_episode import STOP_S, EpisodePlan, EpisodeSummary
+from robot.run_episode import LONGEST_STEPS, STOP_S, EpisodePlan, EpisodeSummary
 from robot.session import Session
 from robot.stick import Stick, VelocityLimits
 from robot.still_driver import StillPolicy
@@ -49,7 +48,6 @@ EXIT_INTERRUPTED = 130
 LOOK_S = 0.02
 FEED_S = 0.05  # a joystick's rate
 SPEED = 0.5  # m/s
-MAX_STEPS = 30_000  # ten minutes, as in the ROS 2 node
 EPISODE_END_S = STOP_S + STAND_TIME_S + 0.5
 CAPACITY_ROWS = 100  # 2 s, so that nobody waits for 10 s until a recorder that stands still shows
 REHEARSED = "rehearsed"
@@ -197,7 +195,7 @@ class Walker:
 
     def _rearm(self) -> None:
         self._await_episode()
-        await_rest(self._session)
+        self._session.await_rest()
         self._session.rearm()
 
     def _walk(self, path: Path) -> None:
@@ -207,7 +205,7 @@ class Walker:
         self._missed = self._session.pace.missed
         self.news.note("episode", "begun")
         self.news.note("log", "")
-        plan = EpisodePlan(MAX_STEPS, lambda _: self._stick.command(time.monotonic()))
+        plan = EpisodePlan(LONGEST_STEPS, lambda _: self._stick.command(time.monotonic()))
         self._episode = self._session.walk(plan, path)
 
     def _make_session(self, policy: str) -> Session:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from common.signal_names import signal_name
 from loop.walker import Settings
 from robot.child_process import last_line, start_module
-from robot.driver import DriverError, DriverFault
+from robot.driver import DriverError, DriverFault, fault_names
 from robot.unitree.driver import Go1Config
 
 START_TIMEOUT_S = 30.0
@@ -64,7 +64,7 @@ class WalkerProcess:
         """Whether it can walk again: it and the processes at the motors live, and so does its control thread; a robot that has started
         anew is connected to anew."""
         alive = all(_lives(self._handles[name][-1]) for name in ("walker", "stream", "guardian"))
-        return alive and not self.newest("thread") and str(DriverFault.RESTARTED.name) not in self.newest("faults")
+        return alive and not self.newest("thread") and fault_names(DriverFault.RESTARTED) not in self.newest("faults")
 
     def newest(self, about: str) -> Any:
         """What was last heard; "" if nothing was."""

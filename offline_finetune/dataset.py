@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ Float32Array = NDArray[np.float32]
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot
-MISSED_PERIOD = "missed_period"  # a control period that was not recorded lies between the row and what it led to
+MISSED_PERIOD = "missed_period"  # by the stamps more than one control period lies between the row and what it led to
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
 REPLAY = "replay"  # begins the source of a log that was recorded while another log was played
@@ -123,14 +123,24 @@ def read_all(episode_paths: Sequence[Path]) -> list[UsableRows]:
 def read_together(episode_paths: Sequence[Path]) -> Iterator[Episode]:
     """The episodes one by one; DatasetError for one that cannot be learnt from, or not together with the first, or that came before."""
     first = None
-    known: dict[str, Path] = {}
-    for path in episode_paths:
-        episode = read_episode(path)
+    for path, episode in of_one_kind((path, read_episode(path)) for path in episode_paths):
         first = first or episode.attributes
         _check_belongs(path, episode, episode_paths[0], first)
+        yield episode
+
+
+def of_one_kind(found: Iterable[tuple[Path, Episode]]) -> Iterator[tuple[Path, Episode]]:
+    """Episodes with the files that they are from, one by one; DatasetError for one of a replayed walk, of another kind of robot than the
+    first, simulated or real, or that came before."""
+    first: tuple[Path, str] | None = None
+    known: dict[str, Path] = {}
+    for path, episode in found:
+        source = episode.attributes.source
+        first = first or (path, source)
+        _check_source(path, source, *first)
         if (before := known.setdefault(_fingerprint(episode), path)) is not path:
             raise DatasetError(f"{path}: the same episode as {before}, which would be learnt from and held out too; leave one of them out")
-        yield episode
+        yield path, episode
 
 
 def _fingerprint(episode: Episode) -> str:
@@ -145,11 +155,9 @@ def _check_belongs(path: Path, episode: Episode, first_path: Path, first: Episod
         raise DatasetError(f"{path}: has no {', '.join(lacking)}, which is learnt from; leave the log out")
     if episode.attributes.layout_json != first.layout_json:
         raise DatasetError(f"{path}: another observation layout than {first_path}; build a data set of each")
-    check_source(path, episode.attributes.source, first_path, first.source)
 
 
-def check_source(path: Path, source: str, first_path: Path, first: str) -> None:
-    """DatasetError unless a log's source is a robot that walked, and of the same kind, simulated or real, as the first log's."""
+def _check_source(path: Path, source: str, first_path: Path, first: str) -> None:
     if source.startswith(REPLAY):
         raise DatasetError(f"{path}: of a replayed walk, in which no action led to anything; leave it out")
     if (simulated := source.startswith(TWIN)) != first.startswith(TWIN):

@@ -83,7 +83,8 @@ def diverged(values: Tensor, rewards: NDArray[np.float32]) -> bool:
     """Whether a discounted mean reward is beyond what anybody could earn: the recorded rewards (N,) and the 0 after a fall bound it. As
     much again as they span is left for a Q that is a little off."""
     low, high = min(0.0, float(rewards.min())), max(0.0, float(rewards.max()))
-    return bool(((values < low - (high - low)) | (values > high + (high - low))).any())
+    span = high - low
+    return not bool(((values >= low - span) & (values <= high + span)).all())  # so that what is no number has diverged
 
 
 def by_importance(

@@ -20,7 +20,7 @@ ESTIMATORS = {
 REASONS = {
     NO_HISTORY: "the policy acted before it had seen anything",
     UNREADABLE_END: "what followed was no reading of the robot",
-    MISSED_PERIOD: "the computer missed a control period before what followed",
+    MISSED_PERIOD: "more than a control period passed before what followed",
     VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
 }
 SHARE_NOTE = (

@@ -104,7 +104,7 @@ class RobotDriver(Protocol):
         """
 
     def close(self) -> None:
-        """Release the connection and leave the motors damped, or without torque if they never had any. Idempotent."""
+        """Release the connection and leave the motors damped, or without torque if they came to rest without having had any. Idempotent."""
 
 
 class VelocitySource(Protocol):

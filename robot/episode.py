@@ -15,7 +15,7 @@ BoolArray = NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 
-GAP_PERIODS = 1.5  # rows further apart than this have a control period between them that was not recorded
+GAP_PERIODS = 1.5  # rows further apart than this, by their stamps, are not one control period apart
 
 # Why an episode ended. A fall alone terminates: nothing is earned after it. What else stops a robot comes from outside (B on the remote, a
 # state that is late, a fault of the driver's), and what it would have gone on to earn is not known: that truncates, as running out of time.

@@ -28,6 +28,8 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
+LONGEST_S = 600.0  # of an episode in real time: what closes its log holds all of it in memory, twice
+LONGEST_STEPS = round(LONGEST_S / go1.CONTROL_DT)
 STOP_S = 1.0  # a robot that runs and is made to stand at once trips over its own legs
 STOP_STEPS = round(STOP_S / go1.CONTROL_DT)
 STAND_STEPS = round((STAND_TIME_S + 2.0) / go1.CONTROL_DT)  # until it is clear that a robot does not get to its posture

@@ -7,6 +7,7 @@ once, from any thread.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from robot import go1
 from robot.control_cycle import ControlCycle, Period
 from robot.control_loop import ControlLoop, Policy
 from robot.control_thread import ControlThread
 from robot.driver import RobotDriver, VelocitySource
 from robot.episode import EpisodeAttributes
+from robot.health import unguarded
 from robot.pace import RealTime
 from robot.policy_speed import require_quick
 from robot.recorder import Recorder
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11
 
 T = TypeVar("T")
+
+REST_TIMEOUT_S = 5.0
 
 
 class Session:
@@ -86,10 +91,13 @@ class Session:
     def walk(self, plan: EpisodePlan, path: Path | None) -> Future[EpisodeSummary]:
         """One episode: see run_episode. Logged to `path` if that is given and there is a recorder. `stop` ends it before its time.
 
-        ModeError at once if another request is not done, what Recorder.begin raises if it cannot be logged; the rest in the Future.
+        ModeError at once if another request is not done or the guardian has died, what Recorder.begin raises if it cannot be logged; the
+        rest in the Future.
         """
         with self._lock:
             self._refuse_if_busy()
+            if why := unguarded(self.cycle.driver):
+                raise ModeError(why)
             log = self._begin(path)  # in the caller's thread: it looks at the disk, for which the control loop does not wait
             self._stop.clear()
             stoppable = replace(plan, should_stop=lambda: self._stop.is_set() or plan.should_stop())
@@ -117,6 +125,12 @@ class Session:
             self._refuse_if_busy()
             return self._request(self.loop.rearm)
 
+    def await_rest(self, timeout_s: float = REST_TIMEOUT_S) -> None:
+        """Return once a damped robot lies still, so that `rearm` is not refused; at once if it is not damped, or nobody damps it."""
+        end_s = time.monotonic() + timeout_s
+        while self.thread.running and self.loop.supervisor.sinking and time.monotonic() < end_s:
+            time.sleep(go1.CONTROL_DT)
+
     def permit(self) -> None:
         """Let requests move the robot, as they may from the start."""
         self._permitted = True
@@ -128,7 +142,7 @@ class Session:
             self.estop()
 
     def close(self) -> None:
-        """Damp the robot, end the thread, disconnect; motors that never had torque are left without. Idempotent."""
+        """Damp the robot, end the thread, disconnect; motors that were at rest are left so. Idempotent."""
         self.thread.close()
         self.cycle.driver.close()
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot import go1
-from robot.driver import JointCommand, RobotState
+from robot.driver import DriverFault, JointCommand, RobotState
 from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
 
 Float64Array = NDArray[np.float64]
@@ -116,7 +116,7 @@ class Supervisor:
 
     @property
     def sinking(self) -> bool:
-        """Whether the robot is damped and may still be on its way down, so that `rearm` is refused."""
+        """Whether the robot is damped and may still be on its way down, as also while it is silent, so that `rearm` is refused."""
         return self.mode is Mode.DAMPING and self._damped_periods * go1.CONTROL_DT < SINKING_S
 
     def trip(self, event: SafetyEvent) -> None:
@@ -138,6 +138,7 @@ class Supervisor:
         it is called only in STAND, READY and POLICY, and only for a state that passed every check.
         """
         events = self._watch(state, now)
+        self._silent = bool(state.faults & DriverFault.STATE_LOST)  # such a robot may still stand, by what it was told before
         self._admit(requested, events)
         if self.mode in (Mode.PASSIVE, Mode.DAMPING):
             return self._decision(self._rest(state), events)
@@ -163,7 +164,8 @@ class Supervisor:
     def _disarm(self) -> None:
         self.cause = SafetyEvent(0)  # what latched DAMPING; none means not latched
         self._mode = Mode.PASSIVE
-        self._damped_periods = 0  # decided in DAMPING: counted, so that no clock that jumps shortens the wait
+        self._silent = False
+        self._damped_periods = 0  # without a break, of a robot that answers; counted, so that no clock that jumps shortens the wait
         self._last_stamp_s = -math.inf
         self._repeats = 0
 
@@ -179,7 +181,7 @@ class Supervisor:
     def _decision(self, target: Float64Array, events: int) -> Decision:
         self._previous_target = target
         mode = self.mode
-        self._damped_periods += mode is Mode.DAMPING
+        self._damped_periods = self._damped_periods + 1 if mode is Mode.DAMPING and not self._silent else 0
         gains = {Mode.PASSIVE: self._passive_gains, Mode.DAMPING: self._damping_gains}.get(mode, self._active_gains)
         return Decision(mode, JointCommand(target, *gains), SafetyEvent(events | self.cause))
 

@@ -2,11 +2,11 @@
 
     python -m robot.unitree.command_stream FD MODULE IP PORT LOCAL_PORT POWER_LEVEL PARENT
 
-started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends
-after a command that says `closing`, or some time after the control process died; always with the motors damped, which they then stay:
-the robot itself holds the last command that it got for ever. That is also why the stream begins with damping, for SINKING_S: the
-robot may still stand by the last command of a stream that was killed. After that motors that never had torque get none: until somebody
-asks for stiffness, asking for damping alone asks for nothing.
+started by robot/unitree/driver.py. Reads commands from the link and writes states to it; robot/unitree/failsafe.py decides. It ends after
+a command that says `closing`, or some time after the control process died; with the motors damped, which they then stay, or at rest
+without torque: the robot itself holds the last command that it got for ever. That is also why the stream begins with damping, for
+SINKING_S: the robot may still stand by the last command of a stream that was killed. After that motors that never had torque get none:
+until somebody asks for stiffness, asking for damping alone asks for nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CommandStream:
         self._command: NDArray[Any] | None = None  # the newest that is sound
         self._command_s = 0.0  # when it was first seen
         self._state = np.zeros((), dtype=STATE)
-        self._begin_s = math.inf  # of the first cycle
+        self._heard_s = math.inf  # when the robot first answered: not before can it sink
         self._cycles, self._late_cycles, self._longest_gap_s, self._last_s = 0, 0, 0.0, 0.0
         self._late_fault = NO_FAULT  # found while sending, after the failsafe of that cycle
         self._beats, self._beat_s = 0, -math.inf  # of the guardian
@@ -65,14 +65,15 @@ class CommandStream:
 
     def cycle(self, now: float, boot_s: float, extra: DriverFault = NO_FAULT) -> None:
         """Receive, judge, send, tell. `now` and `boot_s`: see Watch.faults; `extra` are faults that the caller knows of."""
-        self._begin_s = min(self._begin_s, now)
         reading = self._port.receive()
         moving = self.failsafe.phase in (Phase.FOLLOW, Phase.HOLD)
         guarded = self._guarded(now)
         faults = self._watch.faults(reading, now, boot_s, moving) | self._take_command(now) | self._late_fault | extra
+        if not math.isnan(self._watch.stamp_s):
+            self._heard_s = min(self._heard_s, now)
         if not (guarded or moving):  # a robot that walks is safer so than on its way down
             faults |= DriverFault.GUARDIAN_LOST
-        self.failsafe = advance(self.failsafe, Events(self._seen(now), faults, now - self._begin_s >= SINKING_S))
+        self.failsafe = advance(self.failsafe, Events(self._seen(now), faults, now - self._heard_s >= SINKING_S))
         self._had_torque = self._had_torque or self.failsafe.phase not in RESTING
         self._late_fault = NO_FAULT if self._send() else DriverFault.POWER
         self._tell(reading, now, self.failsafe.cause or faults, guarded)

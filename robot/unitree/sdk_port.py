@@ -22,6 +22,8 @@ LOWLEVEL = 0xFF  # [sdk] comm.h
 SERVO, OVERHEATED = 0x0A, 0x08  # [sdk] comm.h, a motor's mode
 POS_STOP, VEL_STOP = 2.146e9, 16000.0  # [sdk] comm.h: no position, no velocity is asked for
 MAX_RECEIVES = 8  # a cycle, in which a robot sends one: enough to catch up 50 ms in four cycles, too few for a flood to hold a cycle up
+TICKS = 2**32  # of the robot's clock, ms, which then begins anew: after 50 days
+OVERTAKEN_MS = 100  # most that an answer is older than one that came before it by another way; a clock that began anew is further back
 _FROM_SDK = go1.order_map(go1.SDK_JOINT_NAMES, go1.JOINT_NAMES)  # policy order = SDK order[_FROM_SDK]
 _FEET_FROM_SDK = go1.order_map(go1.SDK_LEGS, go1.LEGS)
 
@@ -57,20 +59,27 @@ class SdkPort:
         motors, feelers = self._command.motorCmd, self._state.motorState
         self._motors = [motors[index] for index in _FROM_SDK]
         self._feelers = [feelers[index] for index in _FROM_SDK]
+        self._reading: NDArray[Any] | None = None  # the newest
 
     def receive(self) -> NDArray[Any]:
-        """The newest whole answer (READING). The SDK drops what fails its checksum; then this is the answer before, its tick too.
+        """The newest whole answer (READING). The SDK drops what fails its checksum; then this is the answer before, its tick too, as it
+        is where one came last that another had overtaken.
 
         Recv takes one datagram at most and waits for none. Taken one a cycle, those that a hold-up left waiting would stay ahead of all
         later ones.
         """
-        state, imu, feelers = self._state, self._state.imu, self._feelers
         for _ in range(MAX_RECEIVES):
-            tick = state.tick
+            tick = self._state.tick
             self._udp.Recv()
-            self._udp.GetRecv(state)
-            if state.tick == tick:
+            self._udp.GetRecv(self._state)
+            if self._state.tick == tick:
                 break
+        if self._reading is None or not was_overtaken(self._state.tick, int(self._reading["tick"])):
+            self._reading = self._read()
+        return self._reading
+
+    def _read(self) -> NDArray[Any]:
+        state, imu, feelers = self._state, self._state.imu, self._feelers
         reading = np.zeros((), dtype=READING)
         reading["tick"] = state.tick
         reading["joint_pos"] = [motor.q for motor in feelers]
@@ -99,3 +108,8 @@ class SdkPort:
         self._udp.SetSend(self._command)
         self._udp.Send()
         return allowed
+
+
+def was_overtaken(tick: int, newest: int) -> bool:
+    """Whether an answer is a little older than the newest, by the robot's clock: datagrams may arrive in another order."""
+    return (newest - tick) % TICKS in range(1, OVERTAKEN_MS + 1)

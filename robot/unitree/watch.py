@@ -12,14 +12,14 @@ from robot import go1
 from robot.driver import NO_FAULT, DriverFault
 from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS
 from robot.unitree import remote
-from robot.unitree.sdk_port import OVERHEATED, SERVO
+from robot.unitree.sdk_port import OVERHEATED, SERVO, TICKS
 
 STATE_AFTER_S = 0.06  # without a new answer, or that answers are late; three control periods
 CLOCKS_APART = 0.02  # share by which the robot's clock and ours may run apart: crystals do by 1e-4, what counts its own cycles by more
-SILENCE_S = 1.0  # after which the robot may have been off: how its clock stands to ours is then not known any more
+SILENCE_S = 1.0  # after which the robot may have been off
 BEHIND_S = 1.0  # by which a clock fell behind ours in such a silence if it began anew, at least: no Go1 starts within a second
-OVERTAKEN_S = 0.1  # most that an answer is older than one that came before it by another way; a clock that began anew is further back
-TICKS = 2**32  # of the robot's clock, which then begins anew: after 50 days
+BEHIND_SHARE = 1e-3  # and by that share of the silence, ten times what crystals run apart
+CATCHING_UP_S = 1.0  # after a silence, for answers that waited on the way: they look as old as a clock that began anew
 REMOTE_AFTER_S = 0.5
 STALL_AFTER_S = 0.1  # between two cycles of the stream; its guardian waits as long
 MAX_TEMPERATURE = 80  # degrees centigrade, chosen: the vendor's overheat mode is the last resort
@@ -36,17 +36,18 @@ _FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
 class Lateness:
     """How late the answers are: one that waited in a queue is new to us and old all the same.
 
-    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer since the robot was
-    last silent. What is known fades at CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster
-    than in ms.
+    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer. What is known fades at
+    CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms.
 
-    `fell_behind` says whether the robot's clock ever did so in a silence.
+    `fell_behind` says whether the robot's clock ever did so in a silence: it began anew.
     """
 
     def __init__(self) -> None:
         self.fell_behind = False
         self._sent_s, self._seen_s, self._least_s = -math.inf, -math.inf, math.inf
         self._new_s = math.nan  # when the newest answer was new
+        self._silence: tuple[float, float] | None = None  # when the last answer before it was new, and when it was sent; until judged
+        self._heard_s = math.nan  # when that silence ended
 
     def of(self, sent_s: float, now: float) -> float:
         """At `now`, s, of the newest answer, which the robot sent at `sent_s`, s by its clock; too small by a cycle, never too large.
@@ -55,13 +56,23 @@ class Lateness:
         all later answers for late. But the answer before had come by `now`.
         """
         if sent_s != self._sent_s:
-            if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: a queue would have been emptied
-                self._least_s = math.inf
-                self.fell_behind |= now - self._new_s > sent_s - self._sent_s + BEHIND_S
+            if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: our own queue would have been emptied
+                self._silence, self._heard_s = self._silence or (self._new_s, self._sent_s), now
             self._new_s = now
         self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
         self._sent_s, self._seen_s = sent_s, now
+        self._judge_silence(sent_s, now)
         return now - sent_s - self._least_s
+
+    def _judge_silence(self, sent_s: float, now: float) -> None:
+        """A clock that is where it should be did not begin anew; one that is still behind when all that waited on the way has come did."""
+        if self._silence is None:
+            return
+        new_s, before_s = self._silence
+        if now - new_s - (sent_s - before_s) <= BEHIND_S + BEHIND_SHARE * (self._heard_s - new_s):
+            self._silence = None
+        elif now - self._heard_s > CATCHING_UP_S:
+            self.fell_behind = True
 
 
 class Watch:
@@ -106,11 +117,10 @@ class Watch:
         begun, passed = not math.isnan(self.stamp_s), (tick - self._tick) % TICKS
         if not (begun or passed):
             return DriverFault.STATE_LOST
-        overtaken = begun and passed >= TICKS - round(1e3 * OVERTAKEN_S)  # no news
-        if passed and not overtaken:
+        if passed:
             self._tick, self._ticks, self.stamp_s = tick, self._ticks + passed, now
         late_s = self._lateness.of(self._ticks * 1e-3, boot_s)
-        self._restarted |= self._lateness.fell_behind or (begun and passed >= TICKS // 2 and not overtaken)
+        self._restarted |= self._lateness.fell_behind or (begun and passed >= TICKS // 2)
         fresh = now - self.stamp_s <= STATE_AFTER_S and late_s <= STATE_AFTER_S
         return (NO_FAULT if fresh else DriverFault.STATE_LOST) | (DriverFault.RESTARTED if self._restarted else NO_FAULT)
 

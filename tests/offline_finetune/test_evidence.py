@@ -71,7 +71,8 @@ def test_importance_of_one_session_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "beyond"), [(0.029, False), (0.05, False), (0.07, True), (-0.02, False), (-0.04, True), (float("inf"), True)]
+    ("value", "beyond"),
+    [(0.029, False), (0.05, False), (0.07, True), (-0.02, False), (-0.04, True), (float("inf"), True), (float("nan"), True)],
 )
 def test_no_policy_earns_far_more_or_less_than_was_recorded(value, beyond):
     rewards = np.array([0.0, 0.01, 0.03], dtype=np.float32)  # a span of 0.03: from -0.03 to 0.06

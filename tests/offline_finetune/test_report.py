@@ -134,7 +134,7 @@ def test_the_page_says_what_a_person_has_to_know(tmp_path):
         ("learnt from, 1 sessions", "10,000"),
         ("dropped: the policy acted before it had seen anything", "5"),
         ("dropped: the velocity, and with it the reward, was not measured", "339"),
-        ("dropped: the computer missed a control period before what followed", "3"),
+        ("dropped: more than a control period passed before what followed", "3"),
         ("dropped: rain", "1"),
         ("falls", "7"),
         ("old", OLD),

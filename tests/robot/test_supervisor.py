@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot import go1
-from robot.driver import RobotState
+from robot.driver import DriverFault, RobotState
 from robot.safety import SafetyLimits
 from robot.supervisor import DAMPING_KD, LATCHING, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor, event_names
 
@@ -220,6 +220,16 @@ def test_rearm_is_refused_while_the_robot_sinks_whatever_the_clock_says_and_howe
         supervisor.trip(SafetyEvent.ESTOP)
         refused += 1
     assert refused == 100 and not supervisor.sinking
+
+
+def test_what_a_silent_robot_is_told_does_not_let_it_sink():
+    supervisor = supervisor_in(Mode.POLICY)
+    supervisor.trip(SafetyEvent.ESTOP)
+    for step in range(300):
+        decide(supervisor, stamp_s=1.0, now=1.0 + 0.02 * step, faults=DriverFault.STATE_LOST)
+    assert not rearms(supervisor)
+    lie_still(supervisor, first_s=8.0)
+    assert rearms(supervisor)
 
 
 def test_the_next_stop_is_waited_for_anew():

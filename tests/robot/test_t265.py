@@ -120,7 +120,7 @@ def test_a_stream_that_went_silent_is_restarted_and_its_new_place_is_no_jump(ope
     until(lambda: camera.newest().position_w[0] > 0.1)
     assert source.read(state_now()).valid
     rs.faults, place[0] = Fault.LOST, np.array([50.0, 0.0, 0.0])
-    until(lambda: not camera.status.connected)
+    until(lambda: not camera.status.connected and camera.status.error is not None)  # the stream has ended, too
     assert not source.read(state_now()).valid
     rs.faults, back_s = Fault(0), time.monotonic()
     until(lambda: (newest := camera.newest()) is not None and newest.stamp_s > back_s)  # not the last pose of before

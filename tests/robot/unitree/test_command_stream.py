@@ -131,6 +131,16 @@ def test_a_new_stream_damps_until_a_robot_that_stood_must_have_sunk(new_bench):
         assert new_bench.cycle(command) is Phase.IDLE and not new_bench.state["had_torque"]
 
 
+def test_a_robot_sinks_from_its_first_answer_on(new_bench):
+    new_bench.tick = 0  # a cable that is not yet plugged in
+    for _ in range(round(1.5 * SINKING_S / PERIOD_S)):
+        assert new_bench.cycle(PASSIVE, answers=False) is Phase.SINK
+    assert_damps(new_bench.sent())
+    assert new_bench.cycle(PASSIVE) is Phase.SINK
+    assert new_bench.cycle(PASSIVE, by_s=0.9 * SINKING_S) is Phase.SINK
+    assert new_bench.cycle(PASSIVE, by_s=0.2 * SINKING_S) is Phase.IDLE
+
+
 def test_a_new_stream_follows_at_once_and_does_not_sink_again(new_bench):
     new_bench.follow()
     assert_follows(new_bench.sent(), FOLLOWING)
@@ -564,15 +574,15 @@ def plausible_robot(random, standing):
     return joint_pos, joint_vel
 
 
-def test_a_hostile_policy_on_a_hostile_robot_never_gets_beyond_a_limit_at_the_motors(bench):
+def test_a_hostile_policy_on_a_hostile_robot_never_gets_beyond_a_limit_at_the_motors(bench, monkeypatch):
     """Reading -> link -> control loop, supervisor -> link -> stream -> LowCmd; joint and torque limits of what the motors are told."""
+    monkeypatch.setattr("robot.supervisor.SINKING_S", 0.0)  # not waited for
     random = np.random.default_rng(2)
     loop = ControlLoop(HostilePolicy(random), Supervisor(20.0, 0.5), random)
     seen = {mode: 0 for mode in Mode}
     state = None
     for _ in range(8_000):
         if loop.mode is Mode.DAMPING:
-            loop.supervisor._damped_periods += SINKING_S / go1.CONTROL_DT  # not waited for
             loop.rearm()
             bench.write(loop.step(state, bench.now))  # PASSIVE, which lets the failsafe go
         elif loop.mode is Mode.PASSIVE:

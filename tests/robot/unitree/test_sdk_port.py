@@ -104,6 +104,25 @@ def test_a_flood_of_answers_does_not_hold_a_cycle_up():
         assert sdk.calls.count("Recv") == sdk.calls.count("GetRecv") == cycle * MAX_RECEIVES
 
 
+@pytest.mark.parametrize(("newest", "late"), [(3016, 3015), (3016, 2916), (5, 2**32 - 95)])
+def test_an_answer_that_another_overtook_is_not_taken_for_the_newest(newest, late):
+    sdk, port = opened()
+    sdk.waiting.append(newest)
+    assert port.receive()["tick"] == newest
+    for waiting in ([late], [(newest + 2) % 2**32, late]):
+        sdk.waiting.extend(waiting)
+        assert port.receive()["tick"] == newest  # of the next cycle
+    sdk.waiting.append((newest + 4) % 2**32)
+    assert port.receive()["tick"] == (newest + 4) % 2**32
+
+
+@pytest.mark.parametrize("tick", [3016 - 101, 5])
+def test_a_clock_that_began_anew_is_seen(tick):
+    sdk, port = opened()
+    sdk.waiting.extend([3016, tick])
+    assert port.receive()["tick"] == tick
+
+
 def test_the_vendors_protections_come_before_sending():
     sdk, port = opened(level=3)
     sdk.calls.clear()

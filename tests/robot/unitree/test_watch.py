@@ -12,6 +12,7 @@ from robot.unitree.watch import (
     BATTERY_TO_GO_ON,
     BATTERY_TO_START,
     BEHIND_S,
+    CATCHING_UP_S,
     CLOCKS_APART,
     MAX_TEMPERATURE,
     MODE_CYCLES,
@@ -114,7 +115,7 @@ def test_the_threshold_of_a_lost_state(cycles, by_s, fault):
 
 
 @pytest.mark.parametrize("moving", [False, True])
-@pytest.mark.parametrize("tick", [0, 1, FIRST_TICK - 99])
+@pytest.mark.parametrize("tick", [0, 1, FIRST_TICK + 1])
 def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew_and_never_sound_again(cycles, tick, moving):
     assert cycles.see(moving, tick=tick) == DriverFault.RESTARTED
     cycles.tick = tick
@@ -122,19 +123,10 @@ def test_a_clock_that_runs_backwards_is_a_robot_that_started_anew_and_never_soun
         assert cycles.see(moving) == DriverFault.RESTARTED
 
 
-@pytest.mark.parametrize("older_ms", [1, 2, 99, 100])
-def test_an_answer_that_another_overtook_is_no_news_and_no_restart(cycles, older_ms):
-    stamp_s = cycles.now
-    for _ in range(29):  # up to 58 ms after the newest
-        assert cycles.see(tick=FIRST_TICK + 2 - older_ms) == NO_FAULT
-    assert cycles.watch.stamp_s == stamp_s
-    assert cycles.see() == NO_FAULT
-
-
 @pytest.mark.parametrize("first", [1, FIRST_TICK, TICKS // 2 - 1, TICKS // 2, TICKS - 1])
 @pytest.mark.parametrize(
     ("ahead", "fault"),
-    [(1, NO_FAULT), (TICKS // 2 - 1, NO_FAULT), (TICKS // 2, DriverFault.RESTARTED), (TICKS - 101, DriverFault.RESTARTED)],
+    [(1, NO_FAULT), (TICKS // 2 - 1, NO_FAULT), (TICKS // 2, DriverFault.RESTARTED), (TICKS - 1, DriverFault.RESTARTED)],
 )
 def test_which_way_the_clock_went_is_told_across_its_end(first, ahead, fault):
     cycles = Cycles()
@@ -207,15 +199,35 @@ def test_a_robot_that_was_waited_for_is_not_late():
 def test_a_robot_that_was_switched_off_and_on_is_found_though_its_clock_is_ahead_of_where_it_was(cycles):
     assert cycles.fall_silent(60.0) == DriverFault.STATE_LOST
     cycles.see(ticks=20_000)  # its clock has begun anew, and is only 20 s further than it was
+    for _ in range(round(CATCHING_UP_S / PERIOD_S) - 1):
+        assert cycles.see() == DriverFault.STATE_LOST  # or answers that waited on the way: they may come sooner and sooner
     for _ in range(100):
-        assert cycles.see() == DriverFault.RESTARTED
+        assert DriverFault.RESTARTED in cycles.see()
 
 
-@pytest.mark.parametrize(("behind_s", "fault"), [(BEHIND_S - 0.01, NO_FAULT), (BEHIND_S + 0.01, DriverFault.RESTARTED)])
-def test_how_far_a_clock_falls_behind_in_a_silence_if_it_began_anew(cycles, behind_s, fault):
-    cycles.fall_silent(10.0)
-    assert cycles.see(ticks=round(1e3 * (10.0 - behind_s))) == fault
-    assert cycles.see() == fault
+@pytest.mark.parametrize(
+    ("silence_s", "behind_s", "fault"),
+    [
+        (10.0, BEHIND_S, NO_FAULT), (10.0, BEHIND_S + 0.02, DriverFault.RESTARTED),
+        (100.0, BEHIND_S + 0.09, NO_FAULT), (100.0, BEHIND_S + 0.11, DriverFault.RESTARTED),  # and a thousandth of the silence
+    ],
+)  # fmt: skip
+def test_how_far_a_clock_falls_behind_in_a_silence_if_it_began_anew(cycles, silence_s, behind_s, fault):
+    cycles.fall_silent(silence_s)
+    cycles.see(ticks=round(1e3 * (silence_s - behind_s)))
+    for _ in range(round(CATCHING_UP_S / PERIOD_S) + 1):
+        found = cycles.see()
+    assert found & DriverFault.RESTARTED == fault
+
+
+def test_answers_that_a_network_kept_back_are_late_and_of_no_robot_that_started_anew(cycles):
+    cycles.fall_silent(1.5)
+    late = 0
+    while cycles.see(ticks=16) == DriverFault.STATE_LOST:  # eight in each cycle, of which the newest is seen: 14 ms are caught up
+        late += 1
+    assert late == pytest.approx((1.5 - STATE_AFTER_S - 1.5 * CLOCKS_APART) / 0.014, abs=2)
+    for _ in range(1000):
+        assert cycles.see() == NO_FAULT
 
 
 @pytest.mark.parametrize("silence_s", [0.5 * SILENCE_S, 2 * SILENCE_S, 60.0])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -43,23 +44,20 @@ from go1_control import messages, parameters, qos
 from go1_control.health import health, not_configured
 from go1_control.publisher import StatePublisher
 from go1_control.recording import EpisodeRecording
-from robot import go1
 from robot.control_cycle import Period
 from robot.episode import EpisodeAttributes
-from robot.health import unguarded
 from robot.log_directory import try_to_record
 from robot.loop_statistics import LoopStatistics
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
-from robot.run_episode import EpisodePlan, EpisodeSummary
+from robot.run_episode import LONGEST_S, LONGEST_STEPS, EpisodePlan, EpisodeSummary
 from robot.session import Session
 from robot.station import attributes_of
 from robot.stick import Stick
 from robot.supervisor import Mode, event_names
 from twin.robots import OpenRobot, open_robot
 
-MAX_STEPS = 30_000  # of an episode, ten minutes: what closes its log holds all of it in memory, twice
 START_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 5.0
 DIAGNOSTICS_EVERY_S = 1.0
@@ -86,6 +84,8 @@ class ControlNode(LifecycleNode):
         self._stick: Stick | None = None
         self._episode: Future[EpisodeSummary] | None = None
         self._recording: EpisodeRecording | None = None  # of that episode
+        self._stop_wanted = threading.Event()  # since the newest ~/start
+        self._starting = False  # whether that is being answered
         self._told: Future[EpisodeSummary] | None = None  # the newest episode whose end was logged
         self._statistics: LoopStatistics | None = None
         self._closing = ExitStack()
@@ -157,7 +157,12 @@ class ControlNode(LifecycleNode):
         return self._answer(response, lambda session: _done(session.stand(), "standing"))
 
     def _start(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, self._begin_episode)
+        self._stop_wanted.clear()
+        self._starting = True
+        try:
+            return self._answer(response, self._begin_episode)
+        finally:
+            self._starting = False
 
     def _stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, self._end_episode)
@@ -192,28 +197,28 @@ class ControlNode(LifecycleNode):
         if session.mode is not Mode.READY or stick is None:
             cause = event_names(session.loop.supervisor.cause)
             raise QuadloopError(f"'start' is possible from ready; the robot is {session.mode.value} {cause}".strip())
-        if why := unguarded(session.cycle.driver):
-            raise QuadloopError(why)
         recording = EpisodeRecording(self._recorder, self._next_path())
-        plan = EpisodePlan(MAX_STEPS, lambda _step: stick.command(time.monotonic()))
+        plan = EpisodePlan(LONGEST_STEPS, lambda _step: stick.command(time.monotonic()), self._stop_wanted.is_set)
         episode = session.walk(plan, recording.path)
-        self._recording, self._episode = recording, episode  # in this order: ~/stop looks at the episode first, and does not wait for us
+        self._recording, self._episode = recording, episode  # in this order: ~/stop looks at the episode first
         end_s = time.monotonic() + START_TIMEOUT_S
         while session.loop.last_tick.mode is not Mode.POLICY and not episode.done() and time.monotonic() < end_s:
             time.sleep(POLL_S)
         if episode.done():
             raise QuadloopError(_end_of(episode))
         if session.loop.last_tick.mode is not Mode.POLICY:
-            session.stop()
+            self._stop_wanted.set()
             raise QuadloopError(f"the policy did not begin to act within {START_TIMEOUT_S:g} s; the episode was ended")
-        return f"the policy acts, for {MAX_STEPS * go1.CONTROL_DT / 60:g} minutes at most; {recording.begun()}"
+        return f"the policy acts, for {LONGEST_S / 60:g} minutes at most; {recording.begun()}"
 
     def _end_episode(self, session: Session) -> str:
         """Returns once the robot stands and its log is on disk, or it is known what is wrong with either."""
+        self._stop_wanted.set()  # before anything else: ~/start does not wait for us, and may just be about to begin
         episode, recording = self._episode, self._recording
         if episode is None or recording is None or episode.done():
+            if self._starting:
+                return "the walk that was about to begin ends at once"
             raise QuadloopError(f"nothing to stop: the robot is {session.mode.value}")
-        session.stop()
         walked = episode.exception(STOP_TIMEOUT_S) is None and episode.result().steps > 0
         return f"{_end_of(episode)}; {recording.finished()}" if walked else _end_of(episode)
 
