@@ -276,10 +276,16 @@ def test_odometry_comes_in_every_period_and_says_when_its_velocity_is_not_known(
     np.testing.assert_array_equal(unknown.covariance.reshape(6, 6), 1e6 * np.eye(6))
 
 
-def test_a_stop_does_not_wait_until_the_start_has_been_answered(here, write_policy, monkeypatch):
-    """An answer to ~/start waits for the disk."""
-    released = threading.Event()
-    monkeypatch.setattr("go1_control.node.EpisodeRecording.begun", lambda _recording: str(released.wait(20.0)))
+def until(condition):
+    end_s = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def standing_node(here, write_policy, monkeypatch):
+    """A node in this process, whose still robot stands, and what calls its services."""
     monkeypatch.setattr("go1_control.node.open_robot", lambda *_: OpenRobot(StillDriver(clock=time.monotonic), StillVelocity(), "still"))
     monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
     node, caller = ControlNode(parameter_overrides=[Parameter("policy", value=str(write_policy().path))], **here), Node("caller", **here)
@@ -294,33 +300,60 @@ def test_a_stop_does_not_wait_until_the_start_has_been_answered(here, write_poli
         assert client.wait_for_service(5.0)
         return client.call_async(Trigger.Request())
 
-    def until(condition):
-        end_s = time.monotonic() + 10.0
-        while not condition():
-            assert time.monotonic() < end_s
-            time.sleep(0.01)
-
     try:
         assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
         assert node.trigger_activate() is TransitionCallbackReturn.SUCCESS
         stood = call("stand")
         until(stood.done)
         assert stood.result().success, stood.result().message
+        yield node, call
+    finally:
+        executor.shutdown()
+        spinning.join()
+        node.close()
+        for each in (node, caller):
+            each.destroy_node()
+
+
+def test_a_stop_does_not_wait_until_the_start_has_been_answered(standing_node, monkeypatch):
+    """An answer to ~/start waits for the disk."""
+    node, call = standing_node
+    released = threading.Event()
+    monkeypatch.setattr("go1_control.node.EpisodeRecording.begun", lambda _recording: str(released.wait(20.0)))
+    try:
         started = call("start")
         until(lambda: node._session.mode is Mode.POLICY)
         stopped = call("stop")
         until(stopped.done)
         assert stopped.result().success and "ended by operator" in stopped.result().message
         assert not started.done()
-        released.set()
-        until(started.done)
     finally:
         released.set()
-        executor.shutdown()
-        spinning.join()
-        node.close()
-        for each in (node, caller):
-            each.destroy_node()
+    until(started.done)
+
+
+def test_a_stop_ends_a_walk_that_is_still_being_prepared(standing_node, monkeypatch):
+    node, call = standing_node
+    asked, released = threading.Event(), threading.Event()
+
+    def prepare():
+        asked.set()
+        released.wait(20.0)
+
+    monkeypatch.setattr(node, "_next_path", prepare)
+    try:
+        started = call("start")
+        until(asked.is_set)
+        stopped = call("stop")
+        until(stopped.done)
+        assert stopped.result().success and stopped.result().message == "the walk that was about to begin ends at once"
+    finally:
+        released.set()
+    until(started.done)
+    assert not started.result().success and node._session.mode is Mode.READY
+    again = call("start")
+    until(again.done)
+    assert again.result().success, again.result().message
 
 
 @pytest.mark.parametrize("active", [True, False])
