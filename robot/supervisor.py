@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot import go1
-from robot.driver import DriverFault, JointCommand, RobotState
+from robot.driver import JointCommand, RobotState
 from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
 
 Float64Array = NDArray[np.float64]
@@ -138,7 +138,6 @@ class Supervisor:
         it is called only in STAND, READY and POLICY, and only for a state that passed every check.
         """
         events = self._watch(state, now)
-        self._silent = bool(state.faults & DriverFault.STATE_LOST)  # such a robot may still stand, by what it was told before
         self._admit(requested, events)
         if self.mode in (Mode.PASSIVE, Mode.DAMPING):
             return self._decision(self._rest(state), events)
@@ -164,10 +163,14 @@ class Supervisor:
     def _disarm(self) -> None:
         self.cause = SafetyEvent(0)  # what latched DAMPING; none means not latched
         self._mode = Mode.PASSIVE
-        self._silent = False
         self._damped_periods = 0  # without a break, of a robot that answers; counted, so that no clock that jumps shortens the wait
         self._last_stamp_s = -math.inf
         self._repeats = 0
+
+    @property
+    def _answers(self) -> bool:
+        """Whether states have not been the same for too long, by counted periods. A silent robot may still stand, by an earlier command."""
+        return (self._repeats + 0.5) * go1.CONTROL_DT < self.limits.max_state_age_s
 
     def _admit(self, requested: Mode, events: int) -> None:
         """Enter the requested mode if it may follow; latch if motors that move would meet a bad state."""
@@ -181,7 +184,7 @@ class Supervisor:
     def _decision(self, target: Float64Array, events: int) -> Decision:
         self._previous_target = target
         mode = self.mode
-        self._damped_periods = self._damped_periods + 1 if mode is Mode.DAMPING and not self._silent else 0
+        self._damped_periods = self._damped_periods + 1 if mode is Mode.DAMPING and self._answers else 0
         gains = {Mode.PASSIVE: self._passive_gains, Mode.DAMPING: self._damping_gains}.get(mode, self._active_gains)
         return Decision(mode, JointCommand(target, *gains), SafetyEvent(events | self.cause))
 
@@ -213,7 +216,7 @@ class Supervisor:
         repeated = stamp_s == self._last_stamp_s
         self._repeats = self._repeats + 1 if repeated else 0
         in_time = -self.limits.max_clock_skew_s <= now - stamp_s <= self.limits.max_state_age_s
-        moving = stamp_s >= self._last_stamp_s and (self._repeats + 0.5) * go1.CONTROL_DT < self.limits.max_state_age_s
+        moving = stamp_s >= self._last_stamp_s and self._answers
         self._last_stamp_s = stamp_s
         events = int(SafetyEvent.REPEATED_STATE) if repeated else 0
         return events if in_time and moving else events | SafetyEvent.STALE_STATE

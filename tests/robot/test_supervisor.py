@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot import go1
-from robot.driver import DriverFault, RobotState
+from robot.driver import RobotState
 from robot.safety import SafetyLimits
 from robot.supervisor import DAMPING_KD, LATCHING, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor, event_names
 
@@ -226,7 +226,7 @@ def test_what_a_silent_robot_is_told_does_not_let_it_sink():
     supervisor = supervisor_in(Mode.POLICY)
     supervisor.trip(SafetyEvent.ESTOP)
     for step in range(300):
-        decide(supervisor, stamp_s=1.0, now=1.0 + 0.02 * step, faults=DriverFault.STATE_LOST)
+        decide(supervisor, stamp_s=1.0, now=1.0 + 0.02 * step)
     assert not rearms(supervisor)
     lie_still(supervisor, first_s=8.0)
     assert rearms(supervisor)
