@@ -59,9 +59,9 @@ class Lateness:
             if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: our own queue would have been emptied
                 self._silence, self._heard_s = self._silence or (self._new_s, self._sent_s), now
             self._new_s = now
+            self._judge_silence(sent_s, now)  # by answers alone: while there is none every clock falls behind
         self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
         self._sent_s, self._seen_s = sent_s, now
-        self._judge_silence(sent_s, now)
         return now - sent_s - self._least_s
 
     def _judge_silence(self, sent_s: float, now: float) -> None:

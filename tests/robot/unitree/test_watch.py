@@ -230,6 +230,15 @@ def test_answers_that_a_network_kept_back_are_late_and_of_no_robot_that_started_
         assert cycles.see() == NO_FAULT
 
 
+def test_a_network_that_falls_silent_again_before_all_has_come_is_no_robot_that_started_anew(cycles):
+    cycles.fall_silent(1.5)
+    assert cycles.see(ticks=2) == DriverFault.STATE_LOST  # the oldest of what waited
+    assert cycles.fall_silent(2.0) == DriverFault.STATE_LOST
+    cycles.see(ticks=3_500)
+    for _ in range(1000):
+        assert cycles.see() == NO_FAULT
+
+
 @pytest.mark.parametrize("silence_s", [0.5 * SILENCE_S, 2 * SILENCE_S, 60.0])
 def test_a_cable_that_was_pulled_is_no_robot_that_started_anew(cycles, silence_s):
     cycles.fall_silent(silence_s)
