@@ -1,8 +1,9 @@
 """What a step of each part of the offline stage takes, at the paper's sizes, beside the same as it is usually written. Prints JSON.
 
 The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. A query is all that the gate
-asks about an ensemble, with the paper's H. Beside the plain form of it are also ours of so few starts as tell differences about as often as
-the plain form's unpaired ones (queries.py), and "our query", which has the default gate's H.
+asks about an ensemble's candidates, with the paper's H; what their incumbents are worth is known in both forms from when they were
+candidates. Beside the plain form of it are also ours of so few starts as tell differences about as often as the plain form's unpaired ones
+(queries.py), and "our query", which has the default gate's H.
 
 python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2]
 """
@@ -10,6 +11,7 @@ python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [-
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -26,7 +28,7 @@ from learners.batches import TensorData
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import cloning_step
 from learners.gate import GateConfig
-from learners.policy import GaussianPolicy, member, stack
+from learners.policy import GaussianPolicy
 from learners.precision import multiplies_bf16
 from learners.transitions import Transitions
 from learners.uni_o4 import PAPER, UniO4
@@ -40,11 +42,15 @@ class Sizes:
     action: int
     history: int
     hidden: tuple[int, ...]  # of the policies
+    activation: str
     model_hidden: tuple[int, ...]
     horizon: int  # of AM-Q
 
 
-SIZES = {"hopper": Sizes(11, 3, 1, (256, 256, 256), (200,) * 4, 1000), "robot": Sizes(290, 12, 5, (512, 256, 128), (400,) * 4, 20)}
+SIZES = {
+    "hopper": Sizes(11, 3, 1, (256, 256, 256), "relu", (200,) * 4, 1000),
+    "robot": Sizes(290, 12, 5, (512, 256, 128), "elu", (400,) * 4, 20),
+}
 ROWS = 20_000
 STARTS, FEW_STARTS = 510, 120  # the release's 512, as a multiple of the five elites; and see queries.py
 
@@ -72,17 +78,17 @@ def median_ms(step: Callable[[], object], steps: int, uncounted: int) -> float:
 
 
 def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
-    """A step of each part, and a query: AM-Q of every member's candidate and incumbent."""
+    """A step of each part, and a query: AM-Q of every member's candidate."""
     config = replace(PAPER, dynamics=replace(PAPER.dynamics, hidden=sizes.model_hidden))
-    start = stack([GaussianPolicy(sizes.observation, sizes.action, sizes.hidden, initial_std=0.4) for _ in range(config.members)])
+    shape = sizes.observation, sizes.action, sizes.hidden, (config.members,), sizes.activation
+    start = GaussianPolicy(*shape, initial_std=0.4)
     learner = UniO4(made(sizes), start, sizes.history, config, 0)
     generator, data = torch.Generator().manual_seed(0), learner.data
-    clones, target, behavior = (stack([member(start, index) for index in range(config.members)]) for _ in range(3))
+    clones, target, behavior = (copy.deepcopy(start) for _ in range(3))
     cloner, improver = (torch.optim.Adam(policies.parameters(), lr=1e-4, fused=True) for policies in (clones, target))
-    asked = stack([member(start, index % config.members) for index in range(2 * config.members)])
 
     def query(horizon: int, count: int) -> object:
-        return amq(asked, learner.critics, learner.model, *learner.draw_luck(count, horizon))
+        return amq(start, learner.critics, learner.model, *learner.draw_luck(count, horizon))
 
     return {
         "bc": lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator),
@@ -97,7 +103,9 @@ def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
 
 def plain(sizes: Sizes) -> dict[str, Callable[[], object]]:
     """The same as they are usually written; a query is AM-Q of one policy a member, as released, which remembers the incumbent's."""
-    written = Plain(sizes.observation, sizes.action, sizes.history, sizes.hidden, sizes.model_hidden, PAPER.dynamics.members)
+    written = Plain(
+        sizes.observation, sizes.action, sizes.history, sizes.hidden, sizes.activation, sizes.model_hidden, PAPER.dynamics.members
+    )
     generator, data = torch.Generator().manual_seed(0), TensorData(made(sizes))
     starts = data.draw_observations((STARTS,), generator)
     return {

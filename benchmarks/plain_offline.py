@@ -17,23 +17,24 @@ from torch.nn import functional
 
 from learners.batches import Batch
 
+_ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU}
 ALPHA, CLIP, EXPECTILE, GAMMA, POLYAK = 0.1, 0.25, 0.7, 0.99, 0.005
 
 
-def network(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them."""
+def network(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers with the activation between them."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
 
 
 class Policy(nn.Module):
     """A Gaussian of one network."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], activation: type[nn.Module]) -> None:
         super().__init__()
-        self.mean, self.log_std = network(sizes), nn.Parameter(torch.zeros(sizes[-1]))
+        self.mean, self.log_std = network(sizes, activation), nn.Parameter(torch.zeros(sizes[-1]))
 
     def distribution(self, observations: Tensor) -> torch.distributions.Normal:
         """Of the actions in (B, O)."""
@@ -49,10 +50,11 @@ class Plain:
     """All networks and optimisers of a run."""
 
     def __init__(
-        self, observation_size: int, action_size: int, history: int, hidden: Sequence[int], model_hidden: Sequence[int], models: int
-    ) -> None:
+        self, observation_size: int, action_size: int, history: int, hidden: Sequence[int], activation: str, model_hidden: Sequence[int],
+        models: int,
+    ) -> None:  # fmt: skip
         policy = (observation_size, *hidden, action_size)
-        self.policies = [Policy(policy) for _ in range(4)]
+        self.policies = [Policy(policy, _ACTIVATIONS[activation]) for _ in range(4)]
         self.behavior = copy.deepcopy(self.policies)
         self.q = [network((observation_size + action_size, 1024, 1024, 1)) for _ in range(2)]
         self.q_target = copy.deepcopy(self.q)

@@ -62,7 +62,7 @@ def decided(learner: UniO4, policies: list[GaussianPolicy], precision: Precision
     for config_holder in (learner.critics, learner.model):
         config_holder.config = replace(config_holder.config, precision=precision)
     learner.begin("decisions")
-    estimates = learner.estimate(policies)
+    estimates = learner.estimate(policies, learner.data.draw_observations((learner.config.gate.starts,), learner.generator))
     pairs = zip(estimates[members:], estimates[:-members], strict=True)
     decisions = [decide(candidate, incumbent, 0.0, learner.config.gate) for candidate, incumbent in pairs]
     return [(decision.difference, decision.accepted) for decision in decisions]

@@ -21,11 +21,12 @@ from learners.disagreement import disagreement
 from learners.dynamics import PAPER as PAPER_DYNAMICS
 from learners.dynamics import DynamicsConfig, DynamicsEnsemble
 from learners.gate import PAPER as PAPER_GATE
-from learners.gate import Decision, GateConfig, decide
+from learners.gate import GateConfig
+from learners.gatekeeper import Gatekeeper
 from learners.improvement import Improvement, Improving, Watch, nobody
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, average, distance, gaussian_log_prob, member, stack, weights_hash
+from learners.policy import GaussianPolicy, average, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import part_path, train
@@ -154,22 +155,23 @@ class UniO4:
         If advantages do not pass `test_advantages`, nothing is improved. `folder` keeps it after every query: what an earlier run left
         there is gone on with.
         """
-        config, initial = self.config, self.initial_ensemble()
-        run = Improving(copy.deepcopy(initial), config.learning_rate)
+        config = self.config
+        run = Improving(self.initial_ensemble(), config.learning_rate)
         wanted = config.gate.advantage_z
         test = self.test_advantages(progress, folder) if wanted is not None else None
-        self.begin("improvement")
         if wanted is not None and test is not None and not test.z > wanted:  # not a number does not pass
             return self.outcome(run, test)
+        self.begin("improvement")
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
             run.restore(path, self.generator)
+        gatekeeper = self.gatekeeper(run.behavior)
         last = config.improvement_steps - config.improvement_steps % config.gate_period  # what comes after a query is not accepted
         while run.step < last and run.idle < config.patience:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:
-                decisions = self._query(run.target, run.behavior, initial)
+                decisions = gatekeeper.query(run.target)
                 run.watched.append(watch(run.step, run.target, run.behavior))
                 accepted = run.settle(decisions, config.roll_back)
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
@@ -187,23 +189,16 @@ class UniO4:
         improved = [index for index, steps in enumerate(run.accepted) if steps]
         if not improved and not self.start.members:
             return Improvement(copy.deepcopy(self.start), None, 0, run.queries, run.watched, test)
-        merged, decision = None, None
+        decision = None
         if not self.start.members and self.config.gate.max_kl is not None and len(improved) > 1:
             merged = average(run.behavior, improved)
-            decision = self._judged(merged)
-        if merged is not None and decision is not None and decision.accepted:
-            return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
-        chosen = self._best_member(run.behavior, improved or list(range(self.config.members)))
+            (decision,) = self.gatekeeper(stack([member(self.initial_ensemble(), 0)])).query(stack([merged]))
+            if decision.accepted:
+                return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
+        values = self.gatekeeper(run.behavior).values.mean(-1)
+        chosen = max(improved or range(self.config.members), key=lambda index: float(values[index]))
         outcome = run.outcome(chosen, test, decision)
         return outcome if improved else replace(outcome, policy=member(self.start, chosen))
-
-    @torch.no_grad()
-    def _judged(self, merged: GaussianPolicy) -> Decision:
-        """What the gate says of an average of members, beside what they began as."""
-        initial = member(self.initial_ensemble(), 0)
-        candidate, incumbent = self.estimate([merged, initial])
-        kl = float(distance(merged, initial, self.data.draw_observations((KL_STATES,), self.generator)))
-        return decide(candidate, incumbent, kl, self.config.gate)
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
@@ -250,19 +245,24 @@ class UniO4:
         optimizer.step()
         return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
 
-    def _query(self, target: GaussianPolicy, behavior: GaussianPolicy, initial: GaussianPolicy) -> list[Decision]:
-        config, count = self.config, self.config.members
-        estimates = self.estimate([*(member(target, i) for i in range(count)), *(member(behavior, i) for i in range(count))])
-        observations = self.data.draw_observations((KL_STATES,), self.generator)
-        with torch.no_grad():
-            kl = distance(target, initial, observations)
-        return [decide(estimates[i], estimates[count + i], float(kl[i]), config.gate) for i in range(count)]
+    def gatekeeper(self, incumbents: GaussianPolicy) -> Gatekeeper:
+        """Of the members' policies, or of as many that begin as they do. Its luck is the seed's, whatever was drawn before, and what is
+        drawn afterwards does not depend on it."""
+        drawn, gate = self.generator.get_state(), self.config.gate
+        self.begin("queries")
+        starts, noise = self.draw_luck(gate.starts, gate.horizon)
+        states = self.data.draw_observations((KL_STATES,), self.generator)
+        self.generator.set_state(drawn)
+        first = stack([member(self.initial_ensemble(), index) for index in range(*incumbents.members)])
+        return Gatekeeper(lambda policies: self._amq(policies, starts, noise), first, incumbents, states, gate)
 
-    def estimate(self, policies: list[GaussianPolicy], starts: Tensor | None = None) -> Tensor:
-        """AM-Q of several policies on the same start states (from the data if not given) and noise: (P, B), B a multiple of the elites."""
-        gate = self.config.gate
-        starts, noise = self.draw_luck(gate.starts if starts is None else starts, gate.horizon)
-        return amq(stack(policies), self.critics, self.model, starts, noise, self.config.action_limit)
+    def _amq(self, policies: GaussianPolicy, starts: Tensor, noise: Noise) -> Tensor:
+        return amq(policies, self.critics, self.model, starts, noise, self.config.action_limit)
+
+    def estimate(self, policies: list[GaussianPolicy], starts: Tensor) -> Tensor:
+        """AM-Q of several policies from the same start states (N, O) and noise: (P, B), B the largest multiple of the elites in N."""
+        starts, noise = self.draw_luck(starts, self.config.gate.horizon)
+        return self._amq(stack(policies), starts, noise)
 
     def draw_luck(self, starts: Tensor | int, horizon: int) -> tuple[Tensor, Noise]:
         """Start states (B, O), given or so many from the data, and noise, of rollouts over `horizon` steps that are to be compared. B is
@@ -272,8 +272,3 @@ class UniO4:
         elites, action_size = len(self.model.elites), self.data.all.actions.shape[-1]
         starts = starts[: len(starts) // elites * elites]
         return starts, draw_noise(horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)
-
-    def _best_member(self, behavior: GaussianPolicy, among: list[int]) -> int:
-        if len(among) == 1:
-            return among[0]
-        return among[int(self.estimate([member(behavior, index) for index in among]).mean(-1).argmax())]

@@ -224,12 +224,12 @@ def test_the_gates_estimates_agree_with_what_is_true(learner, improved, start):
     better = improved[0].policy
     worse = GaussianPolicy(1, 1, (16,), initial_std=1.0)
     worse.load_state_dict({**start.state_dict(), "log_std": worse.log_std})
-    old, new, bad = learner.estimate([start, better, worse]).mean(-1)
+    old, new, bad = learner.estimate([start, better, worse], LEVEL).mean(-1)
     assert bad < old < new
 
 
 def test_estimates_of_the_same_policy_are_the_same(learner, start):
-    first, second = learner.estimate([start, start])
+    first, second = learner.estimate([start, start], LEVEL)
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
     assert learner.estimate([start], LEVEL).shape == (1, 100)  # 101 start states, a whole number for each of two elites
 
@@ -315,12 +315,12 @@ def test_members_that_began_as_one_policy_come_back_as_their_average(learner, im
     assert improvement.accepted_steps == max(query.step for query in improvement.queries if query.decision.accepted)
     assert {query.member for query in improvement.queries} == {0, 1, 2}
     assert true_reward(improvement.policy) > true_reward(start)
-    old, new = learner.estimate([start, improvement.policy]).mean(-1)
+    old, new = learner.estimate([start, improvement.policy], LEVEL).mean(-1)
     assert new > old
 
 
 def test_members_that_no_budget_holds_together_are_not_averaged(learner, improved, start):
-    learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=None))
+    learner.config = replace(CONFIG, members=2, gate=replace(CONFIG.gate, max_kl=None))
     run = Improving(stack([improved[0].policy, start]), 1e-4)
     run.accepted = [10, 20]
     improvement = learner.outcome(run)
@@ -329,6 +329,7 @@ def test_members_that_no_budget_holds_together_are_not_averaged(learner, improve
 
 
 def test_a_member_that_was_never_accepted_is_not_chosen_however_good_it_is(learner, improved, start):
+    learner.config = replace(CONFIG, members=2)
     run = Improving(stack([improved[0].policy, start]), 1e-4)
     run.accepted = [0, 20]
     improvement = learner.outcome(run)
@@ -337,7 +338,7 @@ def test_a_member_that_was_never_accepted_is_not_chosen_however_good_it_is(learn
 
 
 def test_an_average_that_the_gate_refuses_does_not_come_back(learner, improved):
-    learner.config = replace(CONFIG, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
+    learner.config = replace(CONFIG, members=2, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
     run = Improving(stack([improved[0].policy] * 2), 1e-4)
     run.accepted = [10, 10]
     improvement = learner.outcome(run)
@@ -352,6 +353,27 @@ def test_an_ensemble_returns_the_member_that_it_names(learner, improve, start):
     assert improvement.accepted_steps == max(steps, default=0)
     assert {query.member for query in improvement.queries} == {0, 1, 2}
     assert improvement.policy.members == ()
+
+
+def test_queries_meet_the_same_luck_and_leave_that_of_the_improvement_alone(learner, start):
+    learner.begin("improvement")
+    before = learner.generator.get_state()
+    first = learner.gatekeeper(stack([start]))
+    assert torch.equal(learner.generator.get_state(), before)
+    learner.begin("something else")
+    assert torch.equal(learner.gatekeeper(stack([start])).values, first.values)
+
+
+def test_where_everything_is_accepted_the_improvement_is_one_without_a_gate(learner, improve):
+    gated = improve(improvement_steps=20, gate=replace(CONFIG.gate, max_kl=None))
+    assert [query.decision.accepted for query in gated.queries] == [True, True]
+    learner.begin("improvement")
+    ungated = Improving(learner.initial_ensemble(), CONFIG.learning_rate)
+    for step in range(20):
+        learner.improvement_step(ungated.target, ungated.behavior, ungated.optimizer)
+        if step == 9:
+            ungated.settle([Decision(0.0, 0.0, 0.0, True)])
+    assert same(gated.policy, member(ungated.target, 0))
 
 
 def test_an_improvement_repeats_with_its_seed(improve):
