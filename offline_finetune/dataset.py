@@ -172,11 +172,8 @@ def usable_rows(recorded: Episode) -> UsableRows:
     was not measured there: its reward is off by 0.03 at most, but without the fall a learner would be off by a whole future.
     """
     episode = without_unreadable_end(recorded)
-    no_history = ~episode.observations.any(axis=(1, 2))
-    glitch = ~episode.reward_measured
-    lost = glitch & ~episode.terminated
-    late = _leads_over_a_gap(episode)
-    keep = ~(no_history | lost | late)
+    left_out = _left_out(episode)
+    keep = is_usable(episode)
     size = episode.final_observation.size
     following = np.concatenate([episode.observations[1:], episode.final_observation[None]])
     truncated = episode.truncated[keep]
@@ -191,16 +188,21 @@ def usable_rows(recorded: Episode) -> UsableRows:
         rewards=episode.rewards[keep],
         terminated=episode.terminated[keep],
         truncated=truncated,
-        dropped=+Counter(
-            {
-                NO_HISTORY: int(no_history.sum()),
-                VELOCITY_GLITCH: int((lost & ~no_history).sum()),
-                MISSED_PERIOD: int((late & ~lost & ~no_history).sum()),
-                UNREADABLE_END: len(recorded) - len(episode),
-            }
-        ),
-        falls_without_velocity=int((glitch & episode.terminated & keep).sum()),
+        dropped=+Counter({reason: int(rows.sum()) for reason, rows in left_out.items()} | {UNREADABLE_END: len(recorded) - len(episode)}),
+        falls_without_velocity=int((~episode.reward_measured & episode.terminated & keep).sum()),
     )
+
+
+def is_usable(episode: Episode) -> BoolArray:
+    """Whether each row (T,) can be learnt from, of an episode without an unreadable end."""
+    return ~np.any(list(_left_out(episode).values()), axis=0)
+
+
+def _left_out(episode: Episode) -> dict[str, BoolArray]:
+    """Why rows (T,) cannot be learnt from; each for one reason, the first that it has."""
+    no_history = ~episode.observations.any(axis=(1, 2))
+    lost = ~episode.reward_measured & ~episode.terminated & ~no_history
+    return {NO_HISTORY: no_history, VELOCITY_GLITCH: lost, MISSED_PERIOD: _leads_over_a_gap(episode) & ~lost & ~no_history}
 
 
 def _leads_over_a_gap(episode: Episode) -> BoolArray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.files import whole_or_absent
 from learners.transitions import leads_to_next
-from offline_finetune.dataset import DatasetError, read_all, read_together
+from offline_finetune.dataset import DatasetError, is_usable, read_all, read_together
 from robot import go1
 from robot.episode import without_unreadable_end
 from robot.observation import GO1_LAYOUT
@@ -50,7 +50,8 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
 def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     """Write whole episodes as a Minari dataset `DATASET_ID` below `directory`; set MINARI_DATASETS_PATH to it to load it.
 
-    Every row is there, in order, with the observation after the last one; `infos["reward_measured"][t + 1]` says if rewards[t] counts.
+    Every row is there, in order, with the observation after the last one; `infos["usable"][t + 1]` says whether row t is one to learn from:
+    a data set of ours would hold it. Of the others the reward was not measured, the history was empty, or what followed came late.
     """
     if directory.exists() and not _is_export(directory):
         raise DatasetError(f"{directory} holds something else than a dataset that was exported there; give another place")
@@ -69,7 +70,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
             rewards=list(episode.rewards),
             terminations=list(episode.terminated),
             truncations=list(episode.truncated),
-            infos={"reward_measured": np.append(False, episode.reward_measured)},  # infos[0] is of the reset
+            infos={"usable": np.append(False, is_usable(episode))},  # infos[0] is of the reset
         )
         for number, episode in enumerate(episodes)
     ]
