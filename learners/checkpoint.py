@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from common.errors import QuadloopError
 from common.files import whole_or_absent
@@ -44,6 +45,12 @@ def blaming(path: Path) -> Iterator[None]:
     except Exception as error:  # a foreign state dict can fail in as many ways as there are modules
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{path} does not fit this run: {reason}; delete it to begin anew") from error
+
+
+def refuse_infinite(*networks: nn.Module) -> None:
+    """ValueError if a weight is no number, as a file can say and training goes on with."""
+    if not all(values.isfinite().all() for network in networks for values in network.state_dict().values()):
+        raise ValueError("it holds weights that are not finite")
 
 
 def _load(path: Path) -> Any:

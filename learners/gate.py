@@ -17,7 +17,7 @@ class GateConfig:
     horizon: int = 20
     """H of AM-Q, control steps"""
     starts: int = 500
-    """start states drawn from the data for each query"""
+    """start states, drawn from the data once, that all queries of an improvement share"""
     confidence_z: float = 1.2816
     """how many standard errors the paired difference must lie above zero; 0 is the paper's rule, 1.2816 a one-sided 90 % test"""
     advantage_z: float | None = None

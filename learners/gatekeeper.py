@@ -1,7 +1,7 @@
 """Answers the queries of one improvement, all on the same start states and noise.
 
 So differences between policies are not of luck, what is accepted one after the other rises by one and the same measure, and AM-Q is asked
-of each policy once: what an incumbent is worth is known from when it was a candidate.
+of each candidate once: what it is worth as an incumbent is known then.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ import torch
 from torch import Tensor
 
 from learners.gate import Decision, GateConfig, decide
-from learners.policy import GaussianPolicy, distance
+from learners.policy import GaussianPolicy, distance, member, stack
 
 Estimate = Callable[[GaussianPolicy], Tensor]
 """AM-Q of an ensemble (P,) from each of B start states, on luck that is the same in every call: (P, B)."""
 
 
 class Gatekeeper:
-    """Knows the last accepted policy of each member."""
+    """Knows what the last accepted policy of each member is worth."""
 
     def __init__(self, estimate: Estimate, initial: GaussianPolicy, incumbents: GaussianPolicy, states: Tensor, config: GateConfig) -> None:
-        """Both ensembles have the members that will be asked about; distances from `initial` are averaged over `states` (N, O)."""
+        """Ensembles of all members: what they began as, and what they have accepted since. Distances are averaged over `states` (N, O)."""
         self._estimate, self._initial, self._states, self._config = estimate, initial, states, config
-        self.values = estimate(incumbents)
-        """(P, B) of the incumbents"""
+        self._incumbents: GaussianPolicy | None = incumbents
+
+    @property
+    def values(self) -> Tensor:
+        """AM-Q of the incumbents (P, B); asked when it is needed first."""
+        if self._incumbents is not None:
+            self._values, self._incumbents = self._estimate(self._incumbents), None
+        return self._values
 
     @torch.no_grad()
     def query(self, candidates: GaussianPolicy) -> list[Decision]:
@@ -34,5 +40,12 @@ class Gatekeeper:
         paired = zip(values, self.values, kl, strict=True)
         decisions = [decide(candidate, incumbent, float(far), self._config) for candidate, incumbent, far in paired]
         accepted = torch.tensor([decision.accepted for decision in decisions])
-        self.values = torch.where(accepted[:, None], values, self.values)
+        self._values = torch.where(accepted[:, None], values, self.values)
         return decisions
+
+    @torch.no_grad()
+    def beside_start(self, candidate: GaussianPolicy) -> Decision:
+        """About a single policy that comes of all members, where they began as one: beside what they began as."""
+        start = member(self._initial, 0)
+        value, value_of_start = self._estimate(stack([candidate, start]))
+        return decide(value, value_of_start, float(distance(candidate, start, self._states)), self._config)

@@ -18,7 +18,8 @@ from learners.transitions import Transitions
 
 Float64Array = NDArray[np.float64]
 
-SMALLEST = 300.0
+MOST_BELOW = 300.0
+"""Nats that a weight may lie below the largest: e^-300, squared, still fits a float64."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ def log_ratios(data: Transitions, policy: GaussianPolicy, behavior: GaussianPoli
 
 
 def weighted_rewards(data: Transitions, stretches: Stretches, ratios: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """w_t r_t and w_t of each stretch and step (W, H), w_t = prod_{k <= t} pi / beta over the largest of them, at least e^-SMALLEST:
+    """w_t r_t and w_t of each stretch and step (W, H), w_t = prod_{k <= t} pi / beta over the largest of them, at least e^-MOST_BELOW:
     only their shares count, and products of densities far apart would overflow. After a fall w stays and nothing is earned."""
     logs = np.cumsum(np.where(stretches.running, ratios[stretches.rows], 0.0), axis=1)
-    weights = np.exp(np.maximum(logs - logs.max(axis=0), -SMALLEST))
+    weights = np.exp(np.maximum(logs - logs.max(axis=0), -MOST_BELOW))
     rewards = np.where(stretches.running, data.rewards[stretches.rows], 0.0)
     return weights * rewards, weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from common.typed_values import as_type
 from learners.advantage_test import AdvantageTest
-from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
+from learners.checkpoint import blaming, load_checkpoint, refuse_infinite, save_checkpoint
 from learners.gate import Decision
 from learners.policy import GaussianPolicy, member
 
@@ -98,10 +98,20 @@ class Improving:
             for name, kind in _COUNTED.items():
                 setattr(self, name, as_type(kind, content[name]))
             self.accepted, self.watched = list(self.accepted), [list(values) for values in self.watched]
-            self.queries = [Query(query.pop("step"), query.pop("member"), Decision(**query)) for query in content["queries"]]
+            self.queries = [_query_of(kept) for kept in content["queries"]]
             generator.set_state(content["generator"])
             if (len(self.accepted), len(self.queries)) != (members, members * len(self.watched)):
                 raise ValueError(f"it holds {len(self.queries)} queries of {len(self.accepted)} members")
+            if not all(0 <= steps <= self.step for steps in (0, *self.accepted)):
+                raise ValueError(f"it is of step {self.step:,}, and {self.accepted} were accepted")
+            refuse_infinite(self.target, self.behavior)
+
+
+def _query_of(kept: dict[str, Any]) -> Query:
+    query = Query(as_type(int, kept.pop("step")), as_type(int, kept.pop("member")), Decision(**kept))
+    if [type(value) for value in astuple(query.decision)] != [float, float, float, bool]:
+        raise ValueError("it holds a decision that is none")
+    return query
 
 
 _LEARNT = ("target", "behavior", "optimizer")

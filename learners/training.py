@@ -69,19 +69,20 @@ def train(
         for step in range(done + 1, steps + 1):
             figures = update()
             if step % PROGRESS_STEPS == 0 or step == steps:
-                progress(part, step, steps, _finite(part, step, figures))
+                values = {name: float(value) for name, value in figures.items()}
+                refuse_divergence(part, step, values)
+                progress(part, step, steps, values)
             if path is not None and (step == steps or time.monotonic() - saved_s > SAVE_PERIOD_S):
                 states = {name: thing.state_dict() for name, thing in learnt.items()}
                 save_checkpoint(path, {"step": step, "generator": generator.get_state(), "learnt": states})
                 saved_s = time.monotonic()
 
 
-def _finite(part: str, step: int, figures: Mapping[str, Tensor]) -> dict[str, float]:
-    values = {name: float(value) for name, value in figures.items()}
-    for name, value in values.items():
+def refuse_divergence(part: str, step: int, figures: Mapping[str, float]) -> None:
+    """DivergedError if a figure is no number any more."""
+    for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergedError(f"{part}: learning blew up by step {step:,} ({name} is {value}); begin anew with a lower learning rate")
-    return values
 
 
 def _restored(path: Path, steps: int, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:

@@ -29,7 +29,7 @@ from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, average, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
-from learners.training import part_path, train
+from learners.training import part_path, refuse_divergence, train
 from learners.transitions import Transitions
 
 
@@ -153,14 +153,14 @@ class UniO4:
         """Eq. 7 with eq. 25's disagreement; every gate_period steps a member's policy replaces its behavior policy if the gate agrees.
 
         If advantages do not pass `test_advantages`, nothing is improved. `folder` keeps it after every query: what an earlier run left
-        there is gone on with.
+        there is gone on with. DivergedError, with nothing kept after the last query, if learning blew up.
         """
         config = self.config
         run = Improving(self.initial_ensemble(), config.learning_rate)
         wanted = config.gate.advantage_z
         test = self.test_advantages(progress, folder) if wanted is not None else None
         if wanted is not None and test is not None and not test.z > wanted:  # not a number does not pass
-            return self.outcome(run, test)
+            return self.outcome(run, self.gatekeeper(run.behavior), test)
         self.begin("improvement")
         path = self._path(folder, "improvement", config=config, start=weights_hash(self.start), history=self.model.history)
         if path is not None and path.exists():
@@ -171,15 +171,16 @@ class UniO4:
             figures = self.improvement_step(run.target, run.behavior, run.optimizer)
             run.step += 1
             if run.step % config.gate_period == 0:
+                refuse_divergence("improvement", run.step, figures)
                 decisions = gatekeeper.query(run.target)
                 run.watched.append(watch(run.step, run.target, run.behavior))
                 accepted = run.settle(decisions, config.roll_back)
                 progress("improvement", run.step, config.improvement_steps, figures | {"accepted": float(accepted)})
                 if path is not None:
                     run.save(path, self.generator)
-        return self.outcome(run, test)
+        return self.outcome(run, gatekeeper, test)
 
-    def outcome(self, run: Improving, test: AdvantageTest | None = None) -> Improvement:
+    def outcome(self, run: Improving, gatekeeper: Gatekeeper, test: AdvantageTest | None = None) -> Improvement:
         """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with the start, of clones
         with the one that AM-Q likes best.
 
@@ -192,11 +193,11 @@ class UniO4:
         decision = None
         if not self.start.members and self.config.gate.max_kl is not None and len(improved) > 1:
             merged = average(run.behavior, improved)
-            (decision,) = self.gatekeeper(stack([member(self.initial_ensemble(), 0)])).query(stack([merged]))
+            decision = gatekeeper.beside_start(merged)
             if decision.accepted:
                 return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
-        values = self.gatekeeper(run.behavior).values.mean(-1)
-        chosen = max(improved or range(self.config.members), key=lambda index: float(values[index]))
+        among = improved or range(self.config.members)
+        chosen = among[0] if len(among) == 1 else max(among, key=lambda index: float(gatekeeper.values[index].mean()))
         outcome = run.outcome(chosen, test, decision)
         return outcome if improved else replace(outcome, policy=member(self.start, chosen))
 
@@ -246,29 +247,28 @@ class UniO4:
         return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
 
     def gatekeeper(self, incumbents: GaussianPolicy) -> Gatekeeper:
-        """Of the members' policies, or of as many that begin as they do. Its luck is the seed's, whatever was drawn before, and what is
-        drawn afterwards does not depend on it."""
+        """Of the policies that the members have accepted so far. Its luck is the seed's, whatever was drawn before, and what is drawn
+        afterwards does not depend on it."""
         drawn, gate = self.generator.get_state(), self.config.gate
         self.begin("queries")
         starts, noise = self.draw_luck(gate.starts, gate.horizon)
         states = self.data.draw_observations((KL_STATES,), self.generator)
         self.generator.set_state(drawn)
-        first = stack([member(self.initial_ensemble(), index) for index in range(*incumbents.members)])
-        return Gatekeeper(lambda policies: self._amq(policies, starts, noise), first, incumbents, states, gate)
+        return Gatekeeper(lambda policies: self._amq(policies, starts, noise), self.initial_ensemble(), incumbents, states, gate)
 
     def _amq(self, policies: GaussianPolicy, starts: Tensor, noise: Noise) -> Tensor:
         return amq(policies, self.critics, self.model, starts, noise, self.config.action_limit)
 
     def estimate(self, policies: list[GaussianPolicy], starts: Tensor) -> Tensor:
         """AM-Q of several policies from the same start states (N, O) and noise: (P, B), B the largest multiple of the elites in N."""
-        starts, noise = self.draw_luck(starts, self.config.gate.horizon)
-        return self._amq(stack(policies), starts, noise)
+        return self._amq(stack(policies), *self._luck_of(starts, self.config.gate.horizon))
 
-    def draw_luck(self, starts: Tensor | int, horizon: int) -> tuple[Tensor, Noise]:
-        """Start states (B, O), given or so many from the data, and noise, of rollouts over `horizon` steps that are to be compared. B is
-        the largest multiple of the elites that there are starts for."""
-        if isinstance(starts, int):
-            starts = self.data.draw_observations((starts,), self.generator)
+    def draw_luck(self, count: int, horizon: int) -> tuple[Tensor, Noise]:
+        """Start states (B, O) from the data, and noise, of rollouts over `horizon` steps that are to be compared. B is the largest multiple
+        of the elites up to `count`."""
+        return self._luck_of(self.data.draw_observations((count,), self.generator), horizon)
+
+    def _luck_of(self, starts: Tensor, horizon: int) -> tuple[Tensor, Noise]:
         elites, action_size = len(self.model.elites), self.data.all.actions.shape[-1]
         starts = starts[: len(starts) // elites * elites]
         return starts, draw_noise(horizon, elites, len(starts), action_size, self.model.frame_size, self.generator)

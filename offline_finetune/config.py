@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from common.checks import at_least, require
+from common.checks import OPEN_SHARE, at_least, require
 from common.errors import ConfigError
 from learners.dynamics import DynamicsConfig
 from learners.extraction import CLONING, ExtractionConfig
@@ -35,14 +35,12 @@ class FinetuneConfig:
     """held-out start states for the final AM-Q"""
 
     def __post_init__(self) -> None:
-        if not 0 < self.holdout_share < 1:
-            raise ConfigError(f"holdout_share is {self.holdout_share:g}; the evidence needs some held-out data: choose it between 0 and 1")
+        require(self, OPEN_SHARE, "holdout_share")  # the evidence needs some held-out data
+        require(self.fqe, at_least(2), "members")  # an interval needs two replicas
         if self.uni_o4.action_limit != go1.ACTION_CLIP:  # critics and estimates would judge actions that the robot does not do
             raise ConfigError(
                 f"uni_o4.action_limit is {self.uni_o4.action_limit:g}; the robot clips actions at {go1.ACTION_CLIP:g}: leave it"
             )
-        if self.fqe.members < 2:
-            raise ConfigError(f"fqe.members is {self.fqe.members}; an interval needs at least two replicas")
         if self.behavior.temperature != 0:
             raise ConfigError(f"behavior.temperature is {self.behavior.temperature:g}; it must be 0, which clones what recorded the logs")
         require(self, at_least(max(2, self.uni_o4.dynamics.elites)), "max_amq_starts")  # each elite imagines its share of them

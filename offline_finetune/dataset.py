@@ -15,7 +15,7 @@ from common.errors import QuadloopError
 from common.files import sha256_of_bytes
 from learners.transitions import Transitions
 from robot.artifact_metadata import layout_from_json
-from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, without_unreadable_end
+from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
 from robot.episode_log import read_episode
 from robot.observation import ObservationLayout
 
@@ -28,7 +28,6 @@ MISSED_PERIOD = "missed_period"  # by the stamps more than one control period li
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
 REPLAY = "replay"  # begins the source of a log that was recorded while another log was played
-TWIN = "twin"  # begins the source of a log of the simulated robot
 LEARNT_FROM = ("observations", "actions", "rewards")  # what a log without is no use
 
 HoldoutBy = Literal["session", "episode"]
@@ -160,7 +159,7 @@ def _check_belongs(path: Path, episode: Episode, first_path: Path, first: Episod
 def _check_source(path: Path, source: str, first_path: Path, first: str) -> None:
     if source.startswith(REPLAY):
         raise DatasetError(f"{path}: of a replayed walk, in which no action led to anything; leave it out")
-    if (simulated := source.startswith(TWIN)) != first.startswith(TWIN):
+    if (simulated := is_simulated(source)) != is_simulated(first):
         one, other = (path, first_path) if simulated else (first_path, path)
         raise DatasetError(f"{one} is of the simulated robot, {other} of a real one; keep their logs in folders of their own")
 
@@ -195,12 +194,12 @@ def usable_rows(recorded: Episode) -> UsableRows:
 
 def is_usable(episode: Episode) -> BoolArray:
     """Whether each row (T,) can be learnt from, of an episode without an unreadable end."""
-    return ~np.any(list(_left_out(episode).values()), axis=0)
+    return np.asarray(~np.any(list(_left_out(episode).values()), axis=0))
 
 
 def _left_out(episode: Episode) -> dict[str, BoolArray]:
     """Why rows (T,) cannot be learnt from; each for one reason, the first that it has."""
-    no_history = ~episode.observations.any(axis=(1, 2))
+    no_history = np.asarray(~episode.observations.any(axis=(1, 2)))
     lost = ~episode.reward_measured & ~episode.terminated & ~no_history
     return {NO_HISTORY: no_history, VELOCITY_GLITCH: lost, MISSED_PERIOD: _leads_over_a_gap(episode) & ~lost & ~no_history}
 

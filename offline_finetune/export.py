@@ -53,6 +53,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     Every row is there, in order, with the observation after the last one; `infos["usable"][t + 1]` says whether row t is one to learn from:
     a data set of ours would hold it. Of the others the reward was not measured, the history was empty, or what followed came late.
     """
+    directory = directory.resolve()  # "." has no name to put another beside
     if directory.exists() and not _is_export(directory):
         raise DatasetError(f"{directory} holds something else than a dataset that was exported there; give another place")
     from gymnasium.spaces import Box
@@ -88,6 +89,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
 def put_back(directory: Path) -> None:
     """After exports that were killed: the dataset that one had moved aside is again at `directory`, if nothing has taken its place, and
     what else they left beside it is deleted. What belongs to a process that lives is left alone."""
+    directory = directory.resolve()
     left = re.compile(rf"\.{re.escape(directory.name)}\.(\d+)\.(old|tmp)")
     entries = directory.parent.iterdir() if directory.parent.is_dir() else ()
     named = ((entry, left.fullmatch(entry.name)) for entry in entries if entry.is_dir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, requi
 from common.errors import QuadloopError
 from common.randomness import generator_for
 from common.typed_values import as_type
-from learners.checkpoint import blaming, load_checkpoint, save_checkpoint
+from learners.checkpoint import blaming, load_checkpoint, refuse_infinite, save_checkpoint
 from learners.onnx_graph import export_policy, policy_of_graph
 from learners.ppo import Ppo, PpoConfig
 from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
 from robot import go1
+from robot.episode import is_simulated
 from robot.episode_fields import MAX_STEPS
 from robot.episode_log import read_episode
 from robot.policy_artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
@@ -133,10 +134,21 @@ class OnlineFinetuner:
         }
 
     def _collect(self, directory: Path) -> list[EpisodeSummary]:
-        for leftover in directory.glob("*.hdf5*"):  # of an update that was interrupted
-            leftover.unlink()
+        self._put_aside(directory)
         config, commands = self.config, ForwardCommands(self.config.vx_low, self.vx_high)
         return list(self.collector.collect_steps(directory, config.steps_per_update, config.episode_steps, commands, self.rng))
+
+    def _put_aside(self, directory: Path) -> None:
+        """What an interrupted update left there, which this update does not learn from: the logs of a robot, which may tell what happened
+        to it, are kept in a folder beside it. The twin does the same once more, and two logs of it would be taken for a mistake."""
+        if not directory.is_dir():
+            return
+        if is_simulated(self.collector.station.source):
+            for leftover in directory.glob("*.hdf5*"):
+                leftover.unlink()
+        else:
+            beside = (directory.with_name(f"{directory.name}_interrupted_{number}") for number in count())
+            directory.rename(next(path for path in beside if not path.exists()))
 
     def _account(self, summaries: list[EpisodeSummary]) -> None:
         falls = sum(summary.fell for summary in summaries)  # of the policy: only these make it slower
@@ -176,6 +188,9 @@ class OnlineFinetuner:
             self.vx_high = as_type(float, state["vx_high"])
             if not config.vx_start <= self.vx_high <= config.vx_high:
                 raise ValueError(f"vx_high is {self.vx_high}, not from {config.vx_start} to {config.vx_high}")
+            if min(self.steps, self.updates, self.falls) < 0:
+                raise ValueError("counters below 0")
+            refuse_infinite(self.policy, self.value)
 
 
 def load_value(path: Path, observation_size: int, gamma: float) -> tuple[Value, float]:
@@ -187,7 +202,7 @@ def load_value(path: Path, observation_size: int, gamma: float) -> tuple[Value, 
     try:
         value, reward_scale = _value_of(content["sizes"], content["value"]), float(content["reward_scale"])
         learnt_gamma = float(content["gamma"]) if "gamma" in content else None
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError, OverflowError) as error:
         raise QuadloopError(f"{path} holds no value function of the offline stage; run quadloop finetune first") from error
     if content["sizes"][0] != observation_size:
         raise QuadloopError(
@@ -211,6 +226,5 @@ def _value_of(sizes: list[int], state: dict[str, Any]) -> Value:
         raise ValueError(f"layer sizes of more than {MAX_WEIGHTS:,} weights")
     value = Value(sizes[0], tuple(sizes[1:-1]))
     value.load_state_dict(state)
-    if not all(values.isfinite().all() for values in value.state_dict().values()):
-        raise ValueError("weights that are not finite")
+    refuse_infinite(value)
     return value

@@ -26,6 +26,11 @@ END_OPERATOR = "operator"
 END_UNKNOWN = "unknown"  # the process died or the source did not say
 
 
+def is_simulated(source: str) -> bool:
+    """Whether a log with this source, or a station, is of the simulated robot."""
+    return source.startswith("twin")
+
+
 @dataclass(frozen=True)
 class EpisodeAttributes:
     """What is true of the whole episode."""

@@ -17,6 +17,7 @@ from learners.gate import Decision, GateConfig
 from learners.improvement import Improving
 from learners.iql import IqlConfig
 from learners.policy import GaussianPolicy, gaussian_kl, member, stack
+from learners.training import DivergedError
 from learners.transitions import Transitions
 from learners.uni_o4 import UniO4, UniO4Config
 
@@ -149,7 +150,12 @@ class EndedError(Exception):
     """What ends an improvement in a test."""
 
 
-def test_an_ended_improvement_goes_on_and_ends_the_same(learner, improved, tmp_path):
+@pytest.mark.parametrize("changes", [{"members": 1}, {"members": 3, "roll_back": True, "gate": replace(CONFIG.gate, max_kl=0.15)}])
+def test_an_ended_improvement_goes_on_and_ends_the_same(learner, improve, tmp_path, changes):
+    """The second is refused at the end: what is learnt and what is accepted are not the same there."""
+    whole = improve(**changes)
+    assert all(query.decision.accepted for query in whole.queries) == (changes["members"] == 1)
+
     def ends(step, _target, _behavior):
         if step == 50:
             raise EndedError
@@ -164,8 +170,8 @@ def test_an_ended_improvement_goes_on_and_ends_the_same(learner, improved, tmp_p
     second = learner.improve(heard, watch, tmp_path)
     assert [call[1] for call in heard.calls] == [50, 60, 70, 80]  # the last query before the end had been kept
     assert second.watched == [[float(step)] for step in range(10, 81, 10)]
-    assert second.queries == improved[0].queries
-    assert same(second.policy, improved[0].policy)
+    assert second.queries == whole.queries
+    assert same(second.policy, whole.policy)
     third = learner.improve(heard, watch, tmp_path)  # there is nothing left to do
     assert len(heard.calls) == 4
     assert same(third.policy, second.policy)
@@ -174,7 +180,9 @@ def test_an_ended_improvement_goes_on_and_ends_the_same(learner, improved, tmp_p
 @pytest.mark.parametrize(
     "damage",
     [
-        {"step": "a"}, {"accepted": []}, {"watched": 3}, {"queries": []}, {"queries": [{}]}, {"target": {}}, {"generator": torch.zeros(3)},
+        {"step": "a"}, {"step": -1}, {"accepted": []}, {"accepted": [-5]}, {"accepted": [11]}, {"watched": 3}, {"queries": []},
+        {"queries": [{}]}, {"queries": [{"step": 10, "member": 0, "difference": "x", "standard_error": 0.1, "kl": 0.1, "accepted": "no"}]},
+        {"target": {}}, {"generator": torch.zeros(3)},
     ],
 )  # fmt: skip
 def test_a_damaged_improvement_is_named(learner, tmp_path, damage):
@@ -243,10 +251,17 @@ def test_if_the_gate_never_accepts_the_starting_policy_comes_back_unchanged(lear
     assert not any(query.decision.accepted for query in improvement.queries)
 
 
-def test_nothing_is_accepted_where_a_critic_is_broken(learner, improve, start):
-    with torch.no_grad():
-        learner.critics.q.network.weights[0].fill_(float("nan"))
-    assert same(improve(improvement_steps=10).policy, start)
+def test_an_improvement_that_blows_up_says_so_and_keeps_the_query_before(learner, tmp_path):
+    def breaks(step, _target, _behavior):
+        if step == 20:
+            with torch.no_grad():
+                learner.critics.q.network.weights[0].fill_(float("nan"))
+        return []
+
+    with pytest.raises(DivergedError, match=r"improvement: learning blew up by step 30 \(surrogate is nan\).*lower learning rate"):
+        learner.improve(lambda *_: None, breaks, tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert load_checkpoint(path)["step"] == 20
 
 
 def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
@@ -323,7 +338,7 @@ def test_members_that_no_budget_holds_together_are_not_averaged(learner, improve
     learner.config = replace(CONFIG, members=2, gate=replace(CONFIG.gate, max_kl=None))
     run = Improving(stack([improved[0].policy, start]), 1e-4)
     run.accepted = [10, 20]
-    improvement = learner.outcome(run)
+    improvement = learner.outcome(run, learner.gatekeeper(run.behavior))
     assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (0, 10, None)
     assert same(improvement.policy, improved[0].policy)
 
@@ -332,7 +347,7 @@ def test_a_member_that_was_never_accepted_is_not_chosen_however_good_it_is(learn
     learner.config = replace(CONFIG, members=2)
     run = Improving(stack([improved[0].policy, start]), 1e-4)
     run.accepted = [0, 20]
-    improvement = learner.outcome(run)
+    improvement = learner.outcome(run, learner.gatekeeper(run.behavior))
     assert (improvement.chosen_member, improvement.accepted_steps, improvement.average) == (1, 20, None)
     assert same(improvement.policy, start)
 
@@ -341,7 +356,7 @@ def test_an_average_that_the_gate_refuses_does_not_come_back(learner, improved):
     learner.config = replace(CONFIG, members=2, gate=replace(CONFIG.gate, max_kl=0.0))  # everything is too far
     run = Improving(stack([improved[0].policy] * 2), 1e-4)
     run.accepted = [10, 10]
-    improvement = learner.outcome(run)
+    improvement = learner.outcome(run, learner.gatekeeper(run.behavior))
     assert improvement.chosen_member in {0, 1} and not improvement.average.accepted
     assert same(improvement.policy, improved[0].policy)
 
@@ -359,6 +374,7 @@ def test_queries_meet_the_same_luck_and_leave_that_of_the_improvement_alone(lear
     learner.begin("improvement")
     before = learner.generator.get_state()
     first = learner.gatekeeper(stack([start]))
+    assert first.values.shape == (1, 200)
     assert torch.equal(learner.generator.get_state(), before)
     learner.begin("something else")
     assert torch.equal(learner.gatekeeper(stack([start])).values, first.values)

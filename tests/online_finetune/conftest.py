@@ -33,10 +33,10 @@ class Falling(StillDriver):
 
 @pytest.fixture
 def make_station():
-    def station(falls_at=None, falls=0):
+    def station(falls_at=None, falls=0, source="still"):
         driver = Falling(falls_at, falls)
         driver.connect()
-        return Station(driver, StillVelocity(), AsFastAsPossible(), driver.place, "still")
+        return Station(driver, StillVelocity(), AsFastAsPossible(), driver.place, source)
 
     return station
 

@@ -24,8 +24,8 @@ TINY = OnlineConfig(
 def make(tmp_path, write_policy, value_path, make_station):
     parent = write_policy(stage="offline")
 
-    def finetuner(config=TINY, falls_at=None, falls=0, revision="abc"):
-        return OnlineFinetuner(make_station(falls_at, falls), parent.path, value_path, tmp_path / "online", config, 0, revision)
+    def finetuner(config=TINY, falls_at=None, falls=0, revision="abc", source="still"):
+        return OnlineFinetuner(make_station(falls_at, falls, source), parent.path, value_path, tmp_path / "online", config, 0, revision)
 
     return finetuner
 
@@ -67,9 +67,6 @@ def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
     stopped = make()
     stopped.iterate()
     stopped.save()
-    leftover = tmp_path / "online" / "episodes" / "update_0001" / "episode_0007.hdf5.part"
-    leftover.parent.mkdir()
-    leftover.write_bytes(b"cut short")
     resumed = make()
     assert (resumed.steps, resumed.updates, resumed.falls, resumed.vx_high) == (40, 1, 0, stopped.vx_high)
     assert resumed.artifact.sha256 == stopped.artifact.sha256
@@ -77,7 +74,30 @@ def test_a_stopped_run_goes_on_at_its_last_update(make, tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     resumed.run(lambda *_: None)
     assert resumed.steps == 80
-    assert not leftover.exists()
+
+
+def interrupted(make, tmp_path, source):
+    """What is in the folders of the second update of a run that was stopped in it twice and then went on, file names by folder."""
+    first = make(source=source)
+    first.iterate()
+    first.save()
+    for _ in range(2):
+        make(source=source).iterate()  # and not saved
+        (tmp_path / "online" / "episodes" / "update_0001" / "episode_0002.hdf5.part").write_bytes(b"cut short")
+    make(source=source).iterate()
+    folders = sorted((tmp_path / "online" / "episodes").glob("update_0001*"))
+    return {folder.name: sorted(path.name for path in folder.iterdir()) for folder in folders}
+
+
+def test_the_logs_of_an_interrupted_update_of_a_robot_are_kept_and_not_learnt_from(make, tmp_path):
+    whole, cut = ["episode_0000.hdf5", "episode_0001.hdf5"], ["episode_0002.hdf5.part"]
+    assert interrupted(make, tmp_path, "go1") == {
+        "update_0001": whole, "update_0001_interrupted_0": whole + cut, "update_0001_interrupted_1": whole + cut,
+    }  # fmt: skip
+
+
+def test_the_twin_walks_an_interrupted_update_again(make, tmp_path):
+    assert interrupted(make, tmp_path, "twin:mattress") == {"update_0001": ["episode_0000.hdf5", "episode_0001.hdf5"]}
 
 
 def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path):
@@ -167,7 +187,8 @@ NO_COUNTERS = {"steps": "a", "updates": 1, "falls": 0}
     "damage",
     [
         {"policy": None}, {"policy_optimizer": 5}, {"generator": torch.zeros(3)},
-        {"counters": {}}, {"counters": 3}, {"counters": NO_COUNTERS}, {"vx_high": 99.0}, {"vx_high": float("nan")},
+        {"counters": {}}, {"counters": 3}, {"counters": NO_COUNTERS},
+        {"counters": NO_COUNTERS | {"steps": 40, "updates": -1, "falls": 0}}, {"vx_high": 99.0}, {"vx_high": float("nan")},
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused_on_one_line(make, tmp_path, damage):
@@ -232,7 +253,7 @@ def test_a_scale_that_says_nothing_is_refused(value_path, scale):
     "damage",
     [
         {"sizes": [290, 10**9, 1]}, {"sizes": [290, *[4096] * 300, 1]}, {"sizes": []}, {"sizes": [290, 0, 1]},
-        {"value": 3}, {"reward_scale": "a"}, {"gamma": "a"},
+        {"value": 3}, {"reward_scale": "a"}, {"gamma": "a"}, {"gamma": 10**400},
     ],
 )  # fmt: skip
 def test_a_damaged_value_is_refused(value_path, damage):
