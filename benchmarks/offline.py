@@ -1,11 +1,11 @@
 """What a step of each part of the offline stage takes, at the paper's sizes, beside the same as it is usually written. Prints JSON.
 
-The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. A query is all that the gate
-asks about an ensemble's candidates, with the paper's H; what their incumbents are worth is known in both forms from when they were
-candidates. Beside the plain form of it are also ours of fewer starts, of which 120 tell differences about as often as the plain form's 510
-unpaired ones (queries.py), and "our query", which has the default gate's H.
+The other form is that of plain_offline.py. Data are made: what a step costs does not depend on what it learns. `amq` is one call: AM-Q of
+one policy with the paper's H. A query of the gate is all that it asks about an ensemble's candidates; what their incumbents are worth is
+known in both forms from when they were candidates. Ours is also of fewer starts, of which 120 tell differences about as often as the plain
+form's 510 unpaired ones (queries.py); how many times faster is beside these 510. `share_of` is of the time that our steps take.
 
-python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2]
+python benchmarks/offline.py [--sizes hopper|robot] [--rounds 3] [--steps 20] [--threads 2] [--json]
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from functools import partial
 import numpy as np
 import torch
 from plain_offline import Plain
+from torch.profiler import ProfilerActivity, profile
 
 from learners.amq import amq
 from learners.batches import TensorData
 from learners.cloning import PAPER as PAPER_CLONING
 from learners.cloning import cloning_step
-from learners.gate import GateConfig
-from learners.policy import GaussianPolicy
+from learners.policy import GaussianPolicy, member, stack
 from learners.precision import multiplies_bf16
 from learners.transitions import Transitions
 from learners.uni_o4 import PAPER, UniO4
@@ -52,6 +52,13 @@ SIZES = {
     "hopper": Sizes(11, 3, 1, (256, 256, 256), "relu", (200,) * 4, 1000),
     "robot": Sizes(290, 12, 5, (512, 256, 128), "elu", (400,) * 4, 20),
 }
+STEPS = ("bc", "qv", "dynamics", "improve")
+"""The others are calls."""
+KINDS = {
+    "products": ("mm", "linear"), "activations": ("relu", "elu", "silu", "sigmoid", "tanh", "threshold"), "copies": ("copy_", "cat"),
+    "the_optimiser": ("adam",),
+}  # fmt: skip
+"""What torch's operations have in their names."""
 ROWS = 20_000
 STARTS, FEWER_STARTS = 510, (250, 120)  # the release's 512, as a multiple of the five elites; and see queries.py
 
@@ -88,22 +95,21 @@ def ours(sizes: Sizes) -> dict[str, Callable[[], object]]:
     clones, target, behavior = (copy.deepcopy(start) for _ in range(3))
     cloner, improver = (torch.optim.Adam(policies.parameters(), lr=1e-4, fused=True) for policies in (clones, target))
 
-    def query(horizon: int, count: int) -> object:
-        return amq(start, learner.critics, learner.model, *learner.draw_luck(count, horizon))
+    def query(policies: GaussianPolicy, count: int) -> object:
+        return amq(policies, learner.critics, learner.model, *learner.draw_luck(count, sizes.horizon))
 
     return {
         "bc": lambda: cloning_step(clones, cloner, data, 1.0, PAPER_CLONING, generator),
         "qv": lambda: learner.critics.update(data.draw(config.iql.batch_size, generator)),
         "dynamics": lambda: learner.model.update(data.draw(config.dynamics.batch_size, generator)),
         "improve": lambda: learner.improvement_step(target, behavior, improver),
-        "query": lambda: query(sizes.horizon, STARTS),
-        **{f"query of {count} starts": partial(query, sizes.horizon, count) for count in FEWER_STARTS},
-        "our query": lambda: query(GateConfig().horizon, STARTS),
+        "amq": lambda: query(stack([member(start, 0)]), STARTS),
+        **{f"query_of_{count}": partial(query, start, count) for count in (STARTS, *FEWER_STARTS)},
     }
 
 
 def plain(sizes: Sizes) -> dict[str, Callable[[], object]]:
-    """The same as they are usually written; a query is AM-Q of one policy a member, as released, which remembers the incumbent's."""
+    """The same as they are usually written, AM-Q as released."""
     written = Plain(
         sizes.observation, sizes.action, sizes.history, sizes.hidden, sizes.activation, sizes.model_hidden, PAPER.dynamics.members
     )
@@ -114,27 +120,45 @@ def plain(sizes: Sizes) -> dict[str, Callable[[], object]]:
         "qv": lambda: written.critics(data.draw(PAPER.iql.batch_size, generator)),
         "dynamics": lambda: written.dynamics(data.draw(PAPER.dynamics.batch_size, generator)),
         "improve": lambda: written.improve(data.draw(PAPER.batch_size, generator)),
-        "query": lambda: [written.amq(starts, sizes.horizon, PAPER.dynamics.elites) for _ in range(PAPER.members)],
+        "amq": lambda: written.amq(starts, sizes.horizon, PAPER.dynamics.elites),
     }
 
 
-def measure(sizes: Sizes, rounds: int, steps: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of both, in turns, and how many times faster ours is: medians of `rounds`, so that what else goes on hits both."""
+def measure(sizes: Sizes, rounds: int, steps: int) -> dict[str, float]:
+    """Milliseconds of both, in turns, and how many times faster ours is: medians of `rounds`, so that what else goes on hits both. The
+    plain form's query is one call for each member."""
     fast, slow = ours(sizes), plain(sizes)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in fast}
     for _ in range(rounds):
         for name, step in fast.items():
-            count, uncounted = (1, 0) if "query" in name else (steps, 5)
-            beside = median_ms(slow[name], count, uncounted) if name in slow else taken["query"][-1][1]
+            count, uncounted = (steps, 5) if name in STEPS else (1, 0)
+            beside = median_ms(slow[name], count, uncounted) if name in slow else PAPER.members * taken["amq"][-1][1]
             taken[name].append((median_ms(step, count, uncounted), beside))
             print(f"{name}: {taken[name][-1][0]:.1f} ms, plain {beside:.1f} ms", file=sys.stderr, flush=True)
-    return {name: _medians(pairs) for name, pairs in taken.items()}
+    figures: dict[str, float] = {}
+    for name, pairs in taken.items():
+        figures |= named(name, pairs) | {f"{name}_share_of_{kind}": share for kind, share in shares(fast[name]).items()}
+    return figures
 
 
-def _medians(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    own, other = zip(*pairs, strict=True)
+def named(name: str, pairs: list[tuple[float, float]]) -> dict[str, float]:
+    """Medians of (ours, plain) in ms, and of how many times faster ours is."""
+    unit, (own, other) = "ms_per_step" if name in STEPS else "ms_per_call", zip(*pairs, strict=True)
     ratio = statistics.median(beside / ours for ours, beside in pairs)
-    return {"ms": round(statistics.median(own), 2), "plain_ms": round(statistics.median(other), 2), "times_faster": round(ratio, 2)}
+    figures = {unit: statistics.median(own), f"plain_{unit}": statistics.median(other), "times_faster": ratio}
+    return {f"{name}_{what}": round(value, 2) for what, value in figures.items()}
+
+
+def shares(step: Callable[[], object]) -> dict[str, float]:
+    """Kind of work -> its share of the time."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        step()
+    taken = dict.fromkeys([*KINDS, "the_rest"], 0.0)
+    for event in found.key_averages():
+        taken[next((kind for kind, words in KINDS.items() if any(word in event.key for word in words)), "the_rest")] += (
+            event.self_cpu_time_total
+        )
+    return {kind: round(us / sum(taken.values()), 3) for kind, us in taken.items()}
 
 
 def main() -> int:
@@ -144,6 +168,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="as it is anyway")
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)
     described = {"sizes": wanted.sizes, "threads": wanted.threads, "bf16": multiplies_bf16()}
