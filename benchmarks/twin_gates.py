@@ -57,7 +57,9 @@ def recorded(policy: PolicyArtifact, terrain: str, seed: int, out: Path) -> Robo
     if not done.exists():
         (out / "pretrained").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(policy.path, out / "pretrained" / "policy.onnx")
-        write_json(done, {"key": key} | run_collect(Context(out, LoopConfig(terrain=terrain, collect=COLLECT), seed, say)))
+        write_json(
+            done, {"key": key} | run_collect(Context(out, LoopConfig(terrain=terrain, collect=COLLECT), seed, say, find_world(terrain)))
+        )
     if json.loads(done.read_text())["key"] != key:
         raise QuadloopError(f"{out} holds logs of another policy, floor or amount; remove it or choose another --out")
     return build_dataset(list_episodes(out / "logs"), HOLDOUT_SHARE, seed)

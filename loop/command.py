@@ -18,7 +18,7 @@ from common.run_directory import RunDirectory
 from loop.config import PRESETS, LoopConfig
 from loop.report import falls_on_the_way, table_rows, write_report
 from loop.stages import STAGES, WALKING_STAGES, Context
-from twin.world import find_world
+from twin.world import World, files_of_world, find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,10 @@ def run(arguments: list[str]) -> int:
     wanted = parse("loop", LoopArguments, arguments, PRESETS)
     world = find_world(wanted.config.terrain)  # before anything is written
     inputs = {"seed": wanted.seed, "terrain": world}
-    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, resume=wanted.resume, force=wanted.force)
+    sources = files_of_world(wanted.config.terrain)
+    run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
-        result = _run_loop(wanted, directory)
+        result = _run_loop(wanted, world, directory)
     if wanted.json:
         emit(result, as_json=True)
     else:
@@ -43,12 +44,12 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _run_loop(wanted: LoopArguments, directory: RunDirectory[LoopConfig]) -> dict[str, Any]:
+def _run_loop(wanted: LoopArguments, world: World, directory: RunDirectory[LoopConfig]) -> dict[str, Any]:
     """All stages and the page; returns the result."""
     page = wanted.out / "report" / "index.html"
     with Reporter(directory.metrics) as report:
         finished = page.exists() and all(directory.stage_result(name) for name in STAGES)
-        done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report))
+        done = _run_stages(directory, Context(wanted.out, wanted.config, wanted.seed, report, world))
     result = {
         "stages": done["measure"]["result"],
         "on_the_way": {name: {key: done[name]["result"][key] for key in ("steps", "falls")} for name in WALKING_STAGES},
@@ -56,7 +57,7 @@ def _run_loop(wanted: LoopArguments, directory: RunDirectory[LoopConfig]) -> dic
         "report": str(page),
     }
     write_json(wanted.out / "result.json", result)
-    for note in [] if finished else write_report(wanted.out, wanted.config, result):
+    for note in [] if finished else write_report(wanted.out, wanted.config, world, result):
         print(note, file=sys.stderr)
     return result
 

@@ -21,7 +21,7 @@ from offline_finetune.report import write_report
 from robot.episode_log import EpisodeLogError, list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
-from twin.world import World, find_world
+from twin.world import World, files_of_world, find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
         "trials": wanted.trials, "trial_steps": wanted.trial_steps,
     }  # fmt: skip
-    sources = [wanted.policy, *logs]  # each log: a folder of logs may be a link
+    sources = [wanted.policy, *files_of_world(wanted.terrain), *logs]  # each log: a folder of logs may be a link
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
         with Reporter(directory.metrics) as report:

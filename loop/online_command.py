@@ -13,9 +13,9 @@ from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
 from loop.inputs import load_trainable
-from loop.robots import twin_station
+from loop.twin_station import twin_station
 from online_finetune.online import PRESETS, OnlineConfig, OnlineFinetuner, load_value
-from twin.world import find_world
+from twin.world import files_of_world, find_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     world = find_world(wanted.terrain)
     began = time.monotonic()
     inputs = {"seed": wanted.seed, "policy_sha256": policy.sha256, "value_sha256": sha256_of_file(wanted.value), "terrain": world}
-    sources = wanted.policy, wanted.value
+    sources = wanted.policy, wanted.value, *files_of_world(wanted.terrain)
     with (
         RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force) as directory,
         Reporter(directory.metrics) as report,

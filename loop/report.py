@@ -14,16 +14,16 @@ from offline_finetune.report import paint_gate_differences
 from robot.policy_artifact import load_artifact
 from twin.evaluate import straight_command
 from twin.render import record_walk, write_video
-from twin.world import find_world
+from twin.world import World
 
 COLUMNS = ("return", "forward_speed", "forward_speed_error", "distance")
 
 
-def write_report(out: Path, config: LoopConfig, result: dict[str, Any]) -> list[str]:
+def write_report(out: Path, config: LoopConfig, world: World, result: dict[str, Any]) -> list[str]:
     """Write report/index.html with its pictures and videos; returns a line for each picture that could not be made."""
     report = out / "report"
     curves = draw(report / "curves.png", 2, 2, lambda axes: _paint_curves(axes, out))
-    notes = [note for note in (curves, *_film(out, report, config)) if note is not None]
+    notes = [note for note in (curves, *_film(out, report, config, world)) if note is not None]
     measure = config.measure
     how = f"{measure.trials} trials of {measure.steps} steps each, mean action, 95 % bootstrap intervals, evaluation seed {measure.seed}."
     parts = [
@@ -77,10 +77,10 @@ def _curve(axis: Any, rows: list[dict[str, str]], names: tuple[str, ...], title:
     axis.legend(loc="upper right" if colour else "lower right")
 
 
-def _film(out: Path, report: Path, config: LoopConfig) -> list[str | None]:
+def _film(out: Path, report: Path, config: LoopConfig, world: World) -> list[str | None]:
     if config.measure.video_steps == 0:
         return []
-    world, command, notes = find_world(config.terrain), straight_command(config.measure.commands[0]), []
+    command, notes = straight_command(config.measure.commands[0]), []
     for stage in POLICY_STAGES:
         policy = load_artifact(out / stage / "policy.onnx")
         frames = record_walk(policy, world, command, config.measure.seed, config.measure.video_steps, policy.metadata.layout)

@@ -12,7 +12,7 @@ from common.randomness import generator_for
 from common.revision import git_revision
 from learners.progress import Progress
 from loop.config import LoopConfig
-from loop.robots import twin_station
+from loop.twin_station import twin_station
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
 from online_finetune.online import OnlineFinetuner
@@ -22,7 +22,7 @@ from robot.run_episode import EpisodeSummary
 from robot.station import Collector, ForwardCommands
 from sim_pretrain.pretrain import pretrain
 from twin.evaluate import evaluate, straight_command
-from twin.world import find_world
+from twin.world import World
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Context:
     config: LoopConfig
     seed: int
     report: Progress
+    world: World  # of config.terrain, read once: its file may be edited while the loop runs
 
 
 def run_pretrain(context: Context) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def run_collect(context: Context) -> dict[str, Any]:
     commands = ForwardCommands(config.vx_low, config.vx_high)
     summaries: list[EpisodeSummary] = []
     steps = 0
-    with twin_station(find_world(context.config.terrain), context.seed + 1) as station:
+    with twin_station(context.world, context.seed + 1) as station:
         for number in range(config.sessions):
             station.set_upright()
             collector = Collector(station, policy, rng, f"session_{number:02d}", asdict(config))
@@ -78,7 +79,7 @@ def run_offline(context: Context) -> dict[str, Any]:
 def run_online(context: Context) -> dict[str, Any]:
     """PPO on the robot's own episodes -> online/policy.onnx."""
     offline, out, config = context.out / "offline", context.out / "online", context.config.online
-    with twin_station(find_world(context.config.terrain), context.seed + 2) as station:
+    with twin_station(context.world, context.seed + 2) as station:
         tuner = OnlineFinetuner(station, offline / "policy.onnx", offline / "value.pt", out, config, context.seed, git_revision())
         artifact = tuner.run(context.report)
     return {"policy": str(artifact.path), "steps": tuner.steps, "falls": tuner.falls}
@@ -86,13 +87,14 @@ def run_online(context: Context) -> dict[str, Any]:
 
 def run_measure(context: Context) -> dict[str, Any]:
     """Every stage's policy under every command on the loop's terrain, with the same starts for all."""
-    config, world = context.config.measure, find_world(context.config.terrain)
+    config = context.config.measure
     results: dict[str, Any] = {}
     for stage in POLICY_STAGES:
         artifact = load_artifact(context.out / stage / "policy.onnx")
         results[stage] = {}
         for vx in config.commands:
-            trials = evaluate(artifact, world, straight_command(vx), config.trials, config.seed, config.steps, artifact.metadata.layout)
+            command, layout = straight_command(vx), artifact.metadata.layout
+            trials = evaluate(artifact, context.world, command, config.trials, config.seed, config.steps, layout)
             results[stage][f"{vx:g}"] = trials.summary(config.steps) | {"policy_sha256": artifact.sha256, "seed": config.seed}
     return results
 

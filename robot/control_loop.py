@@ -85,6 +85,7 @@ class Tick(NamedTuple):
 _NO_ACTION = np.zeros(go1.NUM_JOINTS, dtype=np.float32)
 _ANY_STD = np.ones(go1.NUM_JOINTS, dtype=np.float32)  # of an action that nobody took
 _NO_TARGET = np.full(go1.NUM_JOINTS, np.nan)  # the supervisor refuses it
+_UNUSABLE_STATE = SafetyEvent.NON_FINITE_STATE | SafetyEvent.BROKEN_QUATERNION | SafetyEvent.JOINT_OUT_OF_RANGE
 
 
 class ControlLoop:
@@ -227,8 +228,8 @@ class ControlLoop:
         return self._history.push(frame).copy()
 
     def _last_observation(self, state: RobotState, events: SafetyEvent) -> Float32Array:
-        """What the policy would see now, or what it saw last where the state is not made of numbers."""
-        return self._history.frames.copy() if events & SafetyEvent.NON_FINITE_STATE else self._observe(state)
+        """What the policy would see now, or what it saw last where the state is none of a Go1: float32 may not hold it."""
+        return self._history.frames.copy() if events & _UNUSABLE_STATE else self._observe(state)
 
 
 def furthest_joint(joint_pos: Float64Array) -> tuple[str, float]:

@@ -252,13 +252,15 @@ def _row(period: Period, reward: float, terms: Float64Array, events: SafetyEvent
     terminated and truncated follow from why the episode ended and are set by EpisodeWriter.close.
     """
     state, act = period.state, period.tick.act
+    with np.errstate(over="ignore"):  # the penalty of a broken reading becomes infinity
+        logged_terms = terms.astype(np.float32)
     return EpisodeStep(
         observations=act.observation,
         actions=act.action,
         action_mean=act.action_mean,
         log_prob=act.log_prob,
         rewards=reward,
-        reward_terms=terms.astype(np.float32),
+        reward_terms=logged_terms,
         terminated=False,
         truncated=False,
         joint_pos=state.joint_pos,

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,8 @@ from robot.episode import EpisodeAttributes
 from robot.health import unguarded
 from robot.pace import RealTime
 from robot.policy_speed import require_quick
-from robot.recorder import Recorder
-from robot.run_episode import EpisodePlan, EpisodeSink, EpisodeSummary, run_episode, stand_up
+from robot.recorder import Recorder, Recording
+from robot.run_episode import EpisodePlan, EpisodeSummary, run_episode, stand_up
 from robot.supervisor import Mode, ModeError, Supervisor
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Session:
         self._stop = threading.Event()
         self._lock = threading.Lock()  # of requests
         self._newest: Future[Any] | None = None
+        self._handing_over = False  # a request that `_newest` does not tell of yet
         self._permitted = True
 
     @property
@@ -101,12 +102,7 @@ class Session:
             log = self._begin(path)  # in the caller's thread: it looks at the disk, for which the control loop does not wait
             self._stop.clear()
             stoppable = replace(plan, should_stop=lambda: self._stop.is_set() or plan.should_stop())
-
-            def episode() -> EpisodeSummary:
-                with log as sink:
-                    return run_episode(self.cycle, stoppable, sink)
-
-            return self._request(episode)
+            return self._request(lambda: run_episode(self.cycle, stoppable, log), log)
 
     def stop(self) -> None:
         """End the episode that runs: the robot slows down for a second at most, then it stands. `estop` is at once."""
@@ -146,26 +142,35 @@ class Session:
         self.thread.close()
         self.cycle.driver.close()
 
-    def _request(self, job: Callable[[], T]) -> Future[T]:
-        def permitted() -> T:
-            if not self._permitted:
-                raise ModeError("the robot may not move now")
-            return job()
+    def _request(self, job: Callable[[], T], log: Recording | None = None) -> Future[T]:
+        """Have `job` done if it is permitted; `log` is left whatever comes of it."""
 
-        future = self.thread.submit(permitted)
-        self._newest = future
+        def permitted() -> T:
+            with log or nullcontext():
+                if not self._permitted:
+                    raise ModeError("the robot may not move now")
+                return job()
+
+        self._handing_over = True  # before the job can run: `forbid` takes no lock
+        try:
+            self._newest = future = self.thread.submit(permitted)
+        finally:
+            self._handing_over = False
+        if log is not None:
+            future.add_done_callback(lambda _: log.leave())  # of a job that was never begun
         return future
 
     def _busy(self) -> bool:
-        return self._newest is not None and not self._newest.done()
+        """Whether a request is under way. In this order: the flag is cleared only once `_newest` tells of it."""
+        return self._handing_over or (self._newest is not None and not self._newest.done())
 
     def _refuse_if_busy(self) -> None:
         if self._busy():
             raise ModeError(f"another request is not done; the robot is {self.mode.value}: stop it first")
 
-    def _begin(self, path: Path | None) -> AbstractContextManager[EpisodeSink | None]:
+    def _begin(self, path: Path | None) -> Recording | None:
         if path is None or self._recorder is None:
-            return nullcontext()
+            return None
         return self._recorder.begin(path, self._attributes)
 
     def __enter__(self) -> Self:

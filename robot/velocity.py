@@ -32,7 +32,7 @@ class Glitch(IntFlag):
     """Why a velocity sample is not to be used."""
 
     NON_FINITE = 1  # not numbers, or a quaternion that is no rotation
-    SPEED = 2  # faster than MAX_SPEED
+    SPEED = 2  # faster than MAX_SPEED, the tracker or the trunk's centre
     JUMP = 4  # the position moved by more than MAX_JUMP since the sample one control period before
     AGE = 8  # older than MAX_AGE_S, or from the future by as much
     ABSENT = 16  # there is no sample
@@ -72,11 +72,11 @@ class PoseVelocity:
         with np.errstate(all="ignore"):  # what is not finite is found by the rules
             lin_vel_b, ang_vel_b = world_to_body_velocity(sample.quaternion_wxyz, sample.lin_vel_w, sample.ang_vel_w, self._lever_arm_b)
         age_s = state.stamp_s - sample.stamp_s
-        self.glitch = self._glitch(sample, age_s)
+        self.glitch = self._glitch(sample, age_s, lin_vel_b)
         self._last = sample
         return BaseVelocity(lin_vel_b, ang_vel_b, self.name, age_s, valid=not self.glitch)
 
-    def _glitch(self, sample: PoseSample, age_s: float) -> Glitch:
+    def _glitch(self, sample: PoseSample, age_s: float, lin_vel_b: Float64Array) -> Glitch:
         """The rules of `glitch_reasons`, with the jump measured against the time that really passed, and those of a single sample."""
         last = self._last if self._last and self._last.origin == sample.origin else sample
         periods = max((sample.stamp_s - last.stamp_s) / go1.CONTROL_DT, 1.0)
@@ -84,7 +84,9 @@ class PoseVelocity:
         rotates = abs(math.hypot(*sample.quaternion_wxyz.tolist()) - 1.0) <= QUATERNION_TOLERANCE
         in_time = abs(age_s) <= MAX_AGE_S
         sound = rotates and np.isfinite(sample.ang_vel_w).all()
-        return Glitch(int(reasons)) | (Glitch(0) if sound else Glitch.NON_FINITE) | (Glitch(0) if in_time else Glitch.AGE)
+        fast = math.hypot(*lin_vel_b.tolist()) > MAX_SPEED  # the trunk's centre: a glitch of the angular velocity moves it by the lever arm
+        found = (Glitch.NON_FINITE, not sound), (Glitch.AGE, not in_time), (Glitch.SPEED, fast)
+        return Glitch(int(reasons) | sum(glitch for glitch, is_one in found if is_one))
 
 
 def world_to_body_velocity(

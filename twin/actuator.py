@@ -106,3 +106,7 @@ class DelayLine:
         self.sent[:, self.longest :] = target[:, None]
         rows = self.longest + np.arange(go1.DECIMATION) - self.steps[:, None]
         return np.take_along_axis(self.sent, rows[..., None], axis=1)
+
+    def delivered(self) -> Float64Array:
+        """What the motors followed in the last physics step (N, 12)."""
+        return self.sent[np.arange(len(self.steps)), self.longest + go1.DECIMATION - 1 - self.steps]

@@ -56,7 +56,7 @@ class BatchState:
     joint_pos: Float64Array  # (N, 12) rad
     joint_vel: Float64Array  # (N, 12) rad/s
     joint_torque: Float64Array  # (N, 12) N m, applied
-    asked_torque: Float64Array  # (N, 12) N m, what the PD law asked of ideal motors
+    asked_torque: Float64Array  # (N, 12) N m, what the PD law asked for, by the robot's own gains and the target that its motors had
     base_pos_w: Float64Array  # (N, 3) m
     quaternion_wxyz: Float64Array  # (N, 4)
     base_lin_vel_w: Float64Array  # (N, 3) m/s
@@ -183,7 +183,7 @@ class BatchTwin:
         last = self._states[:, -2]  # in which the last physics step's torque acted
         return BatchState(
             joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, _TORQUE],
-            asked_torque=asked_torque(self._target, last[:, _JOINT_POS], last[:, _JOINT_VEL]),
+            asked_torque=asked_torque(self._line.delivered(), last[:, _JOINT_POS], last[:, _JOINT_VEL], self._own_motors()),
             base_pos_w=qpos[:, :3], quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6],
             accelerometer_b=sensors[:, _ACCELEROMETER], foot_force=sensors[:, _FOOT_FORCE],
             foot_pos_w=sensors[:, _FOOT_POS].reshape(-1, _LEGS, 3), foot_vel_w=sensors[:, _FOOT_VEL].reshape(-1, _LEGS, 3),
@@ -211,6 +211,10 @@ class BatchTwin:
             np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
             np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
         )
+
+    def _own_motors(self) -> Motors:
+        """The motors of each robot, (N, 12)."""
+        return Motors(*(np.asarray(values)[self.variant] for values in self._motors))
 
     def _push(self) -> None:
         """Change the horizontal speed of the trunks whose turn it is."""
@@ -245,7 +249,7 @@ class BatchTwin:
 
     def _advance_step_by_step(self) -> None:
         """One physics step at a time, since the limit depends on the joints' speed."""
-        before, motors = self._before, Motors(*(np.asarray(values)[self.variant] for values in self._motors))
+        before, motors = self._before, self._own_motors()
         states, sensors = np.empty_like(self._states[:, :1]), np.empty_like(self._sensors[:, :1])
         for k in range(go1.DECIMATION):
             limited = target_within_speed_limit(self._control[:, k], before[:, _JOINT_POS], before[:, _JOINT_VEL], motors)

@@ -68,7 +68,7 @@ class RobotProcess:
 
     def __init__(self, world: str = "flat", seed: int = 0) -> None:
         """WorldError if there is no such world, DriverError if the robot does not start."""
-        find_world(world)
+        self.world = find_world(world)
         if world not in WORLDS:
             world = str(Path(world).absolute())  # the process runs elsewhere
         port, local_port = _free_ports()

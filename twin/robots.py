@@ -25,10 +25,11 @@ from twin.robot_process import RobotProcess
 
 ROBOTS = ("go1", "twin", "replay")
 VELOCITY_SOURCES = ("t265", "odometry", "legs")
+MAX_LEVER_ARM = 1.0  # m, in each axis; a Go1's trunk is 0.38 m long, so that what is further off was given in another unit
 
 
 class UnknownRobotError(QuadloopError):
-    """A robot or a velocity source of another name than those that there are."""
+    """A robot or a velocity source of another name than those that there are, or a place for it that no robot has."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class WantedRobot:
                 raise UnknownRobotError(f"there is no {what} '{value}'; choose one of {', '.join(allowed)}")
         if len(self.lever_arm_b) != 3:
             raise UnknownRobotError(f"the lever arm has {len(self.lever_arm_b)} values; it must have 3")
+        if not all(abs(part) <= MAX_LEVER_ARM for part in self.lever_arm_b):  # so that a NaN is refused
+            raise UnknownRobotError(f"the lever arm is {self.lever_arm_b}; give metres, each part within +-{MAX_LEVER_ARM:g}")
         if self.name == "replay" and not self.replay_log:
             raise UnknownRobotError("no replay log is named; name an episode log (.hdf5)")
 
@@ -73,7 +76,7 @@ def open_robot(wanted: WantedRobot, closing: ExitStack) -> OpenRobot:
     if wanted.name == "twin":
         twin = closing.enter_context(RobotProcess(wanted.terrain, wanted.seed))
         velocity, odometry = _velocity(wanted, twin.camera, closing)
-        source = f"twin:{Path(wanted.terrain).stem}"
+        source = f"twin:{twin.world.name}"
         return OpenRobot(Go1Driver(twin.config), velocity, source, odometry, lambda: twin.order(lie_down=True))
     velocity, odometry = _velocity(wanted, "pyrealsense2", closing)
     return OpenRobot(Go1Driver(Go1Config(Address(wanted.ip), wanted.power_level)), velocity, "go1", odometry)

@@ -98,6 +98,11 @@ MATTRESS = World("mattress", solref=(0.15, 1.0), solimp=(0.9, 0.95, 0.1))
 WORLDS = {world.name: world for world in (FLAT, MATTRESS)}
 
 
+def files_of_world(name: str) -> list[Path]:
+    """The file that `find_world` reads for this name, if it reads one."""
+    return [] if name in WORLDS else [Path(name)]
+
+
 def find_world(name: str) -> World:
     """The world called `name`, or the one that the YAML file of that name describes by World's fields.
 

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from common.run_directory import RunDirectory
 from loop.config import PRESETS as LOOP_PRESETS
+from loop.stages import STAGES
 from quadloop import main
 from robot.episode_log import list_episodes
 from robot.policy_artifact import load_artifact, write_artifact
@@ -137,6 +138,43 @@ def test_finetune_is_not_resumed_with_other_inputs(finetuned, tmp_path, capsys):
 def test_the_loop_refuses_before_it_writes(tmp_path, capsys, arguments, status, complaint):
     assert main(["loop", "--preset", "smoke", "--out", str(tmp_path / "out"), *arguments]) == status
     assert_refused(capsys, tmp_path / "out", complaint)
+
+
+def test_a_floor_that_is_edited_while_the_loop_runs_stays_what_it_was(tmp_path, monkeypatch, capsys):
+    floor, seen = tmp_path / "floor.yaml", []
+    floor.write_text("friction: 0.8\n")
+
+    def stage(context):
+        seen.append(context.world.friction)
+        floor.write_text("friction: 0.3\n")
+        return {"steps": 0, "falls": 0}
+
+    def write_report(_out, _config, world, _result):
+        seen.append(world.friction)
+        return []
+
+    monkeypatch.setattr("loop.command.STAGES", dict.fromkeys(STAGES, stage))
+    monkeypatch.setattr("loop.command.write_report", write_report)
+    assert main(["loop", "--preset", "smoke", "--out", str(tmp_path / "out"), "--terrain", str(floor), "--json"]) == 0
+    assert seen == [0.8] * (len(STAGES) + 1)
+    capsys.readouterr()
+
+
+def test_force_spares_a_floor_that_the_run_reads(finetuned, tmp_path, capsys):
+    policy, logs, offline, _ = finetuned
+    out = tmp_path / "out"
+    floor = out / "floor.yaml"
+    RunDirectory(out, LOOP_PRESETS["smoke"]).close()
+    floor.write_text("friction: 0.8\n")
+    more = "--terrain", str(floor), "--force"
+    for run in (
+        lambda: main(["loop", "--preset", "smoke", "--out", str(out), *more]),
+        lambda: finetune(policy, logs, out, *SMALL[:-2], *more),
+        lambda: online(offline / "policy.onnx", offline / "value.pt", out, *more),
+    ):
+        assert run() == 1
+        assert f"holds {floor}, which this run reads" in capsys.readouterr().err
+        assert floor.read_text() == "friction: 0.8\n"
 
 
 def made_measurement(speed, falls):

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from loop.robots import twin_station
+from loop.twin_station import twin_station
 from robot.driver import DriverError
 from robot.episode_log import list_episodes, read_episode
 from robot.policy_artifact import load_artifact
@@ -16,6 +18,11 @@ def test_a_collection_has_the_steps_and_sessions_that_were_asked_for(collect):
     assert {episode.attributes.source for episode in episodes} == {"twin:flat"}
     assert {episode.attributes.policy_sha256 for episode in episodes} == {load_artifact(out / "pretrained" / "policy.onnx").sha256}
     assert np.concatenate([episode.command[:, 0] for episode in episodes]).min() >= 0.0
+
+
+def test_a_stage_walks_on_the_world_that_it_is_given_whatever_the_terrains_file_says_by_now(collect):
+    out, _ = collect(steps=60, sessions=2, world=replace(FLAT, name="lawn"))
+    assert {read_episode(path).attributes.source for path in list_episodes(out / "logs")} == {"twin:lawn"}
 
 
 def walked(out):

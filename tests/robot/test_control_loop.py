@@ -233,6 +233,22 @@ def test_after_a_state_of_no_numbers_the_last_observation_stands():
     np.testing.assert_array_equal(rig.loop.last_tick.act.observation, policy.seen[0])
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"quaternion_wxyz": np.full(4, 1e20)},
+        {"joint_vel": np.full(12, 3e40)},
+        {"joint_pos": np.full(12, -1e39)},
+    ],
+)
+def test_after_a_state_that_float32_cannot_hold_the_last_observation_stands(broken):
+    policy = FixedPolicy(1.0)
+    rig = Rig(policy).acting()
+    rig.step(**broken)
+    assert rig.loop.mode is Mode.DAMPING
+    np.testing.assert_array_equal(rig.loop.last_tick.act.observation, policy.seen[0])
+
+
 def test_the_command_reaches_the_policy_scaled():
     policy = FixedPolicy(0.0)
     rig = Rig(policy).ready()

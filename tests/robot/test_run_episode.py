@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
-from loop.robots import twin_station
+from loop.twin_station import twin_station
 from offline_finetune.released_policies import import_policy
 from robot import go1
 from robot.artifact_metadata import layout_json
@@ -209,6 +209,16 @@ def test_an_emergency_stop_ends_as_a_safety_stop_which_is_no_fall_to_learn_from(
     assert episode.truncated.tolist() == [False, True] and not episode.terminated.any()
     with pytest.raises(ModeError, match="ESTOP"):
         rig.run(10)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"quaternion_wxyz": np.full(4, 1e20)}, {"joint_vel": np.full(12, 3e40)}, {"joint_vel": np.full(12, 1e200)}]
+)
+def test_a_reading_that_float32_cannot_hold_ends_as_a_safety_stop_with_a_finished_log(rig, broken):
+    read = rig.driver.read
+    summary = rig.run(10, rig.at(2, lambda: setattr(rig.driver, "read", lambda: replace(read(), **broken))))
+    assert (summary.steps, summary.ended) == (2, END_SAFETY)
+    assert np.isfinite(read_episode(rig.path).final_observation).all()
 
 
 def test_a_joint_reading_of_no_number_ends_as_a_safety_stop_with_a_readable_log(rig):

@@ -1,6 +1,8 @@
 """A sitting in real time, with a robot that stands still."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from robot.episode_log import read_episode
 from robot.observation import GO1_LAYOUT, trot_command
 from robot.policy_speed import SlowPolicyError
 from robot.recorder import Recorder
-from robot.run_episode import EpisodePlan
+from robot.run_episode import EpisodePlan, stand_up
 from robot.session import Session
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import Mode, ModeError, SafetyEvent
@@ -93,6 +95,30 @@ def test_forbidden_between_the_request_and_the_first_motion_the_robot_does_not_g
         session.permit()
 
 
+def test_forbidden_while_a_request_is_handed_over_the_robot_does_not_get_up(session, monkeypatch):
+    begun, forbidden, submit = threading.Event(), threading.Event(), session.thread.submit
+
+    def submit_and_dawdle(job):
+        future = submit(job)
+        assert forbidden.wait(5)
+        return future
+
+    def stand_up_later(cycle):
+        begun.set()
+        assert forbidden.wait(5)
+        stand_up(cycle)
+
+    monkeypatch.setattr(session.thread, "submit", submit_and_dawdle)
+    monkeypatch.setattr("robot.session.stand_up", stand_up_later)
+    with ThreadPoolExecutor(1) as other:
+        request = other.submit(session.stand)
+        assert begun.wait(5)
+        session.forbid()
+        forbidden.set()
+        assert isinstance(request.result(5).exception(5), ModeError)
+    assert session.mode is Mode.DAMPING
+
+
 class SlowPolicy(StillPolicy):
     def act(self, observation_history, /):
         time.sleep(0.01)
@@ -132,3 +158,21 @@ def test_a_walk_is_recorded_and_one_that_cannot_be_is_refused_before_it_begins(m
             summary = session.walk(EpisodePlan(20, lambda _: trot_command()), tmp_path / "walk.hdf5").result(5)
         assert recorder.wait_finished(5)
     assert summary.steps == len(read_episode(tmp_path / "walk.hdf5").actions) == 20
+
+
+@pytest.mark.parametrize("refuse", [Session.forbid, Session.close])
+def test_a_walk_that_is_refused_leaves_its_recording(monkeypatch, tmp_path, refuse):
+    monkeypatch.setattr("robot.control_thread.prioritise", lambda _priority: [])
+    part = tmp_path / "walk.hdf5.part"
+    with Recorder() as recorder:
+        with Session(StillDriver(clock=time.monotonic), StillVelocity(), StillPolicy(), None, recorder, ATTRIBUTES) as session:
+            refuse(session)
+            submit = session.thread.submit
+
+            def submit_once_it_is_recorded(job):
+                until(part.exists)
+                return submit(job)
+
+            monkeypatch.setattr(session.thread, "submit", submit_once_it_is_recorded)
+            assert session.walk(LONG, tmp_path / "walk.hdf5").exception(5) is not None
+            until(lambda: not part.exists())  # nothing was recorded, and nobody records any more

@@ -85,6 +85,16 @@ def test_a_glitch_is_not_valid(broken):
     assert not PoseVelocity("t265", lambda: broken, NO_ARM).read(state_at(1.01)).valid
 
 
+def test_a_trunk_that_only_the_lever_arm_makes_too_fast_is_a_glitch():
+    def glitch(turning):
+        source = PoseVelocity("t265", lambda: sample(velocity=(0.0, 0.0, 0.0), turning=(0.0, 0.0, turning)), np.array([0.3, 0.0, 0.1]))
+        source.read(state_at(1.01))
+        return source.glitch
+
+    assert glitch(9.9) == 0  # 0.3 m * 9.9 rad/s = 2.97 m/s
+    assert glitch(10.1) == Glitch.SPEED
+
+
 def test_without_a_sample_nothing_is_known():
     velocity = PoseVelocity("t265", lambda: None, NO_ARM).read(state_at(1.0))
     assert not velocity.valid and velocity.age_s == math.inf and np.isnan(velocity.lin_vel_b).all()

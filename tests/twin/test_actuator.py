@@ -124,15 +124,27 @@ def test_each_robot_draws_its_delay():
         assert set(twin._line.steps.tolist()) == {2, 3, 4, 5, 6}
 
 
-def test_the_gap_between_asked_and_applied_torque():
-    with placed(ActuatorConfig()) as ideal, placed(ActuatorConfig(delay_s=(0.1, 0.1))) as late:
-        for twin in (ideal, late):
-            for _ in range(50):
-                twin.step_unlimited(go1.DEFAULT_JOINT_POS[None])
-            twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 0.1)
-        assert ideal.read().asked_torque == pytest.approx(ideal.read().joint_torque, abs=1e-6)
-        # 0.1 rad that the motors have not heard of yet: 20 * 0.1 = 2 N m
-        assert late.read().asked_torque - late.read().joint_torque == pytest.approx(np.full((1, 12), 2.0), abs=1e-6)
+@pytest.mark.parametrize("delay_s", [0.0, 0.01, 0.1])
+def test_motors_that_are_only_late_or_of_other_gains_give_what_they_are_asked_for(delay_s):
+    robots = [Variation(), Variation(motor_strength=0.8, kp_factor=1.2, kd_factor=0.7)]
+    late = ActuatorConfig(delay_s=(delay_s, delay_s))
+    with BatchTwin(replace(FLAT, actuator=late), 8, variants=[replace(FLAT, robot=robot) for robot in robots]) as twin:
+        twin.reset(np.ones(8, dtype=bool), np.random.default_rng(0), ALIKE)
+        for step in range(8):
+            twin.step_unlimited(np.tile(go1.DEFAULT_JOINT_POS + 0.1 * np.sin(step), (8, 1)))
+        state = twin.read()
+    assert set(twin.variant.tolist()) == {0, 1} and np.abs(state.joint_torque).max() > 1.0
+    assert state.asked_torque == pytest.approx(state.joint_torque, abs=1e-6)
+
+
+def test_motors_that_turn_too_fast_give_less_than_they_are_asked_for():
+    with placed(ActuatorConfig(torque_speed_limit=True)) as twin:
+        turning(twin)
+        twin.step_unlimited(go1.DEFAULT_JOINT_POS[None] + 1.0)
+        state, last = twin.read(), twin._states[0, -2]
+    limited = speed_limited_torque(state.asked_torque[0], last[26:])
+    assert state.joint_torque[0] == pytest.approx(limited, abs=1e-6)
+    assert (state.asked_torque[0] - limited).max() > 1.0
 
 
 @pytest.mark.parametrize("delay_s", [(-0.01, 0.0), (0.02, 0.01), (0.0, 0.5)])

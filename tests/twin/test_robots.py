@@ -15,6 +15,9 @@ from twin.world import WorldError
         ({"name": "spot"}, "no robot 'spot'; choose one of go1, twin, replay"),
         ({"velocity_source": "gps"}, "no velocity source 'gps'; choose one of t265, odometry, legs"),
         ({"lever_arm_b": (0.0, 1.0)}, "2 values; it must have 3"),
+        ({"lever_arm_b": (250.0, 0.0, 100.0)}, r"the lever arm is \(250.0, 0.0, 100.0\); give metres, each part within \+-1"),
+        ({"lever_arm_b": (0.0, 0.0, -1.01)}, "give metres"),
+        ({"lever_arm_b": (0.0, float("nan"), 0.0)}, "give metres"),
         ({"name": "replay"}, "name an episode log"),
     ],
 )
@@ -43,10 +46,10 @@ def test_a_twin_on_a_floor_that_there_is_not():
 
 
 def test_a_twin_on_a_floor_of_a_file_in_the_users_directory(tmp_path, monkeypatch):
-    (tmp_path / "my_floor.yaml").write_text("name: my_floor\nfriction: 0.5\n")
+    (tmp_path / "my_floor.yaml").write_text("name: lawn\nfriction: 0.5\n")
     monkeypatch.chdir(tmp_path)
     with ExitStack() as closing:
-        assert open_robot(WantedRobot("twin", terrain="my_floor.yaml"), closing).source == "twin:my_floor"
+        assert open_robot(WantedRobot("twin", terrain="my_floor.yaml"), closing).source == "twin:lawn"
 
 
 def test_a_twin_answers_and_can_be_laid_down():

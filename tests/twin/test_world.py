@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import QuadloopError
-from twin.world import FLAT, MATTRESS, WorldError, find_world
+from twin.world import FLAT, MATTRESS, WorldError, files_of_world, find_world
 
 
 def write(tmp_path, text, name="gravel.yaml"):
@@ -21,6 +21,7 @@ def test_terrains_by_name():
 def test_a_file_holds_what_differs_from_a_flat_floor(tmp_path):
     world = find_world(write(tmp_path, "solref: [0.05, 0.8]\nfriction: 0.6\n"))
     assert world.name == "gravel"
+    assert files_of_world(str(tmp_path / "gravel.yaml")) == [tmp_path / "gravel.yaml"] and files_of_world("flat") == []
     assert world.solref == (0.05, 0.8)
     assert world.friction == 0.6
     assert world.solimp == FLAT.solimp

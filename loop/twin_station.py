@@ -1,4 +1,4 @@
-"""The robots that a verb can be pointed at."""
+"""The twin as a station for the learners, in simulated time."""
 
 from __future__ import annotations
 
