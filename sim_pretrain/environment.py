@@ -97,7 +97,6 @@ class WalkingEnvironment:
         clipped = np.clip(actions, -go1.ACTION_CLIP, go1.ACTION_CLIP).astype(np.float64)
         before = self.walkers.act(clipped)
         tracking, penalties = self._reward_terms(before, clipped)
-        self.walkers.last_action = clipped
         self.steps += 1
         self.total_steps += 1
         terminated = self.walkers.fallen() | (self.walkers.state.base_pos_w[:, 2] < self.config.min_height)
@@ -150,8 +149,9 @@ class WalkingEnvironment:
         self.mean_error += go1.CONTROL_DT / BIAS_TIME_S * (error - self.mean_error)
         tracking = reward.tracking_terms(walkers.state, walkers.commands)
         self.commander.account(tracking["track_lin_vel"], 2 * tracking["track_ang_vel"])
+        previous, weights = walkers.previous_action, self.config.penalties
         penalties = reward.penalty_terms(
-            walkers.state, before, walkers.commands, walkers.gait_index, action, walkers.last_action, self.mean_error, self.config.penalties
+            walkers.state, before, walkers.commands, walkers.gait_index, action, previous, self.mean_error, weights
         )
         return tracking, penalties
 

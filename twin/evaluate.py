@@ -65,6 +65,7 @@ class Walkers:
         self.history = ObservationHistory((twin.num_robots,), layout)
         self.gait_index = np.zeros(twin.num_robots)
         self.last_action = np.zeros((twin.num_robots, go1.NUM_JOINTS))
+        self.previous_action = self.last_action.copy()  # before the last
         self.state = twin.read()
 
     def reset(self, where: NDArray[np.bool_], rng: np.random.Generator, spread: InitialSpread = INITIAL_SPREAD) -> None:
@@ -91,11 +92,18 @@ class Walkers:
         """Append frames (N, 58) to the histories; returns them flattened (N, 290), a view valid until the next call."""
         return self.history.push(frame).reshape(self.twin.num_robots, -1)
 
+    def walk(self, policy: Policy, noise: Float64Array | float = 0.0) -> tuple[BatchState, NDArray[np.floating[Any]]]:
+        """One control period of a policy's mean actions plus `noise` (N, 12), clipped; returns the state before and the actions (N, 12)."""
+        mean, _std = policy.act(self.observe())
+        action = np.clip(mean + noise, -go1.ACTION_CLIP, go1.ACTION_CLIP)
+        return self.act(action), action
+
     def act(self, action: NDArray[np.floating[Any]]) -> BatchState:
         """Apply actions (N, 12) for one control period and advance the gait clock; returns the state before the action."""
         before = self.state
         self.state, _ = self.twin.step(go1.joint_pos_target_of(action))
         self.gait_index[:] = advance_gait(self.gait_index, self.commands)
+        self.previous_action, self.last_action = self.last_action, action.astype(np.float64)
         return before
 
     def fallen(self) -> NDArray[np.bool_]:
@@ -103,11 +111,11 @@ class Walkers:
         return np.asarray(safety.has_fallen(self.state.gravity_b) | self.twin.diverged)
 
     def reward(self, before: BatchState, action: NDArray[np.floating[Any]]) -> Float64Array:
-        """Table 3's reward (N,) of the step from `before` by `action`."""
+        """Table 3's reward (N,) of the last step, from `before` by `action`."""
         now = self.state
         joint_acc = (now.joint_vel - before.joint_vel) / go1.CONTROL_DT
         terms = reward_terms(
-            now.base_lin_vel_b, now.base_ang_vel_b, self.commands, now.joint_torque, now.joint_vel, joint_acc, action, self.last_action
+            now.base_lin_vel_b, now.base_ang_vel_b, self.commands, now.joint_torque, now.joint_vel, joint_acc, action, self.previous_action
         )
         return np.asarray(total_reward(terms), dtype=np.float64)
 
@@ -141,9 +149,7 @@ def record_gait(
         walkers = Walkers(twin, command[None], layout)
         walkers.reset(np.ones(1, dtype=np.bool_), rng)
         for step in range(steps):
-            action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
-            walkers.act(action)
-            walkers.last_action = action.astype(np.float64)
+            walkers.walk(policy)
             forces[step], gait_index[step] = walkers.state.foot_force[0], walkers.gait_index[0]
     return forces, gait_index
 
@@ -155,12 +161,9 @@ def _walk(policy: Policy, walkers: Walkers, steps: int) -> Trials:
     lengths = np.zeros(count, dtype=np.int64)
     gait = GaitMeter(count)
     for _ in range(steps):
-        mean, _std = policy.act(walkers.observe())
-        action = np.clip(mean, -go1.ACTION_CLIP, go1.ACTION_CLIP)
-        before = walkers.act(action)
+        before, action = walkers.walk(policy)
         for name, value in _figures(walkers, before, action).items():
             sums[name] = sums.get(name, 0.0) + up * value
-        walkers.last_action = action.astype(np.float64)
         gait.watch(walkers.state.foot_force, up)
         lengths += up
         up &= ~walkers.fallen()
@@ -186,7 +189,7 @@ def _figures(walkers: Walkers, before: BatchState, action: NDArray[np.floating[A
         "turning_rate": state.base_ang_vel_b[:, 2],
         "torque": np.square(state.joint_torque).mean(axis=1),
         "power": np.abs(state.joint_torque * state.joint_vel).sum(axis=1),
-        "action_rate": np.square(action - walkers.last_action).sum(axis=1),
+        "action_rate": np.square(action - walkers.previous_action).sum(axis=1),
     }
 
 

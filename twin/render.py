@@ -35,9 +35,7 @@ def record_walk(
         walkers.reset(np.ones(1, dtype=np.bool_), rng, InitialSpread(yaw_rad=0.0))  # the camera looks along y
         frames = []
         for step in range(steps):
-            action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
-            walkers.act(action)
-            walkers.last_action = action.astype(np.float64)
+            walkers.walk(policy)
             if step % FRAME_EVERY == 0:
                 frames.append(twin.qpos[0].copy())
     return np.array(frames)

@@ -175,9 +175,7 @@ def follow(
         walkers.state = twin.read()
         for command in commands:
             walkers.commands[0] = command
-            action = np.clip(policy.act(walkers.observe())[0], -go1.ACTION_CLIP, go1.ACTION_CLIP)
-            walkers.act(action)
-            walkers.last_action = action.astype(np.float64)
+            walkers.walk(policy)
             walked.append(twin.qpos[0].copy())
             speeds.append(walkers.state.base_lin_vel_b[0].copy())
             fell = bool(walkers.fallen()[0])

@@ -60,10 +60,8 @@ def rewalk(world: World, walks: Sequence[Walk], policy: Policy, seed: int, layou
         walkers.reset(live, rng)
         while live.any():
             walkers.commands[:] = commands[of, step]
-            mean, _ = policy.act(walkers.observe())
-            action = np.clip(mean + noise[of, None] * rng.standard_normal(mean.shape), -go1.ACTION_CLIP, go1.ACTION_CLIP)
-            state = walkers.act(action)  # as in a recording, a row holds what was so before its action
-            walkers.last_action = action.astype(np.float64)
+            drawn = noise[of, None] * rng.standard_normal((count, go1.NUM_JOINTS))
+            state, _ = walkers.walk(policy, drawn)  # as in a recording, a row holds what was so before its action
             down = walkers.fallen()
             speed[of[live], step[live]], gravity[of[live], step[live]] = state.base_lin_vel_b[live, 0], state.gravity_b[live]
             over = live & (down | (step + 1 == lengths[of]))

@@ -142,7 +142,6 @@ def test_walkers_reset_forgets_only_what_it_is_told_to():
         walkers.reset(np.ones(2, dtype=bool), np.random.default_rng(0))
         walkers.observe()
         walkers.act(np.ones((2, 12)))
-        walkers.last_action = np.ones((2, 12))
         walkers.observe()
         walkers.reset(np.array([True, False]), np.random.default_rng(0))
         assert not walkers.history.frames[0].any()
