@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving
 from learners.iql import IqlCritics
 from learners.policy import GaussianPolicy, distance, member, stack
+from learners.precision import Precision
 from learners.uni_o4 import UniO4
 
 STARTS = 64
@@ -48,6 +51,17 @@ def walk(learner: UniO4, steps: int) -> list[GaussianPolicy]:
             policies += [run.outcome(index).policy for index in range(learner.config.members)]
             say("improvement", step, steps, {})
     return policies
+
+
+@contextmanager
+def at_precision(learner: UniO4, precision: Precision) -> Iterator[None]:
+    """Of the matrix products of critics, models and, while they imagine, policies; as they were again afterwards."""
+    critics, model = learner.critics.config, learner.model.config
+    learner.critics.config, learner.model.config = replace(critics, precision=precision), replace(model, precision=precision)
+    try:
+        yield
+    finally:
+        learner.critics.config, learner.model.config = critics, model
 
 
 def by_default(improvement: Improvement, score: float) -> dict[str, Any]:

@@ -12,11 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.files import write_bytes
+from d4rl_bench.markdown import NOTHING, markdown_table, put_between_marks
 from learners.gate import GateConfig
 
-BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
-NOTHING = "–"
 UNASKED = {"uni_o4.gate.advantage_z": None}
 BUDGET_AS_RECORDED = 0.05  # read off hopper's and walker2d's first data, when the benchmark explored as recorded
 SHORT, LONG, LONGEST = ("H 20",), ("H 100",), ("H 300", "H 200")
@@ -73,7 +71,7 @@ def stops(results: list[dict[str, Any]]) -> str:
         scores += [end and end["mean_score"] for end in ends]
         shares = [NOTHING if score is None else f"{score:.1f} ({score / result['best_mean']:.0%})" for score in scores]
         rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
-    return table(rows)
+    return markdown_table(rows[0], rows[1:])
 
 
 def choices(results: list[dict[str, Any]]) -> str:
@@ -94,7 +92,7 @@ def choices(results: list[dict[str, Any]]) -> str:
     both = [(near, liked) for near, liked in gains if liked is not None]
     if both:
         rows.append(["where both are known", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
-    return table(rows)
+    return markdown_table(rows[0], rows[1:])
 
 
 def agreements(results: list[dict[str, Any]]) -> str:
@@ -107,7 +105,7 @@ def agreements(results: list[dict[str, Any]]) -> str:
     }
     rows = [["estimate", *(f"{group}: {sum(pairs_of(each) for each in of)} pairs" for group, of in groups.items())]]
     rows += [[column, *(agreement(of, column) for of in groups.values())] for column in ESTIMATES]
-    return table(rows)
+    return markdown_table(rows[0], rows[1:])
 
 
 def pairs_of(result: dict[str, Any]) -> int:
@@ -133,13 +131,7 @@ def climbs(cells: list[dict[str, Any]]) -> str:
             errors = NOTHING if test["z"] is None else f"{test['z']:.1f}"
             scores = [f"{fmean(cell['clones']):.1f}", f"{cell['score']:.1f}", unasked.get((cell["task"], cell["seed"]), NOTHING)]
             rows.append([name, f"{test['correlation']:.3f}", errors, *scores])
-    return table(rows)
-
-
-def table(rows: list[list[str]]) -> str:
-    """Markdown; all columns but the first to the right."""
-    head, *body = rows
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---", *["---:"] * (len(head) - 1)], *body])
+    return markdown_table(rows[0], rows[1:])
 
 
 def main() -> int:
@@ -152,9 +144,7 @@ def main() -> int:
     results = [json.loads(path.read_text())["result"] for path in sorted(wanted.results.glob("*.json"))]
     cells = [cell for path in sorted(wanted.cells.glob("*.json")) for cell in json.loads(path.read_text())]
     tables = "\n\n".join([climbs(cells), stops(results), choices(results), agreements(results)])
-    before, _, rest = wanted.page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_bytes(wanted.page, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
+    put_between_marks(wanted.page, tables)
     return 0
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import walk
+from gate_study import at_precision, walk
 from shared import say
 
 from d4rl_bench.offline import config_of, fitted_learner
@@ -59,10 +59,9 @@ def alike(one: IqlCritics, other: IqlCritics, data: Transitions) -> float:
 def decided(learner: UniO4, policies: list[GaussianPolicy], precision: Precision) -> list[tuple[float, bool]]:
     """(difference, better) of every member's step from one query to the next, on the same starts and noise."""
     members = learner.config.members
-    for config_holder in (learner.critics, learner.model):
-        config_holder.config = replace(config_holder.config, precision=precision)
     learner.begin("decisions")
-    estimates = learner.estimate(policies, learner.data.draw_observations((learner.config.gate.starts,), learner.generator))
+    with at_precision(learner, precision):
+        estimates = learner.estimate(policies, learner.data.draw_observations((learner.config.gate.starts,), learner.generator))
     pairs = zip(estimates[members:], estimates[:-members], strict=True)
     decisions = [decide(candidate, incumbent, 0.0, learner.config.gate) for candidate, incumbent in pairs]
     return [(decision.difference, decision.accepted) for decision in decisions]

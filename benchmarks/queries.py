@@ -4,7 +4,7 @@ Uni-O4 on a task of D4RL without a gate (gate_study.py: walk), asked at the pape
 one PERIOD steps before it, by AM-Q's difference alone, as the paper's gate is. It is asked
 
 - in full: paired, 510 starts, Q of every state,
-- unpaired: every policy with starts and luck of its own, as released, 510 of them, otherwise in full,
+- unpaired: every policy with starts and luck of its own, as released, 510 of them, otherwise in full, several times with other luck,
 - as we do (learners/amq.py), with 510 starts and with fewer, several times with other luck,
 
 all in the precision that suits the processor.
@@ -21,15 +21,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gate_study import walk
+from gate_study import at_precision, walk
 from numpy.typing import NDArray
 from shared import say
 from torch import Tensor
@@ -68,18 +66,6 @@ class Truth:
         return {"told": round(float(same.mean()), 3), "told_of_clear": round(float(same[self.clear].mean()), 3)}
 
 
-@contextmanager
-def at_precision(learner: UniO4, precision: Precision) -> Iterator[None]:
-    """Of the matrix products of critics, models and, while they imagine, policies; float32 again afterwards."""
-    for part in (learner.critics, learner.model):
-        part.config = replace(part.config, precision=precision)
-    try:
-        yield
-    finally:
-        for part in (learner.critics, learner.model):
-            part.config = replace(part.config, precision="fp32")
-
-
 @torch.no_grad()
 def in_full(learner: UniO4, policies: GaussianPolicy, starts: Tensor, noise: Noise) -> Tensor:
     """Definition 1 with every Q of it, (P, B)."""
@@ -106,6 +92,10 @@ def signs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: in
     def asked_once(starts: int, precision: Precision) -> Tensor:
         return steps_of(as_we_do(learner, everyone, *learner.draw_luck(starts, horizon), precision), members)
 
+    def unpaired() -> Tensor:
+        alone = torch.stack([in_full(learner, stack([policy]), *learner.draw_luck(STARTS, horizon)).mean() for policy in asked])
+        return steps_of(alone[:, None], members)[..., 0]
+
     everyone, shares = stack(asked), {}
     all_luck = torch.cat([asked_once(STARTS, "fp32") for _ in range(repeats)], -1).double()
     truth = Truth(all_luck.mean(-1).numpy(), (all_luck.std(-1) / all_luck.shape[-1] ** 0.5).numpy())
@@ -115,8 +105,8 @@ def signs(learner: UniO4, asked: list[GaussianPolicy], members: int, horizon: in
         say(f"ours, {starts} starts", repeats, repeats, {})
     shares["in full"] = [truth.shares(steps_of(in_full(learner, everyone, *learner.draw_luck(STARTS, horizon)), members).mean(-1))]
     say("in full", 1, 1, {})
-    alone = torch.stack([in_full(learner, stack([policy]), *learner.draw_luck(STARTS, horizon)).mean() for policy in asked])
-    shares["unpaired"] = [truth.shares(steps_of(alone[:, None], members)[..., 0])]
+    shares["unpaired"] = [truth.shares(unpaired()) for _ in range(repeats)]
+    say("unpaired", repeats, repeats, {})
     return {"pairs": truth.clear.size, "clear_pairs": int(truth.clear.sum()), "signs": shares}
 
 

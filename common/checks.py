@@ -45,8 +45,10 @@ def require(config: object, rule: Rule, *names: str) -> None:
 
 def require_rising(config: object, *names: str) -> None:
     """ConfigError unless the numbers in the fields `names`, taken one after the other, never fall; a tuple counts as its numbers."""
-    values = [getattr(config, name) for name in names]
-    numbers = [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
-    if not all(low <= high for low, high in itertools.pairwise(numbers)):
-        given = ", ".join(f"{name} is {show(value)}" for name, value in zip(names, values, strict=True))
-        raise ConfigError(f"{given}; give the smaller number first" if len(names) == 1 else f"{given}; they must not fall in this order")
+    values = {name: getattr(config, name) for name in names}
+    numbers = [(name, number) for name, value in values.items() for number in (value if isinstance(value, tuple) else (value,))]
+    for (low, lower), (high, higher) in itertools.pairwise(numbers):
+        if not lower <= higher:
+            given = ", ".join(f"{name} is {show(value)}" for name, value in values.items())
+            order = f"they must not fall in this order: {low} must not be above {high}" if low != high else "give the smaller number first"
+            raise ConfigError(f"{given}; {order}")

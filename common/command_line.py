@@ -165,5 +165,5 @@ def _one_line(box: str) -> str:
     inside = [line for line in lines if line.startswith("│")] or lines[2:]
     paragraphs = re.split(r" ?[─-]{3,} ?", " ".join(line.strip(" │") for line in inside))
     hint = next((re.search(r"--[\w.-]+", text) for text in paragraphs[1:] if re.match("Perhaps|Arguments similar", text)), None)
-    message = re.sub(r" +", " ", paragraphs[0]).strip(" .")
+    message = re.sub(r" +", " ", paragraphs[0]).strip(" .").replace("argument 'own.", "argument '")  # the prefix is ours: see `parse`
     return f"{message}; did you mean {hint.group()}?" if hint else message

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common.checks import NOT_NEGATIVE, at_least, require
-from common.command_line import parse
-from common.errors import UsageError
+from common.checks import at_least, between, require
+from common.command_line import MAX_SEED, parse
+from common.errors import ConfigError, UsageError
 from common.result import emit
 from d4rl_bench.task import FROM_NOTHING, all_tasks, find_task, first_of_world
 
@@ -155,7 +155,7 @@ class SweepArguments:
             if not getattr(self, name):
                 raise UsageError(f"--{name} takes at least one value")
         require(self, at_least(1), "workers")
-        require(self, NOT_NEGATIVE, "seeds")
+        require(self, between(0, MAX_SEED), "seeds")
         if self.address and self.engine == "local":
             raise UsageError("--address is of a Ray cluster; add --engine ray")
 
@@ -228,11 +228,20 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     results = run_all(jobs, wanted.out, engine)
     if lost:
         raise SweepError(f"{len(cells) - len(begun)} of {len(cells)} cells have no offline run to start from: {lost}")
-    emit(
+    _show_cells(
         {job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in zip(jobs, results, strict=True)},
         wanted.json,
     )
     return 0
+
+
+def _show_cells(figures: Mapping[str, Mapping[str, float]], as_json: bool) -> None:
+    """The figures of each cell, named by its folder; for people a line each, which is never cut, however long the folder's name is."""
+    if as_json:
+        emit(figures, as_json)
+        return
+    for folder, of_cell in figures.items():
+        print(*(f"{name} {value:8,.1f} " for name, value in of_cell.items()), folder)
 
 
 def _starts(wanted: SweepArguments, cells: Sequence[Cell], engine: Engine) -> tuple[dict[Cell, str], str]:
@@ -255,10 +264,24 @@ def _check(jobs: Sequence[Job]) -> None:
     from d4rl_bench.baselines import METHODS
     from d4rl_bench.d3rlpy_process import find_interpreter
 
-    for job in jobs:
-        _ = job.config
+    _check_settings(jobs)
     if any(job.method in METHODS for job in jobs):
         find_interpreter()
+
+
+def _check_settings(jobs: Sequence[Job]) -> None:
+    """ConfigError where --set does not fit a method, which names those of the others that it fits."""
+    errors: dict[str, ConfigError] = {}
+    for job in jobs:
+        try:
+            _ = job.config
+        except ConfigError as error:
+            errors.setdefault(job.method, error)
+    if errors:
+        fitting = dict.fromkeys(job.method for job in jobs if job.method not in errors)
+        advice = f"; give --methods {' '.join(fitting)}, which it fits" if fitting else ""
+        method, wrong = next(iter(errors.items()))
+        raise ConfigError(f"--set does not fit {method}: {wrong}{advice}")
 
 
 _SHOWN = ("score", "seconds")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from common.files import one_at_a_time, sha256_of_file, sync, write_bytes, write_json
 from common.progress import Progress
 from d4rl_bench.d4rl_file import MAX_FILE_BYTES, DataError
-from d4rl_bench.task import Task
+from d4rl_bench.task import Task, find_task, other_data
 
 TIMEOUT_S = 30.0
 """For a connection, and for each answer on it"""
@@ -246,7 +246,7 @@ def _record(target: Path) -> Path:
 
 
 def _advice(target: Path) -> str:
-    return f"copy the file to {target} or make a data set of your own with: quadloop d4rl data make"
+    return f"copy the file to {target} or {other_data(find_task(target.stem))}"
 
 
 def _line(reason: object) -> str:

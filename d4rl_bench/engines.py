@@ -10,6 +10,8 @@ import fcntl
 import importlib
 import logging
 import os
+import re
+import socket
 import stat
 import subprocess
 import threading
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 LOCK, LOG = ".lock", "log.txt"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 RAY_STORE_BYTES = 100 * 2**20  # for the objects of Ray's tasks, which are words here; Ray takes no less than 75 MiB
+CONNECT_S = 5.0  # in which a cluster's port must answer
 
 
 class EngineError(QuadloopError):
@@ -108,6 +111,7 @@ class RayEngine:
     def __enter__(self) -> Self:
         own = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": RAY_STORE_BYTES}
         options = {} if self._address else own
+        _require_listener(self._address or "")
         try:
             self._ray.init(address=self._address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
@@ -136,6 +140,17 @@ class RayEngine:
             raise EngineError(f"a computer of the Ray cluster cannot work in {folder}: {error.cause}") from error
         except self._ray.exceptions.RayError:  # the worker or its computer is lost
             return Ending.KILLED
+
+
+def _require_listener(address: str) -> None:
+    """EngineError if nobody listens at a HOST:PORT: Ray tries for minutes, without a word. Other addresses, such as "auto", are Ray's."""
+    place = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=CONNECT_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: a port, a name that cannot be
+        raise EngineError(f"no Ray cluster answers at {address} ({error}); --address takes HOST:PORT of one's head") from error
 
 
 def start_process(command: Sequence[str], folder: Path, directory: Path) -> subprocess.Popen[bytes] | None:

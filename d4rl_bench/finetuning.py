@@ -29,11 +29,13 @@ def load_learner(folder: Path) -> Learner:
     path = folder / LEARNER
     if not path.exists():
         raise QuadloopError(f"{folder} holds no offline run of Uni-O4; run quadloop d4rl offline first")
-    content = load_checkpoint(path)
+    advice = f"delete {folder} and run quadloop d4rl offline again"
     try:
-        return Learner.of_state(content)
+        return Learner.of_state(load_checkpoint(path))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {advice}") from error
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise CheckpointError(f"{path} holds no learner of this version; delete {folder} and run quadloop d4rl offline again") from error
+        raise CheckpointError(f"{path} holds no learner of this version; {advice}") from error
 
 
 def finetune(

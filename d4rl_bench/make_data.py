@@ -19,7 +19,7 @@ import numpy as np
 
 from common.checks import at_least, require, require_rising
 from common.config import config_hash
-from common.errors import QuadloopError
+from common.errors import ConfigError, QuadloopError
 from common.files import one_at_a_time, refuse_to_overwrite, sha256_of_file, write_json
 from common.revision import git_revision
 from d4rl_bench.agent import Agent, Stage
@@ -48,6 +48,8 @@ class MakeConfig:
     def __post_init__(self) -> None:
         require(self, at_least(2), "steps")
         require_rising(self.training, "evaluate_every", "steps")  # who was never evaluated is neither medium nor expert
+        if self.steps > self.training.steps:  # nor is anyone medium who was not trained for that long
+            raise ConfigError(f"training.steps is {self.training.steps}; it must be at least steps, which is {self.steps}")
 
 
 def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, progress: Progress, force: bool = False) -> dict[str, Any]:

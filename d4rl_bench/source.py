@@ -8,7 +8,7 @@ from pathlib import Path
 from common.typed_values import show
 from d4rl_bench.d4rl_file import MADE_BY, DataError, origin_of, read_d4rl
 from d4rl_bench.minari_data import read_minari
-from d4rl_bench.task import Task
+from d4rl_bench.task import Task, other_data
 from learners.transitions import Transitions
 
 MINARI = "minari:"
@@ -38,13 +38,12 @@ def load(task: Task, where: str) -> LoadedData:
     if where.startswith(MINARI):
         transitions = read_minari(where.removeprefix(MINARI), task)
         return LoadedData(transitions, transitions.sha256, where, made_locally=False)
-    path = Path(where)
-    if path.is_dir():
-        path = path / f"{task.name}.hdf5"
+    name = f"{task.name}.hdf5"
+    path = Path(where) / name if Path(where).is_dir() else Path(where)
     if not path.exists():
         raise DataError(
-            f"{path}: no such file; fetch D4RL's with: quadloop d4rl data download {task.name}, "
-            "or make a data set of your own with: quadloop d4rl data make"
+            f"{where}: no such file, nor a directory that holds {name}; "
+            f"fetch D4RL's with: quadloop d4rl data download {task.name}, or {other_data(task)}"
         )
     transitions, origin = read_d4rl(path, task), origin_of(path)
     if origin.get("task", task.name) != task.name:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from common.errors import QuadloopError
 from common.files import write_bytes
 from common.typed_values import show
 from d4rl_bench.gate_record import MARGIN, GateRecord, gate_record
+from d4rl_bench.markdown import BEGIN, END, NOTHING, markdown_table, put_between_marks
 from d4rl_bench.results import LATE_STEPS, LOCAL, QUOTED, Column, Groups, Result, ResultsError, Row, grouped, read_results
 from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task
 
 PROTOCOL_SEEDS = 5
-BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
-NOTHING, FEW = "–", "‡"
+FEW = "‡"
 GATE = (
     "Queries: in which a candidate's true score differs from that of the policy that it would replace; sign told: AM-Q's difference has "
     "the sign of the true one (the paper's Figure 6a: 80 %, within the margin 95 %). Scores are of the mean action."
 )
 FROM = "From: the method whose offline phase left what is fine-tuned; scratch starts from nothing."
-
-
-class TableError(QuadloopError):
-    """A page that cannot take the tables."""
 
 
 def build_table(results: Sequence[Path], tasks: Mapping[str, Task]) -> str:
@@ -43,18 +38,11 @@ def build_table(results: Sequence[Path], tasks: Mapping[str, Task]) -> str:
 
 
 def write_table(page: Path, results: Sequence[Path], tasks: Mapping[str, Task]) -> None:
-    """Put the tables between the marks BEGIN and END of the Markdown file `page`, which is made if need be; the rest stays as it is.
-
-    TableError if the page does not have each mark once, in this order.
-    """
-    try:
-        text = page.read_bytes().decode() if page.exists() else f"# D4RL\n\n{BEGIN}\n{END}\n"
-    except UnicodeDecodeError:
-        raise TableError(f"{page} is no text in UTF-8") from None
-    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(END) < text.index(BEGIN):
-        raise TableError(f"{page} must have one line {BEGIN} and below it one line {END}; the tables go between them")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    write_bytes(page, f"{before}{BEGIN}\n{build_table(results, tasks)}\n{END}{after}".encode())
+    """Put the tables between the marks of the Markdown file `page`, which is made if need be. MarkdownError: see put_between_marks."""
+    tables = build_table(results, tasks)
+    if not page.exists():
+        write_bytes(page, f"# D4RL\n\n{BEGIN}\n{END}\n".encode())
+    put_between_marks(page, tables)
 
 
 class _Number(NamedTuple):
@@ -71,7 +59,7 @@ def _offline_table(groups: Groups, tasks: Mapping[str, Task]) -> str:
     lines = [[str(row), *_best_in_bold([measured.get((row, column)) for column in columns]), *_quoted([tasks[row.task]])] for row in rows]
     presets = dict.fromkeys(column.preset for column in columns)
     lines += [line for preset in presets if (line := _sum_of(preset, rows, columns, measured, tasks))]
-    return _markdown(["task", *map(str, columns), *(f"*{name}*" for name in QUOTED)], lines)
+    return markdown_table(["task", *map(str, columns), *(f"*{name}*" for name in QUOTED)], lines)
 
 
 def _sum_of(
@@ -106,7 +94,7 @@ def _online_table(groups: Groups) -> str:
             lines.append([str(row), str(column), before, mean, lowest, late, end, NOTHING if steps is None else f"{steps:,.0f}"])
     early, late = f"mean of the first {EARLY_STEPS:,} steps", f"mean of the last {LATE_STEPS:,}"
     header = ["task", "from", "before", early, "lowest of them", late, "at the end", "steps"]
-    return _markdown(header, lines, names=2)
+    return markdown_table(header, lines, names=2)
 
 
 def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
@@ -123,7 +111,7 @@ def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
     if len(lines) > 1:
         lines.append(["all", "", *_shares(everything), "", "", ""])
     header = ["task", "method", "queries", "sign told", f"or change within {MARGIN:.0%}", "clones", "chosen", "best on the way"]
-    return _markdown(header, lines, names=2)
+    return markdown_table(header, lines, names=2)
 
 
 def _gate_record(result: Result, task: Task) -> GateRecord | None:
@@ -144,7 +132,7 @@ def _data_table(groups: Groups) -> str:
     learnt = (group for group in groups if group.column.method != FROM_NOTHING)
     for row, data in ((group.row, result.content["data"]) for group in learnt for result in groups[group]):
         lines.setdefault((row, data["sha256"]), [str(row), data["source"], f"{data['steps']:,}", data["sha256"][:12]])
-    return _markdown(["task", "source", "steps", "sha256"], lines.values(), names=2)
+    return markdown_table(["task", "source", "steps", "sha256"], lines.values(), names=2)
 
 
 def _legend(groups: Groups) -> str:
@@ -182,9 +170,3 @@ def _best_in_bold(numbers: Sequence[_Number | None]) -> list[str]:
     shown = [round(number.value, 1) for number in numbers if number is not None]
     best = max(shown) if len(shown) > 1 else None
     return [NOTHING if n is None else f"**{n.text}**" if round(n.value, 1) == best else n.text for n in numbers]
-
-
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]], names: int = 1) -> str:
-    """A table whose first `names` columns are left-aligned and the others, of numbers, right-aligned."""
-    rows = [header, ["---"] * names + ["---:"] * (len(header) - names), *lines]
-    return "\n".join("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows)

@@ -112,6 +112,13 @@ def find_task(name: str) -> Task:
     raise TaskError(f"there is no task '{name}'{f'; did you mean {near[0]}?' if near else ''}; quadloop d4rl list names them")
 
 
+def other_data(task: Task) -> str:
+    """What to do without D4RL's data, as the end of a line: only locomotion's can be made here."""
+    if task.family == "locomotion":
+        return f"make a data set of your own with: quadloop d4rl data make {task.name.partition('-')[0]}"
+    return "have quadloop d4rl read others with --data FILE|minari:NAME"
+
+
 def first_of_world(name: str) -> Task:
     """The first of all tasks whose world is that of the task `name`: it stands for them where no data are learnt from."""
     world = find_task(name).world

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+import tyro
 
 from common.checks import POSITIVE, require, require_rising
 from common.command_line import RunArguments, Settings, parse
@@ -61,6 +63,16 @@ class Plain:
     """m/s"""
     json: bool = False
     """for machines"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directed:
+    """Walk somewhere."""
+
+    way: Annotated[Literal["left", "right"], tyro.conf.Positional]
+    """where to"""
+    config: Settings[Config] = field(default_factory=Config)
+    """how"""
 
 
 PRESETS = {"smoke": Config(steps=1), "paper": Config(steps=7, ppo=Learner(0.25))}
@@ -137,7 +149,10 @@ def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
         ("--out x --ppo.weight nan", "--ppo.weight must be a finite number, not nan"),
         ("--out x --ppo.clip-ratio -1", "--ppo.clip-ratio is -1.0; it must be above 0"),
         ("--out x --ppo.clip-ratio=0", "--ppo.clip-ratio is 0.0; it must be above 0"),
-        ("--out x --slowest 5 --fastest 4", "--slowest is 5.0, --fastest is 4.0; they must not fall in this order"),
+        (
+            "--out x --slowest 5 --fastest 4",
+            "--slowest is 5.0, --fastest is 4.0; they must not fall in this order: slowest must not be above fastest",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(line: str, said: str) -> None:
@@ -145,6 +160,11 @@ def test_what_does_not_fit_is_one_line(line: str, said: str) -> None:
         walk(line)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+
+
+def test_a_positional_choice_is_named_as_the_verb_knows_it() -> None:
+    with pytest.raises(UsageError, match=r"^invalid choice 'up' for argument 'way'\. Expected one of"):
+        parse("walk", Directed, ["up"])
 
 
 def test_a_file_that_does_not_fit(tmp_path: Path) -> None:

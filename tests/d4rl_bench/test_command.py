@@ -34,8 +34,14 @@ def test_list_names_the_tasks_one_a_line(capsys):
         (["d4rl", "lst"], 2, "quadloop d4rl has no 'lst'; it has list, data, offline, online, table"),
         (["d4rl", "data", "get"], 2, "quadloop d4rl data has no 'get'; it has make, download, show"),
         (["d4rl", "data", "show", "hoper-medium"], 1, "there is no task 'hoper-medium'; did you mean hopper-medium"),
-        (["d4rl", "data", "show", "hopper-medium", "--data", "nowhere"], 1, "quadloop d4rl data make"),
-        (["d4rl", "data", "make", "ant"], 2, "hopper"),
+        (["d4rl", "data", "show", "hopper-medium", "--data", "nowhere"], 1, "quadloop d4rl data make hopper"),
+        (["d4rl", "data", "make", "ant"], 2, "invalid choice 'ant' for argument 'environment'. Expected one of ('hopper', "),
+        (["d4rl", "data", "make", "hopper", "--training.steps", "10"], 2, "evaluate_every must not be above steps"),
+        (
+            ["d4rl", "data", "make", "hopper", "--steps", "2000000"],
+            2,
+            "training.steps is 1000000; it must be at least steps, which is 2000000",
+        ),
         (["d4rl", "offline", "--tasks", "hopper-medium", "--data", "nowhere"], 1, "no such file"),
         (["d4rl", "offline", "--tasks", "hopper", "--data", "nowhere"], 1, "there is no task 'hopper'; did you mean hopper-medium"),
         (
@@ -44,12 +50,24 @@ def test_list_names_the_tasks_one_a_line(capsys):
             "'ppo' is no method of the offline phase; known are uni-o4",
         ),
         (["d4rl", "online", "--methods", "ppo"], 1, "'ppo' is no method of the online phase; known are uni-o4, iql"),
-        (["d4rl", "offline", "--seeds", "0", "-1"], 2, "--seeds is (0, -1); it must be 0 or more"),
+        (["d4rl", "offline", "--seeds", "0", "-1"], 2, "--seeds is (0, -1); it must be from 0 to 9,223,372,036,854,775,807"),
+        (["d4rl", "offline", "--seeds", "99999999999999999999"], 2, "it must be from 0 to 9,223,372,036,854,775,807"),
         (["d4rl", "offline", "--address", "10.0.0.1:6379"], 2, "--address is of a Ray cluster; add --engine ray"),
         (
             ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "uni-o4", "--set", "ppo.cliprange=1"],
             1,
-            "unknown key 'ppo.cliprange'",
+            "--set does not fit uni-o4: unknown key 'ppo.cliprange'",
+        ),
+        (
+            ["d4rl", "online", "--set", "ppo.epochs=3"],
+            1,
+            "--set does not fit iql: unknown key 'ppo'; known are steps, update_every, evaluate_every; "
+            "give --methods uni-o4 scratch, which it fits",
+        ),
+        (
+            ["d4rl", "offline", "--methods", "bc", "uni-o4", "--set", "uni_o4.members=2"],
+            1,
+            "--set does not fit bc: unknown key 'uni_o4'",
         ),
         (["d4rl", "offline", "--tasks", "kitchen", "--data", "pyproject.toml"], 2, "is the data of one task; give a directory for 3 tasks"),
         (["d4rl", "online", "--data", "minari:mujoco/hopper/medium-v0"], 2, "is the data of one task; give a directory for 9 tasks"),
@@ -94,6 +112,19 @@ def test_the_real_demonstrations_are_shown(real_data, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] == 6704 and shown["episodes"] == 25 and shown["terminated"] == 0
     assert not shown["made_locally"]
+
+
+def test_people_get_a_line_for_each_cell_that_is_whole_however_narrow_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    result = {"score": 87.654, "seconds": 1234.5, "curve": [[0, 1.0]]}
+    monkeypatch.setattr("d4rl_bench.sweep.run_all", lambda jobs, *_: [result] * len(jobs))
+    asked = ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "scratch", "--seeds", "0", "1", "--out", str(tmp_path)]
+    assert main(asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines] == [["score", "87.7", "seconds", "1,234.5"]] * 2
+    assert [line.split()[4].rpartition("-")[0] for line in lines] == [f"hopper-medium-v2/online-scratch-seed_{seed}" for seed in (0, 1)]
+    assert main([*asked, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out).values()) == [{"score": 87.654, "seconds": 1234.5}] * 2
 
 
 @pytest.mark.timeout(300)  # five processes that load the learners

@@ -259,10 +259,17 @@ def test_a_file_of_one_s_own_is_not_touched(task: Task, remote: Remote, tmp_path
 
 def test_a_file_that_is_not_there_is_an_error_with_a_way_out(task: Task, remote: Remote, tmp_path: Path) -> None:
     remote.status = 404
-    with pytest.raises(DownloadError, match=r"answers 404 Not Found; copy the file to .* quadloop d4rl data make") as caught:
+    with pytest.raises(DownloadError, match=r"answers 404 Not Found; copy the file to .* quadloop d4rl data make hopper") as caught:
         download(task, tmp_path)
     assert str(tmp_path / NAME) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_data_that_cannot_be_made_here_are_not_offered(remote: Remote, tmp_path: Path) -> None:
+    remote.status = 404
+    with pytest.raises(DownloadError, match=r"copy the file to \S+ or .* --data FILE\|minari:NAME") as caught:
+        download(replace(find_task("door-human"), url=remote.url), tmp_path)
+    assert "data make" not in str(caught.value)
 
 
 def test_an_error_does_not_cost_what_was_fetched(task: Task, remote: Remote, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.errors import QuadloopError
+from common.errors import ConfigError, QuadloopError
 from d4rl_bench.agent import Agent
 from d4rl_bench.d4rl_file import read_d4rl
 from d4rl_bench.make_data import MakeConfig, make_data
@@ -88,6 +88,12 @@ def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_p
         make_data("hopper", made[0], SMALL, 0, lambda *_: None)
     with pytest.raises(QuadloopError, match="data can be made for halfcheetah, hopper, walker2d, not for 'ant'"):
         make_data("ant", tmp_path, SMALL, 0, lambda *_: None)
+
+
+def test_more_data_than_the_agent_is_trained_for_are_refused_before_the_training():
+    assert replace(SMALL, steps=4096).steps == SMALL.training.steps
+    with pytest.raises(ConfigError, match=r"training\.steps is 4096; it must be at least steps, which is 4097"):
+        replace(SMALL, steps=4097)
 
 
 def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):

@@ -6,12 +6,14 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -268,6 +270,37 @@ def test_a_ray_cluster_gives_the_same_and_survives_the_loss_of_workers(sweep, tm
 def test_a_cluster_that_cannot_be_reached_is_named():
     with pytest.raises(EngineError, match="no Ray cluster at nonsense"), RayEngine(1, "nonsense"):
         pass
+
+
+@pytest.fixture
+def asked_of_ray(monkeypatch):
+    """The addresses that a ray, which begins nothing, is asked to connect to."""
+    asked = []
+    ray = SimpleNamespace(
+        init=lambda address, **_: asked.append(address), remote=lambda **_: lambda run: run, shutdown=lambda: None,
+        exceptions=SimpleNamespace(RayError=OSError),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return asked
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:9{}"])
+def test_a_port_where_nobody_listens_is_named_at_once(asked_of_ray, address):
+    with socket.socket() as deaf:  # nobody listens, and nobody else can on this port
+        deaf.bind(("127.0.0.1", 0))
+        address = address.format(deaf.getsockname()[1])
+        with pytest.raises(EngineError, match=f"no Ray cluster answers at {address} .*HOST:PORT"), RayEngine(1, address):
+            pass
+    assert asked_of_ray == []
+
+
+def test_an_address_that_answers_or_that_only_ray_knows_is_left_to_ray(asked_of_ray):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        addresses = [None, "auto", "local", f"127.0.0.1:{server.getsockname()[1]}"]
+        for address in addresses:
+            with RayEngine(1, address):
+                pass
+    assert asked_of_ray == ["local", *addresses[1:]]
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

@@ -3,8 +3,9 @@
 import pytest
 
 from d4rl_bench.gate_record import gate_record
+from d4rl_bench.markdown import BEGIN, END, MarkdownError
 from d4rl_bench.results import ResultsError
-from d4rl_bench.table import BEGIN, END, TableError, build_table, write_table
+from d4rl_bench.table import build_table, write_table
 from d4rl_bench.task import all_tasks
 from tests.d4rl_bench.made_results import HOPPER, TWO, WALKER, local, result, rows_of
 
@@ -137,7 +138,7 @@ def test_a_page_that_is_not_there_is_made(tmp_path, gathered):
 def test_a_page_without_the_marks_is_refused_and_stays(tmp_path, gathered, text):
     page = tmp_path / "d4rl.md"
     page.write_text(text)
-    with pytest.raises(TableError, match="must have one line"):
+    with pytest.raises(MarkdownError, match="must have one line"):
         write_table(page, [gathered(result())], TWO)
     assert page.read_text() == text
 
