@@ -24,7 +24,8 @@ class GateRecord:
     agreed: int  # the estimate had the sign of the true change
     agreed_within: int  # or the true change was within MARGIN
     clones: float  # mean over members
-    chosen: float
+    members: float  # mean over those that were improved, or over the clones if none was
+    left: float  # of the policy that the run has left
     best: float  # of all policies that were measured on the way
 
 
@@ -34,8 +35,9 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
         return None
     try:
         current = list(as_type(tuple[float, ...], content["clones"]))
-        clones, chosen, best = fmean(current), as_type(float, content["score"]), max(current)
+        clones, left, best = fmean(current), as_type(float, content["score"]), max(current)
         queries = agreed = within = 0
+        improved: dict[int, float] = {}
         for query in content["queries"]:
             index, score, difference = (as_type(kind, query[name]) for kind, name in _KINDS)
             if not 0 <= index < len(current):
@@ -48,7 +50,7 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
                 within += same or abs(change) * task.point <= MARGIN * abs(incumbent_return)
             best = max(best, score)
             if as_type(bool, query["accepted"]):
-                current[index] = score
+                current[index] = improved[index] = score
     except (WrongTypeError, KeyError, TypeError, IndexError, StatisticsError) as error:
         raise ValueError(f"its queries of the gate are damaged ({type(error).__name__}: {error})") from None
-    return GateRecord(queries, agreed, within, clones, chosen, best)
+    return GateRecord(queries, agreed, within, clones, fmean(improved.values() or current), left, best)

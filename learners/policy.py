@@ -112,7 +112,7 @@ def member(ensemble: GaussianPolicy, index: int) -> GaussianPolicy:
     return single
 
 
-def average(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
+def average_weights(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
     """A single policy whose weights are the mean of those of the chosen members.
 
     Of members that began as one policy and have not gone far it acts about as their mean action (Wortsman et al. 2022, "Model soups");
@@ -125,7 +125,7 @@ def average(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
     return single
 
 
-def mean_action(ensemble: GaussianPolicy, chosen: Sequence[int], limit: float) -> GaussianPolicy:
+def average_actions(ensemble: GaussianPolicy, chosen: Sequence[int], limit: float) -> GaussianPolicy:
     """A single policy whose mean is the mean of those of the chosen members, each clipped to +-`limit`; its std is their geometric mean.
 
     Exactly so: their networks lie side by side in one, without a weight between them, and clip(x) = relu(x + limit) - relu(x - limit) -

@@ -26,7 +26,7 @@ from learners.gatekeeper import Gatekeeper
 from learners.improvement import Improvement, Improving, Watch, nobody
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, average, gaussian_log_prob, mean_action, member, stack, weights_hash
+from learners.policy import GaussianPolicy, average_actions, average_weights, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import part_path, refuse_divergence, train
@@ -204,7 +204,7 @@ class UniO4:
     def _together(self, policies: GaussianPolicy, chosen: list[int]) -> GaussianPolicy:
         """Members that began as one policy and are near it have an average that acts about as they do on average, as small as one of them.
         Of others, clones that were kept apart, the actions are averaged."""
-        return mean_action(policies, chosen, self.config.action_limit) if self.start.members else average(policies, chosen)
+        return average_actions(policies, chosen, self.config.action_limit) if self.start.members else average_weights(policies, chosen)
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""
