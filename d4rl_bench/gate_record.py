@@ -25,7 +25,7 @@ class GateRecord:
     agreed_within: int  # or the true change was within MARGIN
     clones: float  # mean over members
     members: float  # mean over those that were improved, or over the clones if none was
-    left: float  # of the policy that the run has left
+    chosen: float
     best: float  # of all policies that were measured on the way
 
 
@@ -35,7 +35,7 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
         return None
     try:
         current = list(as_type(tuple[float, ...], content["clones"]))
-        clones, left, best = fmean(current), as_type(float, content["score"]), max(current)
+        clones, chosen, best = fmean(current), as_type(float, content["score"]), max(current)
         queries = agreed = within = 0
         improved: dict[int, float] = {}
         for query in content["queries"]:
@@ -53,4 +53,4 @@ def gate_record(content: Mapping[str, Any], task: Task) -> GateRecord | None:
                 current[index] = improved[index] = score
     except (WrongTypeError, KeyError, TypeError, IndexError, StatisticsError) as error:
         raise ValueError(f"its queries of the gate are damaged ({type(error).__name__}: {error})") from None
-    return GateRecord(queries, agreed, within, clones, fmean(improved.values() or current), left, best)
+    return GateRecord(queries, agreed, within, clones, fmean(improved.values() or current), chosen, best)

@@ -19,7 +19,7 @@ FEW = "‡"
 GATE = (
     "Queries: in which a candidate's true score differs from that of the policy that it would replace; sign told: AM-Q's difference has "
     "the sign of the true one (the paper's Figure 6a: 80 %, within the margin 95 %). Scores are of the mean action; clones and improved "
-    "members: their average; what is left: what they make together."
+    "members: their average."
 )
 FROM = "From: the method whose offline phase left what is fine-tuned; scratch starts from nothing."
 
@@ -105,13 +105,13 @@ def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
         records = [record for result in results if (record := _gate_record(result, tasks[group.row.task]))]
         everything += records
         if records:
-            found = (_spread([getattr(record, name) for record in records]) for name in ("clones", "members", "left", "best"))
+            found = (_spread([getattr(record, name) for record in records]) for name in ("clones", "members", "chosen", "best"))
             lines.append([str(group.row), str(group.column), *_shares(records), *found])
     if not lines:
         return None
     if len(lines) > 1:
         lines.append(["all", "", *_shares(everything), "", "", "", ""])
-    scores = ["clones", "improved members", "what is left", "best on the way"]
+    scores = ["clones", "improved members", "chosen", "best on the way"]
     header = ["task", "method", "queries", "sign told", f"or change within {MARGIN:.0%}", *scores]
     return markdown_table(header, lines, names=2)
 

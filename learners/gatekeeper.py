@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learners.gate import Decision, GateConfig, decide
-from learners.policy import GaussianPolicy, distance, stack
+from learners.policy import GaussianPolicy, distance, member, stack
 
 Estimate = Callable[[GaussianPolicy], Tensor]
 """AM-Q of an ensemble (P,) from each of B start states, on luck that is the same in every call: (P, B)."""
@@ -44,7 +44,8 @@ class Gatekeeper:
         return decisions
 
     @torch.no_grad()
-    def beside(self, candidate: GaussianPolicy, start: GaussianPolicy) -> Decision:
-        """About a single policy that comes of several members, beside the one that comes of what they began as."""
+    def beside_start(self, candidate: GaussianPolicy) -> Decision:
+        """About a single policy that comes of all members, where they began as one: beside what they began as."""
+        start = member(self._initial, 0)
         value, value_of_start = self._estimate(stack([candidate, start]))
         return decide(value, value_of_start, float(distance(candidate, start, self._states)), self._config)

@@ -31,12 +31,12 @@ class Improvement:
     """The outcome: a policy that the gate has accepted, or the start if there is none, and how it came about."""
 
     policy: GaussianPolicy
-    chosen_member: int | None  # none is what all that were improved make together, or what all began as
+    chosen_member: int | None  # none is the average of all that were improved, or the one policy that all began as
     accepted_steps: int  # improvement steps behind the chosen policy, at most; 0 if nothing was ever accepted
     queries: list[Query]
     watched: list[list[float]]  # what the watch returned, step after step
     advantage_test: AdvantageTest | None = None  # without which nothing is improved; None if it was not asked for
-    average: Decision | None = None  # what the gate said of what the improved members make together; None if it was not asked
+    average: Decision | None = None  # what the gate said of the improved members' average; None if there was none
 
 
 Watch = Callable[[int, GaussianPolicy, GaussianPolicy], list[float]]

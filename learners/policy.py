@@ -112,7 +112,7 @@ def member(ensemble: GaussianPolicy, index: int) -> GaussianPolicy:
     return single
 
 
-def average_weights(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
+def average(ensemble: GaussianPolicy, chosen: Sequence[int]) -> GaussianPolicy:
     """A single policy whose weights are the mean of those of the chosen members.
 
     Of members that began as one policy and have not gone far it acts about as their mean action (Wortsman et al. 2022, "Model soups");
@@ -122,33 +122,6 @@ def average_weights(ensemble: GaussianPolicy, chosen: Sequence[int]) -> Gaussian
     with torch.no_grad():
         for target, source in zip(single.parameters(), ensemble.parameters(), strict=True):
             target.copy_(source[list(chosen)].mean(0).reshape(target.shape))
-    return single
-
-
-def average_actions(ensemble: GaussianPolicy, chosen: Sequence[int], limit: float) -> GaussianPolicy:
-    """A single policy whose mean is the mean of those of the chosen members, each clipped to +-`limit`; its std is their geometric mean.
-
-    Exactly so: their networks lie side by side in one, without a weight between them, and clip(x) = relu(x + limit) - relu(x - limit) -
-    limit in a layer more. For members of any distance, but of networks with relu alone. ValueError for others.
-    """
-    actor, count = ensemble.actor, len(chosen)
-    if actor.activation != "relu":
-        raise ValueError("only networks with relu can clip within")
-    weights, biases = ([values[list(chosen)].detach() for values in each] for each in (actor.weights, actor.biases))
-    beside = [weights[0].transpose(0, 1).flatten(1), *(torch.block_diag(*layer) for layer in weights[1:])]
-    actions = actor.sizes[-1]
-    clip, join = torch.eye(count * actions).repeat(1, 2), torch.eye(actions).repeat(count, 1) / count
-    layers = list(zip(beside, (bias.flatten() for bias in biases), strict=True))
-    last_weight, last_bias = layers.pop()
-    at_limits = torch.cat([torch.full((count * actions,), limit), torch.full((count * actions,), -limit)])
-    layers.append((last_weight @ clip, last_bias @ clip + at_limits))
-    layers.append((torch.cat([join, -join]), torch.full((actions,), -limit)))
-    single = GaussianPolicy(actor.sizes[0], actions, [weight.shape[1] for weight, _ in layers[:-1]], activation="relu")
-    with torch.no_grad():
-        single.log_std.copy_(ensemble.log_std[list(chosen)].mean(0).squeeze(0))
-        for index, (weight, bias) in enumerate(layers):
-            single.actor.weights[index].copy_(weight)
-            single.actor.biases[index].copy_(bias)
     return single
 
 

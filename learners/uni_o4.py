@@ -26,7 +26,7 @@ from learners.gatekeeper import Gatekeeper
 from learners.improvement import Improvement, Improving, Watch, nobody
 from learners.iql import PAPER as PAPER_IQL
 from learners.iql import IqlConfig, IqlCritics
-from learners.policy import GaussianPolicy, average_actions, average_weights, gaussian_log_prob, member, stack, weights_hash
+from learners.policy import GaussianPolicy, average, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
 from learners.training import part_path, refuse_divergence, train
@@ -181,30 +181,25 @@ class UniO4:
         return self.outcome(run, gatekeeper, test)
 
     def outcome(self, run: Improving, gatekeeper: Gatekeeper, test: AdvantageTest | None = None) -> Improvement:
-        """With what the improved members make together, or else the one that AM-Q likes best; where there is none, with the start, of
-        clones with what they make together.
+        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with the start, of clones
+        with the one that AM-Q likes best.
 
-        No estimate tells who is the best, and together they depend on the luck of none (docs/gate.md). What they make must pass the gate
-        itself. The paper's rule, which no budget holds near the start, leaves the choice to AM-Q.
+        Where members began as one policy and the gate's budget holds them near it, they can be averaged: weights far apart have no
+        average that acts like any of them. No estimate tells who is the best, and their average depends on the luck of none (docs/gate.md).
         """
         improved = [index for index, steps in enumerate(run.accepted) if steps]
-        among, decision = improved or list(range(self.config.members)), None
         if not improved and not self.start.members:
             return Improvement(copy.deepcopy(self.start), None, 0, run.queries, run.watched, test)
-        if self.config.gate.max_kl is not None and len(among) > 1:
-            together = self._together(run.behavior if improved else self.start, among)
-            if improved:
-                decision = gatekeeper.beside(together, self._together(self.initial_ensemble(), among))
-            if decision is None or decision.accepted:
-                return Improvement(together, None, max(run.accepted), run.queries, run.watched, test, decision)
+        decision = None
+        if not self.start.members and self.config.gate.max_kl is not None and len(improved) > 1:
+            merged = average(run.behavior, improved)
+            decision = gatekeeper.beside_start(merged)
+            if decision.accepted:
+                return Improvement(merged, None, max(run.accepted), run.queries, run.watched, test, decision)
+        among = improved or range(self.config.members)
         chosen = among[0] if len(among) == 1 else max(among, key=lambda index: float(gatekeeper.values[index].mean()))
         outcome = run.outcome(chosen, test, decision)
         return outcome if improved else replace(outcome, policy=member(self.start, chosen))
-
-    def _together(self, policies: GaussianPolicy, chosen: list[int]) -> GaussianPolicy:
-        """Members that began as one policy and are near it have an average that acts about as they do on average, as small as one of them.
-        Of others, clones that were kept apart, the actions are averaged."""
-        return average_actions(policies, chosen, self.config.action_limit) if self.start.members else average_weights(policies, chosen)
 
     def test_advantages(self, progress: Progress, folder: Path | None = None) -> AdvantageTest:
         """Critics of a random half of the episodes, with half the steps, judged by the other half. `folder` keeps them."""

@@ -78,8 +78,8 @@ def test_what_is_no_number_is_refused_and_never_becomes_the_incumbent(estimate):
     assert torch.equal(gate.values[0], before[0])
 
 
-def test_what_comes_of_several_members_is_set_beside_what_comes_of_their_beginnings(estimate):
-    gate, start = gatekeeper(estimate, 2.0, 2.0, max_kl=1.0), member(ensemble(0.0), 0)  # they are at 2 by now
-    near, far = gate.beside(member(ensemble(1.0), 0), start), gate.beside(member(ensemble(1.5), 0), start)
+def test_what_comes_of_all_members_is_set_beside_what_they_began_as(estimate):
+    gate = gatekeeper(estimate, 2.0, 2.0, max_kl=1.0)  # they are at 2 by now
+    near, far = gate.beside_start(member(ensemble(1.0), 0)), gate.beside_start(member(ensemble(1.5), 0))
     assert [near.difference, near.kl, near.accepted] == pytest.approx([0.875, 0.5, True])
     assert [far.kl, far.accepted] == pytest.approx([1.125, False])

@@ -6,17 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learners.policy import (
-    GaussianPolicy,
-    average_actions,
-    average_weights,
-    clipped_log_prob,
-    distance,
-    gaussian_kl,
-    gaussian_log_prob,
-    member,
-    stack,
-)
+from learners.policy import GaussianPolicy, average, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack
 
 LN2 = math.log(2)
 
@@ -171,7 +161,7 @@ def test_distance_is_averaged_over_states_and_counted_for_each_dimension():
 
 def test_the_average_of_some_members_has_the_mean_of_their_weights_and_shares_none():
     ensemble = stack([GaussianPolicy(3, 2, (4,), initial_std=std) for std in (0.1, 0.4, 0.9)])
-    single = average_weights(ensemble, [0, 1])
+    single = average(ensemble, [0, 1])
     assert single.members == ()
     first, second = member(ensemble, 0), member(ensemble, 1)
     for parameter, one, other in zip(single.parameters(), first.parameters(), second.parameters(), strict=True):
@@ -180,23 +170,3 @@ def test_the_average_of_some_members_has_the_mean_of_their_weights_and_shares_no
     with torch.no_grad():
         single.log_std.fill_(0.0)
     assert ensemble.log_std.max() < 0
-
-
-def test_the_mean_action_of_some_members_is_that_of_their_clipped_means():
-    torch.manual_seed(0)
-    ensemble = GaussianPolicy(5, 3, (16, 8), (4,), "relu")
-    with torch.no_grad():
-        for weight in ensemble.actor.weights:
-            weight *= 3
-        ensemble.log_std.copy_(torch.log(torch.tensor([0.1, 0.4, 0.9, 0.1])).reshape(4, 1, 1).expand(4, 1, 3))
-        observations = torch.randn(100, 5)
-        single, means = average_actions(ensemble, [0, 1, 3], 0.5), [member(ensemble, index)(observations) for index in (0, 1, 3)]
-        assert single.members == ()
-        assert max(float(mean.abs().max()) for mean in means) > 0.5  # or there were nothing to clip
-        torch.testing.assert_close(single(observations), sum(mean.clamp(-0.5, 0.5) for mean in means) / 3, atol=1e-6, rtol=0)
-    assert torch.exp(single.log_std).tolist() == pytest.approx([0.004 ** (1 / 3)] * 3)  # the geometric mean of 0.1, 0.4 and 0.1
-
-
-def test_networks_that_cannot_clip_have_no_mean_action():
-    with pytest.raises(ValueError, match="relu"):
-        average_actions(GaussianPolicy(5, 3, (16,), (2,), "elu"), [0, 1], 1.0)
