@@ -172,7 +172,7 @@ def usable_rows(recorded: Episode) -> UsableRows:
     """
     episode = without_unreadable_end(recorded)
     left_out = _left_out(episode)
-    keep = is_usable(episode)
+    keep = _none_of(left_out)
     size = episode.final_observation.size
     following = np.concatenate([episode.observations[1:], episode.final_observation[None]])
     truncated = episode.truncated[keep]
@@ -194,7 +194,11 @@ def usable_rows(recorded: Episode) -> UsableRows:
 
 def is_usable(episode: Episode) -> BoolArray:
     """Whether each row (T,) can be learnt from, of an episode without an unreadable end."""
-    return np.asarray(~np.any(list(_left_out(episode).values()), axis=0))
+    return _none_of(_left_out(episode))
+
+
+def _none_of(left_out: dict[str, BoolArray]) -> BoolArray:
+    return np.asarray(~np.any(list(left_out.values()), axis=0))
 
 
 def _left_out(episode: Episode) -> dict[str, BoolArray]:
