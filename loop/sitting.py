@@ -22,7 +22,6 @@ from robot.session import Session
 from robot.station import STAND_ATTEMPTS, ForwardCommands
 from robot.supervisor import Mode, ModeError, event_names
 from robot.t265 import FIRST_POSE_S
-from robot.unitree.driver import Go1Driver
 
 REQUEST_TIMEOUT_S = 5.0
 WRITTEN_TIMEOUT_S = 30.0
@@ -139,8 +138,7 @@ class Sitting:
     def _check(self) -> None:
         """What must be right before the robot stands up; QuadloopError with what is not."""
         state, driver = self.session.cycle.state, self.session.cycle.driver
-        if isinstance(driver, Go1Driver):
-            status = driver.status
+        if (status := driver.status) is not None:
             self._operator.tell(f"battery {status.battery_percent} %, hottest motor {status.max_temperature} C, {status.cycles} cycles")
         if state is not None and state.faults:
             raise DriverError(f"the robot would not stand: {fault_names(state.faults)}; see docs/robot.md")

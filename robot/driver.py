@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import Enum, IntFlag
 from functools import cached_property
 from typing import Protocol
 
@@ -77,6 +77,19 @@ class JointCommand:
 
 
 @dataclass(frozen=True)
+class DriverStatus:
+    """How a robot is doing whose motors are looked after by processes of their own."""
+
+    phase: Enum  # what these send to the motors
+    battery_percent: int
+    max_temperature: int  # of the hottest motor, degrees centigrade
+    cycles: int
+    late_cycles: int
+    longest_gap_s: float
+    guarded: bool  # whether somebody would damp the motors if the command stream died
+
+
+@dataclass(frozen=True)
 class BaseVelocity:
     """Velocity of the trunk's centre in the body frame, with where it came from and how old it is."""
 
@@ -102,6 +115,10 @@ class RobotDriver(Protocol):
         A driver that damps the motors by itself (`RobotState.faults`), or that held an earlier command until this one came, told the
         motors something else meanwhile.
         """
+
+    @property
+    def status(self) -> DriverStatus | None:
+        """For diagnostics and the person; None for a driver that needs no processes. DriverError while there is no state."""
 
     def close(self) -> None:
         """Release the connection and leave the motors damped, or without torque if they came to rest without having had any. Idempotent."""

@@ -40,6 +40,10 @@ class ReplayDriver:
         self._row = (self._row + 1) % len(self._episode.actions)
         return command
 
+    @property
+    def status(self) -> None:
+        """Nothing to tell."""
+
     def close(self) -> None:
         """Disconnect. Idempotent."""
         self._connected = False

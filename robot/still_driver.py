@@ -59,6 +59,10 @@ class StillDriver:
         self.sent = command
         return command
 
+    @property
+    def status(self) -> None:
+        """Nothing to tell."""
+
     def close(self) -> None:
         """Disconnect. Idempotent."""
         self._connected = False

@@ -64,6 +64,10 @@ class TwinDriver:
         self._periods += 1
         return command
 
+    @property
+    def status(self) -> None:
+        """Nothing to tell."""
+
     def close(self) -> None:
         """Stop the engine."""
         self._connected = False

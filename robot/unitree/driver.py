@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot import go1
 from robot.child_process import last_line, start_module
-from robot.driver import DriverError, JointCommand, RobotState
+from robot.driver import DriverError, DriverStatus, JointCommand, RobotState
 from robot.supervisor import DAMPING_KD
 from robot.unitree.exclusive import Exclusive
 from robot.unitree.failsafe import Phase
@@ -45,19 +45,6 @@ class Go1Config:
     def __post_init__(self) -> None:
         if not 1 <= self.power_level <= 10:
             raise DriverError(f"the power level is {self.power_level}; it must be 1 to 10")
-
-
-@dataclass(frozen=True)
-class StreamStatus:
-    """How the command stream is doing."""
-
-    phase: Phase
-    battery_percent: int
-    max_temperature: int  # of the hottest motor, degrees centigrade
-    cycles: int
-    late_cycles: int
-    longest_gap_s: float
-    guarded: bool  # whether somebody would damp the motors if the stream died
 
 
 class Go1Driver:
@@ -99,10 +86,10 @@ class Go1Driver:
         return command
 
     @property
-    def status(self) -> StreamStatus:
-        """For diagnostics; DriverError while there is no state."""
+    def status(self) -> DriverStatus:
+        """How the command stream is doing; DriverError while there is no state."""
         state = self._newest()
-        return StreamStatus(
+        return DriverStatus(
             Phase(int(state["phase"])), int(state["reading"]["battery_percent"]), int(state["reading"]["motor_temperature"].max()),
             int(state["cycles"]), int(state["late_cycles"]), float(state["longest_gap_s"]), bool(state["guarded"]),
         )  # fmt: skip

@@ -14,7 +14,6 @@ from robot.recorder import RecorderStatus
 from robot.session import Session
 from robot.stick import Stick
 from robot.supervisor import Mode, event_names
-from robot.unitree.driver import Go1Driver
 from robot.watched_velocity import WatchedVelocity
 
 Part = tuple[bytes, str, dict[str, object]]
@@ -42,12 +41,12 @@ def _robot(session: Session) -> Part:
     faults = fault_names(state.faults) if state is not None else ""
     values: dict[str, object] = {"mode": session.mode.value, "events": event_names(cause), "faults": faults}
     driver, warning = session.cycle.driver, f"would not stand: {faults}" if faults else ""
-    if isinstance(driver, Go1Driver):
-        try:
-            values |= {name: getattr(value, "name", value) for name, value in vars(driver.status).items()}
-            warning = warning or unguarded(driver)
-        except DriverError as error:
-            values["driver"] = error
+    try:
+        if (status := driver.status) is not None:
+            values |= {name: getattr(value, "name", value) for name, value in vars(status).items()}
+        warning = warning or unguarded(driver)
+    except DriverError as error:
+        values["driver"] = error
     if session.mode is Mode.DAMPING:
         return ERROR, f"damped by {event_names(cause)} {faults}".strip(), values
     return (WARN, warning, values) if warning else (OK, session.mode.value, values)
