@@ -75,8 +75,9 @@ def stops(results: list[dict[str, Any]]) -> str:
 
 
 def choices(results: list[dict[str, Any]]) -> str:
-    """Whom to choose of the members where the budget ended them: the nearest to its start, or whom AM-Q likes best."""
-    rows = [["data", "members' mean", "nearest", "by AM-Q, H 20"]]
+    """Where the budget ended the members beside the best step of the whole run, and whom to choose there: the nearest to its start, or
+    whom AM-Q likes best."""
+    rows = [["data", "the run's peak", "members' mean", "nearest", "by AM-Q, H 20"]]
     gains = []
     for result in results:
         last = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
@@ -86,12 +87,14 @@ def choices(results: list[dict[str, Any]]) -> str:
         if values:
             estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in last]
             liked = scores[estimates.index(max(estimates))]
-        rows.append([name_of(result), *(NOTHING if value is None else f"{value:.1f}" for value in (mean, nearest, liked))])
+        peak = max(fmean(step) for step in result["scores"])
+        chosen = [NOTHING if value is None else f"{value:.1f}" for value in (nearest, liked)]
+        rows.append([name_of(result), f"{peak:.1f}", f"{mean:.1f} ({mean / peak:.0%})", *chosen])
         gains.append((nearest - mean, None if liked is None else liked - mean))
-    rows.append(["over the members' mean, all", "", f"{fmean(near for near, _ in gains):+.1f}", ""])
+    rows.append(["over the members' mean, all", "", "", f"{fmean(near for near, _ in gains):+.1f}", ""])
     both = [(near, liked) for near, liked in gains if liked is not None]
     if both:
-        rows.append(["where both are known", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
+        rows.append(["where both are known", "", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
     return markdown_table(rows[0], rows[1:])
 
 
