@@ -36,7 +36,7 @@ VERBS = {
     "finetune": Verb("improve a policy from robot logs, without the robot", "loop.finetune_command:run"),
     "online": Verb("improve a policy while it walks; in this version on the twin only", "loop.online_command:run"),
     "evaluate": Verb("measure how well a policy follows a command", "twin.command:run"),
-    "import": Verb("turn the released Uni-O4 logs and policies into ours", "offline_finetune.command:run"),
+    "import": Verb("turn the released Uni-O4 logs and policies into ours", "offline_finetune.import_command:run"),
     "export": Verb("write logs as D4RL's HDF5 or as a Minari dataset", "offline_finetune.export_command:run"),
     "inspect": Verb("say what is in a policy, a log, or a directory of logs", "offline_finetune.inspect_command:run"),
     "replay": Verb("show a recorded walk on the twin, or drive the twin with it", "loop.replay_command:run"),

@@ -19,14 +19,13 @@ from learners.amq import Noise, imagine, per_start
 from learners.gate import Decision, GateConfig, decide
 from learners.improvement import Improvement, Improving
 from learners.iql import IqlCritics
-from learners.policy import GaussianPolicy, distance, member, stack
+from learners.policy import GaussianPolicy, stack
 from learners.precision import Precision
 from learners.uni_o4 import UniO4
 
 STARTS = 64
 """Rounded down to a multiple of the elites."""
 _NOBODY = 1e-30  # where all rollouts have ended: their mean is 0 of 0
-KL_STATES = 2048
 RULE = GateConfig(max_kl=None)
 """A one-sided 90 % test, whatever the distance."""
 PATIENCE = 3
@@ -113,13 +112,10 @@ def released(learner: UniO4, policies: Sequence[GaussianPolicy], horizons: Seque
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-@torch.no_grad()
 def distances(learner: UniO4, policies: Sequence[GaussianPolicy]) -> list[float]:
-    """KL of each policy from the one that its member started as, nats for each dimension of the action."""
-    learner.begin("distances")
-    states = learner.data.draw_observations((KL_STATES,), learner.generator)
-    starts = [member(learner.initial_ensemble(), index) for index in range(learner.config.members)]
-    return [float(distance(policy, first, states)) for policy, first in zip(policies, starts * (len(policies) // len(starts)), strict=True)]
+    """KL of each policy from the one that its member started as, in the states of the gate: nats for each dimension of the action."""
+    keeper, count = learner.gatekeeper(learner.initial_ensemble()), learner.config.members
+    return [float(far) for begin in range(0, len(policies), count) for far in keeper.distances(stack(policies[begin : begin + count]))]
 
 
 def means(found: dict[str, Tensor], shape: tuple[int, int]) -> dict[str, list[list[float]]]:

@@ -62,39 +62,60 @@ def by_the_paper(result: dict[str, Any]) -> float | None:
     return fmean(result["scores"][step][index] for index, step in enumerate(accepted))
 
 
-def stops(results: list[dict[str, Any]]) -> str:
+def stops(results: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
     """Where each gate would have ended each improvement, and what the default gate left where it was asked."""
-    rows = [["data", "start", "best", "ungated end", "default", "budget", "the paper's rule", *GATES]]
+    rows = [["data", "start", "best", "ungated end", "default", "its members", "budget", "the paper's rule", *GATES]]
     for result in results:
         budget, *ends = [result["budgets"][budget_of(result)], *(found(result, column) for column in GATES)]
-        scores = [result.get("default", {}).get("score"), budget["mean_score"], by_the_paper(result)]
+        cell = cell_of(result, cells)
+        members = fmean(where_the_gate_ended(cell)[0]) if cell else None
+        scores = [result.get("default", {}).get("score"), members, budget["mean_score"], by_the_paper(result)]
         scores += [end and end["mean_score"] for end in ends]
         shares = [NOTHING if score is None else f"{score:.1f} ({score / result['best_mean']:.0%})" for score in scores]
         rows.append([name_of(result), *(f"{result[key]:.1f}" for key in ("start", "best_mean", "last")), *shares])
     return markdown_table(rows[0], rows[1:])
 
 
-def choices(results: list[dict[str, Any]]) -> str:
-    """Where the budget ended the members beside the best step of the whole run, and whom to choose there: the nearest to its start, or
+def cell_of(result: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The benchmark's cell that is the study's improvement with the default gate, if there is one."""
+    score = result.get("default", {}).get("score")
+    same = (cell for cell in cells if all(cell[key] == result.get(key) for key in ("task", "seed")) and not cell["overrides"])
+    return next((cell for cell in same if "queries" in cell and round(cell["score"], 2) == score), None)
+
+
+def where_the_gate_ended(cell: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Scores of a cell's members at the last that each accepted, and how far they are from what they began as."""
+    scores, kl = list(cell["clones"]), [0.0] * len(cell["clones"])
+    for query in cell["queries"]:
+        if query["accepted"]:
+            scores[query["member"]], kl[query["member"]] = query["score"], query["kl"]
+    return scores, kl
+
+
+def choices(results: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
+    """Where the gate ended the members beside the best step of the whole run, and whom to choose there: the nearest to its start, or
     whom AM-Q likes best."""
-    rows = [["data", "the run's peak", "members' mean", "nearest", "by AM-Q, H 20"]]
+    rows = [["data", "the run's peak", "its distance", "members' mean", "nearest", "by AM-Q, H 20"]]
     gains = []
     for result in results:
-        last = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
-        scores, kl = ([result[key][stop][index] for index, stop in last] for key in ("scores", "kl"))
-        nearest, mean, values = scores[kl.index(min(kl))], fmean(scores), result.get("values")
-        liked = None
-        if values:
-            estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in last]
-            liked = scores[estimates.index(max(estimates))]
-        peak = max(fmean(step) for step in result["scores"])
+        liked: float | None = None
+        if cell := cell_of(result, cells):
+            (scores, kl), liked = where_the_gate_ended(cell), cell["score"]
+        else:
+            last = list(enumerate(result["budgets"][budget_of(result)]["stops"]))
+            scores, kl = ([result[key][stop][index] for index, stop in last] for key in ("scores", "kl"))
+            if values := result.get("values"):
+                estimates = [values["AM-Q, H 20, sampled actions"][stop][index] for index, stop in last]
+                liked = scores[estimates.index(max(estimates))]
+        nearest, mean = scores[kl.index(min(kl))], fmean(scores)
+        peak, distance = max(zip(map(fmean, result["scores"]), map(fmean, result["kl"]), strict=True))
         chosen = [NOTHING if value is None else f"{value:.1f}" for value in (nearest, liked)]
-        rows.append([name_of(result), f"{peak:.1f}", f"{mean:.1f} ({mean / peak:.0%})", *chosen])
+        rows.append([name_of(result), f"{peak:.1f}", f"{distance:.2f}", f"{mean:.1f} ({mean / peak:.0%})", *chosen])
         gains.append((nearest - mean, None if liked is None else liked - mean))
-    rows.append(["over the members' mean, all", "", "", f"{fmean(near for near, _ in gains):+.1f}", ""])
+    rows.append(["over the members' mean, all", "", "", "", f"{fmean(near for near, _ in gains):+.1f}", ""])
     both = [(near, liked) for near, liked in gains if liked is not None]
     if both:
-        rows.append(["where both are known", "", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
+        rows.append(["where both are known", "", "", "", *(f"{fmean(each):+.1f}" for each in zip(*both, strict=True))])
     return markdown_table(rows[0], rows[1:])
 
 
@@ -146,7 +167,7 @@ def main() -> int:
     wanted = parser.parse_args()
     results = [json.loads(path.read_text())["result"] for path in sorted(wanted.results.glob("*.json"))]
     cells = [cell for path in sorted(wanted.cells.glob("*.json")) for cell in json.loads(path.read_text())]
-    tables = "\n\n".join([climbs(cells), stops(results), choices(results), agreements(results)])
+    tables = "\n\n".join([climbs(cells), stops(results, cells), choices(results, cells), agreements(results)])
     put_between_marks(wanted.page, tables)
     return 0
 

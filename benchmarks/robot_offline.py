@@ -1,7 +1,7 @@
 """What the offline stage makes of robot logs, beside IQL and behavior cloning on the same logs. Prints JSON.
 
-Every policy is estimated on sessions that were held out, by AM-Q and by fitted-Q evaluation, each as a difference to the policy that it
-started from; and it walks the twin, with the same starts for all.
+Every policy is estimated on sessions that were held out, by AM-Q, fitted-Q evaluation and importance sampling, each as a difference to the
+policy that it started from; and it walks the twin, with the same starts for all.
 
 python benchmarks/robot_offline.py POLICY LOGS [--terrain mattress] [--seeds 0] [--commands 0.8] [--trials 50]
     [--set uni_o4.members=1 ...] [--only uni-o4] [--out runs/robot_offline]

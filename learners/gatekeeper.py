@@ -34,9 +34,14 @@ class Gatekeeper:
         return self._values
 
     @torch.no_grad()
+    def distances(self, candidates: GaussianPolicy) -> Tensor:
+        """Mean KL of each member of an ensemble (M,) from what it began as, nats for each dimension of the action."""
+        return distance(candidates, self._initial, self._states)
+
+    @torch.no_grad()
     def query(self, candidates: GaussianPolicy) -> list[Decision]:
         """About each member of an ensemble. One that is accepted is the incumbent from now on."""
-        values, kl = self._estimate(candidates), distance(candidates, self._initial, self._states)
+        values, kl = self._estimate(candidates), self.distances(candidates)
         paired = zip(values, self.values, kl, strict=True)
         decisions = [decide(candidate, incumbent, float(far), self._config) for candidate, incumbent, far in paired]
         accepted = torch.tensor([decision.accepted for decision in decisions])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from common.files import FileExistsAlreadyError
-from offline_finetune.command import run
+from offline_finetune.import_command import run
 from offline_finetune.released_episodes import Stretch, dropped_rows, valid_velocity, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_logs import ImportReport, import_logs
