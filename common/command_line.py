@@ -62,6 +62,7 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     `--out` for both. Raises UsageError on one line for a command line that does not fit, ConfigError for a file that does not;
     `--help` prints and raises SystemExit(0).
     """
+    _refuse_repeated(arguments)
     if not any(field.name == "config" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
         return _checked(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
     config = _base_config_or_help(kind, _sources(verb, kind, arguments, presets), presets, asks_help=bool(_HELP & set(arguments)))
@@ -71,6 +72,13 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     parsed: Any = _parsed(verb, whole, arguments, kind.__doc__, _with_defaults(whole, own=own))
     final: T = parsed.own
     return _checked(final)
+
+
+def _refuse_repeated(arguments: Sequence[str]) -> None:
+    """UsageError for a flag that is given twice: of a list's values the earlier ones would be lost without a word."""
+    flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments if re.match("--[a-z]", argument)]
+    if twice := next((flag for flag in flags if flags.count(flag) > 1), None):
+        raise UsageError(f"{twice} is given twice; give it once (several values stand behind one another)")
 
 
 def _source_fields(presets: Mapping[str, Any]) -> list[Any]:

@@ -28,6 +28,8 @@ LOG = "d3rlpy.log"
 METHODS = ("bc", "iql", "td3+bc", "cql", "awac", "cal-ql")
 ONLINE_METHODS = ("iql", "awac", "cal-ql")
 
+MAX_SEED = 2**32 - 1
+"""What d3rlpy takes"""
 RECIPE = 1
 """Raised with any change, here, in the worker or in how data are handed over, after which equal data, settings and seeds give other
 policies."""

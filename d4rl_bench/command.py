@@ -181,6 +181,9 @@ class SweepArguments:
         for name, equals, _ in pairs:
             if not (name and equals):
                 raise UsageError(f"--set takes name=value, such as uni_o4.members=1, not '{name}{equals}'")
+        names = [name for name, _, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"--set gives {twice} twice")
         return {name: _value(text) for name, _, text in pairs}
 
 
@@ -261,12 +264,15 @@ def _starts(wanted: SweepArguments, cells: Sequence[Cell], engine: Engine) -> tu
 
 def _check(jobs: Sequence[Job]) -> None:
     """Whether their settings exist, and the interpreter that the baselines need."""
+    from d4rl_bench.baselines import MAX_SEED as MAX_SEED_OF_BASELINES
     from d4rl_bench.baselines import METHODS
     from d4rl_bench.d3rlpy_process import find_interpreter
 
     _check_settings(jobs)
-    if any(job.method in METHODS for job in jobs):
+    if baselines := [job for job in jobs if job.method in METHODS]:
         find_interpreter()
+        if (highest := max(job.seed for job in baselines)) > MAX_SEED_OF_BASELINES:
+            raise UsageError(f"d3rlpy takes seeds up to {MAX_SEED_OF_BASELINES:,}, not {highest:,}")
 
 
 def _check_settings(jobs: Sequence[Job]) -> None:

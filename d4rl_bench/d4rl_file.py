@@ -31,6 +31,8 @@ MAX_FILE_BYTES = 4 * 2**30
 MAX_BYTES = 2**30
 """Of what is read, as it comes into memory: three times the largest of D4RL's. Successors, scaled copies and the process of a
 baseline make up to about eight times as much of it, and two cells at once must fit into 24 GiB."""
+ABSURD = 1e9
+"""Larger than any observation, action or reward of a task could be, whatever its units"""
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
 TABLES = ("observations", "actions", "next_observations")
@@ -151,6 +153,16 @@ def check_bytes(count: int) -> None:
         raise DataError(f"its arrays take {count:,} bytes of memory, more than the {MAX_BYTES:,} that data may")
 
 
+def stored_here(group: h5py.Group, name: str) -> Any:
+    """The array or group under `name`; DataError if it, or what an array holds, lies elsewhere than in this very file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise DataError(f"'{name}' is a link to somewhere else")
+    item: Any = group[name]
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise DataError(f"the values of '{name}' lie outside the file")
+    return item
+
+
 def check_sizes(observation_size: int, action_size: int, task: Task) -> None:
     """DataError unless the task has these sizes; it names the tasks that have them."""
     sizes = (observation_size, action_size)
@@ -164,11 +176,11 @@ def check_sizes(observation_size: int, action_size: int, task: Task) -> None:
 
 
 def check_finite(name: str, values: NDArray[np.float32]) -> None:
-    """DataError if a row of `values` (N,) or (N, K) has NaN, infinity or what was too large for float32."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
-        raise DataError(f"'{name}' is NaN or infinite in {len(bad):,} rows, the first of them row {bad[0]:,}")
+    """DataError if a row of `values` (N,) or (N, K) has NaN, infinity, or what no task has and would make all other rows alike."""
+    for wrong, good in (("NaN or infinite", np.isfinite(values)), (f"beyond +-{ABSURD:g}", np.abs(values) <= ABSURD)):
+        if not good.all():
+            bad = np.flatnonzero(~good.reshape(len(values), -1).all(axis=1))
+            raise DataError(f"'{name}' is {wrong} in {len(bad):,} rows, the first of them row {bad[0]:,}")
 
 
 def _read_columns(path: Path, task: Task) -> Columns:
@@ -193,13 +205,9 @@ def _stored(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """The array under `name`, if plain numbers are stored in this very file."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise DataError(f"'{name}' is a link to somewhere else")
-    dataset: Any = file[name]
+    dataset = stored_here(file, name)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"'{name}' is a group, not an array")
-    if dataset.is_virtual or dataset.external:
-        raise DataError(f"the values of '{name}' lie outside the file")
     if dataset.dtype.kind not in ("biuf" if name in FLAGS else "iuf"):
         raise DataError(f"'{name}' holds values of type {dataset.dtype}, not {'flags' if name in FLAGS else 'numbers'}")
     chunk_bytes = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
@@ -227,13 +235,14 @@ def _check_shapes(stored: Mapping[str, h5py.Dataset], task: Task) -> None:
 def _values(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
     """Flags (N,) as bool, numbers (N,) or (N, K) as float32, all of them finite."""
     if name in FLAGS:
-        return _flags(name, dataset[()].reshape(-1))
+        return flags_of(name, dataset[()].reshape(-1))
     values: NDArray[np.float32] = dataset.astype(np.float32)[()]
     check_finite(name, values)
     return values if name in TABLES else values.reshape(-1)
 
 
-def _flags(name: str, values: NDArray[Any]) -> BoolArray:
+def flags_of(name: str, values: NDArray[Any]) -> BoolArray:
+    """`values` as flags; DataError unless each is 0 or 1."""
     if values.dtype == np.bool_:
         values = values.view(np.uint8)  # a file may hold other bytes than 0 and 1 for booleans; what numpy makes of them is undefined
     if not ((values == 0) | (values == 1)).all():

@@ -22,7 +22,7 @@ from d4rl_bench.environments import make_environment
 from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
 from d4rl_bench.finetuning import Curve, finetune
-from d4rl_bench.offline import OfflineConfig, config_of, run_uni_o4
+from d4rl_bench.offline import PRESETS, OfflineConfig, config_of, run_uni_o4
 from d4rl_bench.online import PAPER, SCRATCH, SEED_STRIDE, OnlineConfig
 from d4rl_bench.online import RECIPE as ONLINE_RECIPE
 from d4rl_bench.rewards import LearningRewards, learning_rewards
@@ -93,9 +93,11 @@ class Job:
             return config_of(task, self.preset, self.overrides)
         return with_overrides(self._plain_config(task), self.overrides)
 
-    def ablation(self) -> dict[str, Any]:
-        """The overrides; none if they change nothing, since this is the plain cell then."""
-        return self.overrides if self.config != replace(self, overrides={}).config else {}
+    def named(self) -> tuple[str, dict[str, Any]]:
+        """Preset and overrides; where these change nothing, or lead to another preset, that preset and none: it is its plain cell then."""
+        plain = (preset for preset in (self.preset, *PRESETS) if self.config == replace(self, preset=preset, overrides={}).config)
+        preset = next(plain, None)
+        return (self.preset, self.overrides) if preset is None else (preset, {})
 
     def _plain_config(self, task: Task) -> Config:
         if self.phase == "offline":
@@ -156,8 +158,9 @@ def run_job(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
         run = _offline if job.phase == "offline" else _online
         result = run(job, task, data.transitions, folder, evaluator, progress) | {"data": _described(data)}
     evaluator.close()
-    cell = {name: getattr(job, name) for name in ("phase", "task", "method", "seed", "preset")}
-    return cell | {"overrides": job.ablation(), "key": job.key()} | result
+    preset, overrides = job.named()
+    cell = {name: getattr(job, name) for name in ("phase", "task", "method", "seed")}
+    return cell | {"preset": preset, "overrides": overrides, "key": job.key()} | result
 
 
 def _described(data: LoadedData) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from d4rl_bench.d4rl_file import (
     check_bytes,
     check_finite,
     check_sizes,
+    flags_of,
+    stored_here,
     transitions_of,
 )
 from d4rl_bench.task import Task
@@ -43,6 +45,8 @@ def read_minari(name: str, task: Task) -> Transitions:
         warnings.simplefilter("ignore")  # of Minari, about other data sets in its folder and environments that this does not need
         found = minari.list_local_datasets(prefix=name).get(name)
         if found is None:
+            if (minari.storage.get_dataset_path() / name / "data").is_dir():
+                raise DataError("its metadata cannot be read; delete it and fetch it again")
             raise DataError(f"no such data set here; get it with: minari download {name}")
         if not {"observation_space", "action_space"} <= found.keys():  # Minari would run whatever environment the data set names
             raise DataError("its metadata do not describe observations and actions")
@@ -57,9 +61,17 @@ def _check_episodes(path: Path) -> None:
     """DataError if an episode of the file, which is read as a whole, would take more memory than data may; compressed it may be small."""
     with h5py.File(path, "r") as file:
         for episode in file.values():
-            arrays: list[h5py.Dataset] = []
-            episode.visititems(lambda _name, item, into=arrays: into.append(item) if isinstance(item, h5py.Dataset) else None)
-            check_bytes(sum(map(bytes_in_memory, arrays)))
+            check_bytes(sum(map(bytes_in_memory, _arrays(episode))))
+
+
+def _arrays(group: h5py.Group) -> Iterator[h5py.Dataset]:
+    """All arrays below a group; DataError for what lies outside the file."""
+    for name in group:
+        item = stored_here(group, name)
+        if isinstance(item, h5py.Group):
+            yield from _arrays(item)
+        else:
+            yield item
 
 
 def _columns(episodes: Iterable[Any], task: Task) -> Columns:
@@ -80,7 +92,7 @@ def _episode(episode: Any, task: Task) -> Columns:
     """The columns of one episode of T steps, which has T + 1 observations."""
     observations = _observations(episode.observations)
     actions, rewards = _numbers("actions", episode.actions, 2), _numbers("rewards", episode.rewards, 1)
-    terminated, timeouts = np.asarray(episode.terminations, dtype=np.bool_), np.asarray(episode.truncations, dtype=np.bool_)
+    terminated, timeouts = (flags_of(name, np.asarray(getattr(episode, name))) for name in ("terminations", "truncations"))
     check_sizes(observations.shape[1], actions.shape[1], task)
     steps = len(rewards)
     if (len(observations), len(actions), terminated.shape, timeouts.shape) != (steps + 1, steps, (steps,), (steps,)):

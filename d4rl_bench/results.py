@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from common.errors import QuadloopError
 from common.files import write_json
 from common.typed_values import WrongTypeError, as_type, describe, show
+from d4rl_bench.source import MINARI
 from d4rl_bench.sweep import RESULT, read_json
 from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, all_tasks, first_of_world
 
@@ -27,8 +28,10 @@ LATE_STEPS = 50_000
 REVISION_DIGITS = 12
 QUOTED = ("BC", "IQL", "TD3+BC", "Uni-O4")
 """Methods whose scores are quoted from the paper, by the paper's names."""
-LOCAL = "†"
-"""Marks data that were made locally."""
+LOCAL, OF_MINARI = "†", "§"
+"""Mark data that were made locally, and Minari's: neither are D4RL's."""
+SHA256_DIGITS = 12
+"""Of a data set's hash where it is shown."""
 
 _KINDS: dict[str, Any] = {
     "phase": Literal["offline", "online"], "task": str, "method": str, "seed": int, "preset": str, "key": str, "score": float,
@@ -50,10 +53,10 @@ class Row(NamedTuple):
 
     task: str
     sha256: str = ""
-    made_locally: bool = False
+    mark: str = ""
 
     def __str__(self) -> str:
-        return f"{self.task} {LOCAL}" if self.made_locally else self.task
+        return f"{self.task} {self.mark}".strip()
 
 
 class Column(NamedTuple):
@@ -110,7 +113,7 @@ class Result:
     def order(self) -> tuple[Any, ...]:
         """Sorts by task, data, method, preset, ablation and seed; what starts from nothing behind all others."""
         group, row = self.group, self.group.row
-        learnt = group.phase, group.column.method == FROM_NOTHING, list(all_tasks()).index(row.task), row.made_locally, row.sha256
+        learnt = group.phase, group.column.method == FROM_NOTHING, list(all_tasks()).index(row.task), row.mark, row.sha256
         return *learnt, group.column.order(), group.ablation, self.seed, self.key
 
     def before(self) -> float | None:
@@ -253,7 +256,9 @@ def _row(values: Mapping[str, Any], content: Mapping[str, Any], place: str) -> R
     if values["method"] == FROM_NOTHING:
         return Row(first_of_world(values["task"]).name)
     data = _values(content.get("data"), _DATA_KINDS, f"{place}: data")
-    return Row(values["task"], "" if data["made_locally"] else data["sha256"], data["made_locally"])
+    if data["made_locally"]:
+        return Row(values["task"], mark=LOCAL)
+    return Row(values["task"], data["sha256"], OF_MINARI if data["source"].startswith(MINARI) else "")
 
 
 def _values(content: Any, kinds: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -11,7 +11,20 @@ from common.files import write_bytes
 from common.typed_values import show
 from d4rl_bench.gate_record import MARGIN, GateRecord, gate_record
 from d4rl_bench.markdown import BEGIN, END, NOTHING, markdown_table, put_between_marks
-from d4rl_bench.results import LATE_STEPS, LOCAL, QUOTED, Column, Groups, Result, ResultsError, Row, grouped, read_results
+from d4rl_bench.results import (
+    LATE_STEPS,
+    LOCAL,
+    OF_MINARI,
+    QUOTED,
+    SHA256_DIGITS,
+    Column,
+    Groups,
+    Result,
+    ResultsError,
+    Row,
+    grouped,
+    read_results,
+)
 from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, Task
 
 PROTOCOL_SEEDS = 5
@@ -46,6 +59,13 @@ def write_table(page: Path, results: Sequence[Path], tasks: Mapping[str, Task]) 
     put_between_marks(page, tables)
 
 
+def _names(rows: Iterable[Row]) -> dict[Row, str]:
+    """What each row is called: by its data too where a task has several of one kind."""
+    names = {row: str(row) for row in rows}
+    called = list(names.values())
+    return {row: f"{name}, data {row.sha256[:SHA256_DIGITS]}" if called.count(name) > 1 else name for row, name in names.items()}
+
+
 class _Number(NamedTuple):
     """What a cell shows, and by what it is compared with its neighbours."""
 
@@ -57,7 +77,8 @@ def _offline_table(groups: Groups, tasks: Mapping[str, Task]) -> str:
     columns = sorted({group.column for group in groups}, key=Column.order)
     measured = {(group.row, group.column): _end(results) for group, results in groups.items()}
     rows = [row for task in tasks for row in dict.fromkeys(group.row for group in groups if group.row.task == task) or [Row(task)]]
-    lines = [[str(row), *_best_in_bold([measured.get((row, column)) for column in columns]), *_quoted([tasks[row.task]])] for row in rows]
+    names = _names(rows)
+    lines = [[names[row], *_best_in_bold([measured.get((row, column)) for column in columns]), *_quoted([tasks[row.task]])] for row in rows]
     presets = dict.fromkeys(column.preset for column in columns)
     lines += [line for preset in presets if (line := _sum_of(preset, rows, columns, measured, tasks))]
     return markdown_table(["task", *map(str, columns), *(f"*{name}*" for name in QUOTED)], lines)
@@ -84,15 +105,15 @@ def _quoted(tasks: Sequence[Task]) -> list[str]:
 
 
 def _online_table(groups: Groups) -> str:
-    lines = []
-    for row in dict.fromkeys(group.row for group in groups):
+    lines, names = [], _names(group.row for group in groups)
+    for row in names:
         own = {group.column: results for group, results in groups.items() if group.row == row}
         ends = _best_in_bold([_end(results) for results in own.values()])
         for (column, results), end in zip(own.items(), ends, strict=True):
             figures = Result.before, Result.mean_early, Result.lowest_early, Result.mean_late
             before, mean, lowest, late = (_mean(results, figure) for figure in figures)
             steps = max((result.curve[-1][0] for result in results if result.curve), default=None)
-            lines.append([str(row), str(column), before, mean, lowest, late, end, NOTHING if steps is None else f"{steps:,.0f}"])
+            lines.append([names[row], str(column), before, mean, lowest, late, end, NOTHING if steps is None else f"{steps:,.0f}"])
     early, late = f"mean of the first {EARLY_STEPS:,} steps", f"mean of the last {LATE_STEPS:,}"
     header = ["task", "from", "before", early, "lowest of them", late, "at the end", "steps"]
     return markdown_table(header, lines, names=2)
@@ -100,13 +121,13 @@ def _online_table(groups: Groups) -> str:
 
 def _gates_table(groups: Groups, tasks: Mapping[str, Task]) -> str | None:
     """Of the offline runs that have a gate; None if there are none."""
-    lines, everything = [], []
+    lines, everything, names = [], [], _names(group.row for group in groups)
     for group, results in groups.items():
         records = [record for result in results if (record := _gate_record(result, tasks[group.row.task]))]
         everything += records
         if records:
             found = (_spread([getattr(record, name) for record in records]) for name in ("clones", "members", "chosen", "best"))
-            lines.append([str(group.row), str(group.column), *_shares(records), *found])
+            lines.append([names[group.row], str(group.column), *_shares(records), *found])
     if not lines:
         return None
     if len(lines) > 1:
@@ -133,7 +154,7 @@ def _data_table(groups: Groups) -> str:
     lines: dict[tuple[Row, str], list[str]] = {}
     learnt = (group for group in groups if group.column.method != FROM_NOTHING)
     for row, data in ((group.row, result.content["data"]) for group in learnt for result in groups[group]):
-        lines.setdefault((row, data["sha256"]), [str(row), data["source"], f"{data['steps']:,}", data["sha256"][:12]])
+        lines.setdefault((row, data["sha256"]), [str(row), data["source"], f"{data['steps']:,}", data["sha256"][:SHA256_DIGITS]])
     return markdown_table(["task", "source", "steps", "sha256"], lines.values(), names=2)
 
 
@@ -142,10 +163,14 @@ def _legend(groups: Groups) -> str:
         "- Measured: mean ± standard deviation (n - 1) over seeds of D4RL's normalised score, the number of seeds in brackets; "
         "the method's preset behind its name; best of a row in bold.",
         "- *In italics*: not measured but quoted from Tables 1 and 2 of the paper, on D4RL's data.",
-        f"- {NOTHING}: not measured. The command, revision and versions behind each measured number are in its result file.",
+        f"- {NOTHING}: not measured. The command, revision and versions behind each measured number are in its result file; "
+        "d3rlpy's versions, where they are not, are those in constraints-d3rlpy.txt of that revision.",
     ]
-    if any(group.row.made_locally for group in groups):
+    marks = {group.row.mark for group in groups}
+    if LOCAL in marks:
         lines.append(f"- {LOCAL}: on data that were made locally, not D4RL's: the quoted scores beside it are of other data.")
+    if OF_MINARI in marks:
+        lines.append(f"- {OF_MINARI}: on Minari's data, recorded anew, not D4RL's: the quoted scores beside it are of other data.")
     if any(len(results) < PROTOCOL_SEEDS for results in groups.values()):
         lines.append(f"- {FEW}: fewer seeds than the protocol's {PROTOCOL_SEEDS}.")
     return "\n".join(lines)

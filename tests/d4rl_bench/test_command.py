@@ -75,6 +75,8 @@ def test_list_names_the_tasks_one_a_line(capsys):
         (["d4rl", "offline", "--methods"], 2, "--methods takes at least one value"),
         (["d4rl", "online", "--tasks"], 2, "--tasks takes at least one value"),
         (["d4rl", "table", "--cells", "nowhere"], 2, "nowhere is no directory; --cells takes the --out of quadloop d4rl offline"),
+        (["d4rl", "offline", "--seeds", "1", "--seeds", "0"], 2, "--seeds is given twice; give it once (several values stand behind"),
+        (["d4rl", "offline", "--set", "a.b=1", "c.d=2", "a.b=3"], 2, "--set gives a.b twice"),
         (["d4rl", "offline", "--set", "members"], 2, "--set takes name=value, such as uni_o4.members=1, not 'members'"),
     ],
 )

@@ -244,6 +244,7 @@ BAD_ROWS = np.where(np.arange(6)[:, None] % 2, np.ones((6, 11)), np.nan)
         (_set("next_observations", np.zeros((6, 12))), "next_observations of 12 values, observations of 11"),
         (_with(observations=BAD_ROWS), "'observations' is NaN or infinite in 3 rows, the first of them row 0"),
         (_with(rewards=np.array([0, 0, np.inf, 0, -np.inf, 0])), "'rewards' is NaN or infinite in 2 rows, the first of them row 2"),
+        (_with(rewards=np.array([0, 0, 0, 0, 3e38, 0])), "'rewards' is beyond +-1e+09 in 1 rows, the first of them row 4"),
         (_with(rewards=np.array([0, 0, 0, 0, 1e300, 0])), "'rewards' is NaN or infinite in 1 rows, the first of them row 4"),
         (_with(terminals=np.array([0, 0, 2, 0, 0, 0])), "'terminals' holds values that are neither 0 nor 1"),
         (_with(timeouts=np.array([0, 0, 0.5, 0, 0, 0])), "'timeouts' holds values that are neither 0 nor 1"),

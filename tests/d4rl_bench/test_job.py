@@ -79,8 +79,14 @@ def test_a_recipe_that_is_raised_makes_other_cells_of_what_it_is_for(job, monkey
 
 
 def test_overrides_that_change_nothing_are_no_ablation(job):
-    assert replace(job, overrides={"uni_o4.members": 2}).ablation() == {}
-    assert replace(job, overrides={"uni_o4.members": 1}).ablation() == {"uni_o4.members": 1}
+    assert replace(job, overrides={"uni_o4.members": 2}).named() == ("smoke", {})
+    assert replace(job, overrides={"uni_o4.members": 1}).named() == ("smoke", {"uni_o4.members": 1})
+
+
+def test_overrides_that_lead_to_another_preset_are_its_plain_cell(job):
+    long = replace(job, method="bc", preset="minutes", overrides={"steps": 1_000_000})
+    assert long.named() == ("paper", {}) == replace(long, preset="paper", overrides={}).named()
+    assert long.key() == replace(long, preset="paper", overrides={}).key()
 
 
 def test_what_starts_from_nothing_is_one_job_for_all_tasks_of_a_world_and_asks_for_no_data():

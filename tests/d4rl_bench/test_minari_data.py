@@ -136,6 +136,7 @@ def test_another_task_is_refused(make: Make) -> None:
         ({"rewards": [0.0, 1e300, 0.0]}, "'rewards' is NaN or infinite in 1 rows, the first of them row 1"),
         ({"observations": np.zeros((3, 11))}, "episode 0 has 3 rewards, but not as many"),
         ({"actions": np.zeros((2, 3))}, "episode 0 has 3 rewards, but not as many"),
+        ({"terminations": [0.5] * 3}, "'terminations' holds values that are neither 0 nor 1"),
         ({"terminations": [False] * 2}, "episode 0 has 3 rewards, but not as many"),
         ({"actions": np.zeros((3, 3, 1))}, "'actions' of an episode is float64"),
     ],
@@ -159,6 +160,24 @@ def test_damage_is_one_line(make: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as caught:
         read_minari(NAME, HOPPER)
     assert "\n" not in str(caught.value)
+
+
+def test_metadata_that_cannot_be_read_are_not_taken_for_data_that_are_missing(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    (tmp_path / NAME / "data" / "metadata.json").write_text("{")
+    with pytest.raises(DataError, match="metadata cannot be read"):
+        read_minari(NAME, HOPPER)
+
+
+def test_arrays_that_lie_in_another_file_are_refused(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    with h5py.File(tmp_path / "other.hdf5", "w") as other:
+        other.create_dataset("observations", data=np.zeros((4, 11)))
+    with h5py.File(tmp_path / NAME / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_0/observations"]
+        file["episode_0/observations"] = h5py.ExternalLink(tmp_path / "other.hdf5", "observations")
+    with pytest.raises(DataError, match="'observations' is a link to somewhere else"):
+        read_minari(NAME, HOPPER)
 
 
 def test_a_data_set_cannot_have_code_run(make: Make, tmp_path: Path) -> None:

@@ -76,6 +76,20 @@ def test_data_that_were_made_locally_are_marked_and_kept_apart(gathered):
     ]
 
 
+def test_minaris_data_are_marked_and_several_of_a_kind_are_told_apart_by_their_hash(gathered):
+    d4rl = result()["data"]
+    folder = gathered(
+        result(score=70.0, key="a", data=d4rl | {"source": "minari:mujoco/hopper/medium-v0", "sha256": "12" * 32}),
+        result(score=80.0, key="b", data=d4rl | {"sha256": "34" * 32}),
+        result(score=90.0, key="c", data=d4rl | {"sha256": "56" * 32}),
+    )
+    table = build_table([folder], TWO)
+    assert {name for name, *_ in rows_of(table.split("### Data")[0], HOPPER)} == {
+        f"{HOPPER} §", f"{HOPPER}, data 343434343434", f"{HOPPER}, data 565656565656"
+    }  # fmt: skip
+    assert "- §: on Minari's data" in table and "†" not in table
+
+
 def test_the_legend_explains_only_the_marks_that_are_there(gathered):
     table = build_table([gathered(*(result(seed=seed) for seed in range(5)))], TWO)
     assert "†" not in table
