@@ -51,7 +51,9 @@ def video(name: str, caption: str) -> str:
 
 
 def with_interval(figure: Mapping[str, Any]) -> str:
-    """A `{"mean", "ci95": [lo, hi]}` as text, such as "0.52 [0.48, 0.55]"."""
+    """A `{"mean", "ci95": [lo, hi] or None}` as text, such as "0.52 [0.48, 0.55]"."""
+    if figure["ci95"] is None:
+        return f"{figure['mean']:.2f}"
     low, high = figure["ci95"]
     return f"{figure['mean']:.2f} [{low:.2f}, {high:.2f}]"
 

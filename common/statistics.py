@@ -13,8 +13,10 @@ _RESAMPLES = 4000
 
 
 def mean_with_ci95(values: NDArray[np.floating[Any]], seed: int = 0) -> dict[str, Any]:
-    """`{"mean", "ci95": [lo, hi]}` of values (N,): percentile bootstrap over 4,000 resamples, fixed seed."""
+    """`{"mean", "ci95": [lo, hi]}` of values (N,): percentile bootstrap over 4,000 resamples, fixed seed. A single one has no interval."""
     values = np.asarray(values, dtype=np.float64)
+    if len(values) == 1:
+        return {"mean": float(values[0]), "ci95": None}
     picks = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
     low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
     return {"mean": float(values.mean()), "ci95": [float(low), float(high)]}

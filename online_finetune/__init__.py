@@ -1,1 +1,1 @@
-"""PPO on the robot's own episodes, while it goes on walking."""
+"""PPO on the robot's own episodes; so far on its twin, which waits while the policy learns."""

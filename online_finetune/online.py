@@ -1,4 +1,7 @@
-"""Online fine-tuning: collect with the present policy, improve it by PPO, act with the new one; on the robot or on its twin."""
+"""Online fine-tuning: collect with the present policy, improve it by PPO, act with the new one.
+
+Between two updates nobody turns the control cycle: the twin waits, a robot would be damped by its own failsafe.
+"""
 
 from __future__ import annotations
 

@@ -17,20 +17,22 @@ STALE_AFTER_S = 0.5  # ten messages of a joystick at 20 Hz
 
 @dataclass(frozen=True)
 class VelocityLimits:
-    """What is made of a command at most, whatever is asked for. The defaults are what the policies were trained for."""
+    """What is made of a command at most, whatever is asked for. The defaults are within what every preset of `quadloop pretrain` trains."""
 
     vx: float = 1.5
-    """forward and backward, m/s"""
-    vy: float = 0.6
+    """forward, m/s"""
+    vx_backward: float = 0.6
+    """backward, m/s"""
+    vy: float = 0.4
     """sideways, m/s"""
-    yaw_rate: float = 1.0
+    yaw_rate: float = 0.8
     """rad/s"""
 
     def __post_init__(self) -> None:
-        require(self, POSITIVE, "vx", "vy", "yaw_rate")
+        require(self, POSITIVE, "vx", "vx_backward", "vy", "yaw_rate")
 
 
-FASTEST = VelocityLimits(vx=2.0, vy=1.0, yaw_rate=3.0)
+FASTEST = VelocityLimits(vx=2.0, vx_backward=2.0, vy=1.0, yaw_rate=3.0)
 """What a person may set as the limit of a robot in real time, in `collect` as in ROS 2. The released logs were told up to 2 m/s."""
 
 
@@ -43,7 +45,8 @@ class Stick:
     def __init__(self, limits: VelocityLimits, gait: Gait, max_age_s: float = STALE_AFTER_S) -> None:
         self.gait = gait
         self.refused = 0  # commands that were not numbers
-        self._limits = np.array([limits.vx, limits.vy, limits.yaw_rate])
+        self._lowest = -np.array([limits.vx_backward, limits.vy, limits.yaw_rate])
+        self._highest = np.array([limits.vx, limits.vy, limits.yaw_rate])
         self._max_age_s = max_age_s
         self._newest = (-np.inf, np.zeros(3))  # time.monotonic of its arrival, and vx, vy, yaw_rate
 
@@ -53,7 +56,7 @@ class Stick:
         if not np.isfinite(velocity).all():
             self.refused += 1
             return
-        self._newest = time.monotonic(), np.clip(velocity, -self._limits, self._limits)
+        self._newest = time.monotonic(), np.clip(velocity, self._lowest, self._highest)
 
     def is_fresh(self, now: float) -> bool:
         """Whether somebody commands the robot at `now`, time.monotonic."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from common.checks import POSITIVE, at_least, require
+from common.checks import POSITIVE, at_least, require, require_rising
 from common.errors import ConfigError
 from learners.ppo import PpoConfig
 from sim_pretrain.commands import CommandConfig
@@ -66,6 +66,7 @@ class PretrainConfig:
             raise ConfigError(NO_PYTHON)
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "averaged_updates", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
+        require_rising(self, "final_std", "initial_std")
 
 
 # Fewer steps, and more made of each: four passes take three times as long as one, and walk more sturdily for it, on floors too that

@@ -32,31 +32,28 @@ class NanGuardError(QuadloopError):
 
 
 class NanGuard:
-    """Writes OUT/diverged/step_S_robot_R.json for the first robots that diverge; without a directory it only counts them."""
+    """Writes OUT/diverged/step_S_robot_R.json for the first robots that diverge; nothing without a directory."""
 
     def __init__(self, directory: Path | None, worlds: list[World]) -> None:
         self.directory = directory
         self.worlds = worlds
-        self.count = 0
         self._dumped = len(list(directory.glob("*.json"))) if directory is not None else 0
 
     def note(self, twin: BatchTwin, step: int) -> None:
         """Take account of the robots that have diverged in this control step."""
         for robot in np.flatnonzero(twin.diverged):
-            self.count += 1
             if self.directory is not None and self._dumped < MAX_DUMPS:
-                self._dump(twin, int(robot), step)
+                self._dump(self.directory, twin, int(robot), step)
                 self._dumped += 1
 
-    def _dump(self, twin: BatchTwin, robot: int, step: int) -> None:
-        assert self.directory is not None  # noqa: S101 - for the type checker
+    def _dump(self, directory: Path, twin: BatchTwin, robot: int, step: int) -> None:
         state, control = twin.transition(robot)
         content = {
             "world": asdict(self.worlds[twin.variant[robot]]), "state": state.tolist(),
             "control": [[value if math.isfinite(value) else None for value in row] for row in control.tolist()],
             "step": step, "robot": robot, "mujoco": mujoco.__version__,
         }  # fmt: skip
-        write_json(self.directory / f"step_{step}_robot_{robot}.json", content)
+        write_json(directory / f"step_{step}_robot_{robot}.json", content)
 
 
 def replay(path: Path) -> list[dict[str, Any]]:

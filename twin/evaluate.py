@@ -29,6 +29,10 @@ class Policy(Protocol):
         """Mean and standard deviation of the Gaussian over actions."""
 
 
+NOT_MEASURED = ("returns", "lengths", "fell")
+"""What a summary tells otherwise than as a mean"""
+
+
 @dataclass(frozen=True)
 class Trials:
     """What N trials of one command earned and how they walked, all (N,). Nothing is earned, and nothing measured, after a fall."""
@@ -49,7 +53,7 @@ class Trials:
 
     def summary(self, steps: int) -> dict[str, Any]:
         """The machine-readable result: means with 95 % intervals over trials."""
-        measured = {field.name: mean_with_ci95(getattr(self, field.name)) for field in fields(self)[3:]}
+        measured = {field.name: mean_with_ci95(getattr(self, field.name)) for field in fields(self) if field.name not in NOT_MEASURED}
         return {
             "trials": len(self.returns), "steps": steps, "return": mean_with_ci95(self.returns), **measured, "falls": int(self.fell.sum()),
         }  # fmt: skip

@@ -8,6 +8,7 @@ from common.errors import ConfigError
 from robot.gait import Gait
 from robot.observation import COMMAND_NAMES, trot_command
 from robot.stick import STALE_AFTER_S, Stick, VelocityLimits
+from sim_pretrain.config import PRESETS
 
 VELOCITY = slice(0, 3)
 
@@ -22,7 +23,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def stick(clock):
-    return Stick(VelocityLimits(1.0, 0.5, 0.8), Gait())
+    return Stick(VelocityLimits(vx=1.0, vx_backward=0.7, vy=0.5, yaw_rate=0.8), Gait())
 
 
 def velocity(stick, clock, after_s=0.0):
@@ -62,11 +63,22 @@ def test_renewing_keeps_it_fresh(stick, clock):
 
 @pytest.mark.parametrize(
     ("asked", "made"),
-    [((9.0, 9.0, 9.0), [1.0, 0.5, 0.8]), ((-9.0, -9.0, -9.0), [-1.0, -0.5, -0.8]), ((1e308, 0.0, -1e308), [1.0, 0.0, -0.8])],
+    [((9.0, 9.0, 9.0), [1.0, 0.5, 0.8]), ((-9.0, -9.0, -9.0), [-0.7, -0.5, -0.8]), ((1e308, 0.0, -1e308), [1.0, 0.0, -0.8])],
 )
 def test_a_command_stays_within_the_limits(stick, clock, asked, made):
     stick.receive(*asked)
     assert velocity(stick, clock) == made
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
+def test_by_default_nobody_asks_for_what_a_preset_does_not_train(preset):
+    limits, trained = VelocityLimits(), preset.environment.commands
+    for low, high, of in (
+        (-limits.vx_backward, limits.vx, "vx"),
+        (-limits.vy, limits.vy, "vy"),
+        (-limits.yaw_rate, limits.yaw_rate, "yaw_rate"),
+    ):
+        assert getattr(trained, of)[0] <= low and high <= getattr(trained, of)[1]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -46,7 +46,8 @@ FIXED = {
     "explore": Parameter(False, "draw actions from the policy's distribution, as learning needs it, instead of taking the mean"),
     "seed": Parameter(-1, "draws the actions and the twin; -1 takes another one each time that the node is configured", -1, 2**31 - 1),
     "cmd_vel_timeout": Parameter(STALE_AFTER_S, "s without cmd_vel after which the robot is told to stand on the spot", 0.1, 2.0),
-    "max_vx": Parameter(VelocityLimits().vx, "m/s", 0.05, FASTEST.vx),
+    "max_vx": Parameter(VelocityLimits().vx, "forward, m/s", 0.05, FASTEST.vx),
+    "max_vx_backward": Parameter(VelocityLimits().vx_backward, "m/s", 0.05, FASTEST.vx_backward),
     "max_vy": Parameter(VelocityLimits().vy, "m/s", 0.05, FASTEST.vy),
     "max_yaw_rate": Parameter(VelocityLimits().yaw_rate, "rad/s", 0.05, FASTEST.yaw_rate),
 }
@@ -102,7 +103,7 @@ def settings(node: Node) -> Settings:
         values["robot"], values["terrain"], values["seed"], values["replay_log"], values["robot_ip"], values["power_level"],
         values["velocity_source"], tuple(values["lever_arm"]), values["stance_force"],
     )  # fmt: skip
-    limits = VelocityLimits(values["max_vx"], values["max_vy"], values["max_yaw_rate"])
+    limits = VelocityLimits(values["max_vx"], values["max_vx_backward"], values["max_vy"], values["max_yaw_rate"])
     plain = {name: values[name] for name in ("record_dir", "session", "notes", "explore", "seed", "cmd_vel_timeout")}
     return Settings(policy=Path(values["policy"]), robot=robot, limits=limits, gait=gait(node), **plain)
 
