@@ -47,15 +47,18 @@ VERBS = {
 }
 
 
+HELP = ("-h", "--help")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit status. Every expected failure is one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if arguments else EXIT_USAGE
-    if arguments[0] not in VERBS:
+    if arguments and arguments[0] not in (*VERBS, *HELP):
         return _fail(f"there is no verb '{arguments[0]}'{_nearest(arguments[0])}; quadloop --help lists them", EXIT_USAGE)
     try:
+        if not arguments or arguments[0] in HELP:
+            print(usage(), flush=True)
+            return 0 if arguments else EXIT_USAGE
         return _run(VERBS[arguments[0]], arguments[1:])
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)

@@ -62,7 +62,7 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     `--out` for both. Raises UsageError on one line for a command line that does not fit, ConfigError for a file that does not;
     `--help` prints and raises SystemExit(0).
     """
-    _refuse_repeated(arguments)
+    _refuse_repeated_lists(kind, arguments)
     if not any(field.name == "config" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
         return _checked(_parsed(verb, kind, arguments, kind.__doc__, _with_defaults(kind)))
     config = _base_config_or_help(kind, _sources(verb, kind, arguments, presets), presets, asks_help=bool(_HELP & set(arguments)))
@@ -74,10 +74,12 @@ def parse(verb: str, kind: type[T], arguments: Sequence[str], presets: Mapping[s
     return _checked(final)
 
 
-def _refuse_repeated(arguments: Sequence[str]) -> None:
-    """UsageError for a flag that is given twice: of a list's values the earlier ones would be lost without a word."""
-    flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments if re.match("--[a-z]", argument)]
-    if twice := next((flag for flag in flags if flags.count(flag) > 1), None):
+def _refuse_repeated_lists(kind: type[Any], arguments: Sequence[str]) -> None:
+    """UsageError for a flag that takes any number of values and is given twice: the earlier ones would be lost without a word. Of others
+    the later one is meant to win."""
+    lists = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind) if str(field.type).endswith(", ...]")}
+    flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments]
+    if twice := next((flag for flag in flags if flag in lists and flags.count(flag) > 1), None):
         raise UsageError(f"{twice} is given twice; give it once (several values stand behind one another)")
 
 

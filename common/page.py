@@ -53,9 +53,13 @@ def video(name: str, caption: str) -> str:
 def with_interval(figure: Mapping[str, Any]) -> str:
     """A `{"mean", "ci95": [lo, hi] or None}` as text, such as "0.52 [0.48, 0.55]"."""
     if figure["ci95"] is None:
-        return f"{figure['mean']:.2f}"
+        return _two_digits(figure["mean"])
     low, high = figure["ci95"]
-    return f"{figure['mean']:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{_two_digits(figure['mean'])} [{_two_digits(low)}, {_two_digits(high)}]"
+
+
+def _two_digits(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # -0.00 is 0
 
 
 def draw(path: Path, rows: int, columns: int, paint: Callable[[Any], None]) -> str | None:

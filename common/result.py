@@ -12,9 +12,6 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
-from rich.table import Table
-
 _RESULTS: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 
@@ -36,10 +33,10 @@ def emit(result: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain, allow_nan=False), file=stream, flush=True)
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(plain):
-        table.add_row(name, value)
-    Console(file=stream, markup=False, highlight=False).print(table)
+    rows = list(_rows(plain))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:  # as long as they are: half a path or hash is none
+        print(f"{name:{width}}  {value}", file=stream)
 
 
 def json_value(value: Any) -> Any:

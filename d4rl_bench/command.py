@@ -229,6 +229,7 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     begun = [cell for cell in cells if phase == "offline" or cell[1] == FROM_NOTHING or cell in starts]
     jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, starts.get(cell, "")) for cell in begun]
     results = run_all(jobs, wanted.out, engine)
+    _name_as_asked(jobs, results, wanted.out)
     if lost:
         raise SweepError(f"{len(cells) - len(begun)} of {len(cells)} cells have no offline run to start from: {lost}")
     _show_cells(
@@ -236,6 +237,17 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
         wanted.json,
     )
     return 0
+
+
+def _name_as_asked(jobs: Sequence[Job], results: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """What other words had asked for first, settings one by one or the preset of an older version, is called as today's job calls it."""
+    from common.files import write_json
+    from d4rl_bench.sweep import RESULT
+
+    for job, result in zip(jobs, results, strict=True):
+        preset, overrides = job.named()
+        if (result["preset"], result["overrides"]) != (preset, overrides):
+            write_json(out / job.name() / RESULT, {**result, "preset": preset, "overrides": overrides})
 
 
 def _show_cells(figures: Mapping[str, Mapping[str, float]], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from d4rl_bench.scaling import RunningStatistics, Scaler
 from d4rl_bench.task import Task
 from learners.advantages import generalised_advantages
 from learners.policy import GaussianPolicy, gaussian_log_prob
-from learners.ppo import Ppo, PpoBatch, PpoConfig
+from learners.ppo import FEW_STEPS, Ppo, PpoBatch, PpoConfig
 from learners.value import Value
 
 RECIPE = 2
@@ -38,8 +38,8 @@ class OnlineConfig:
     exploration_std: float | None = 0.3
     """most that the actions' standard deviation is at the start, as on the robot; none is as the offline phase left it: what recorded the
     data may have explored so much that learning from it trades the mean action away"""
-    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=10, minibatches=16, policy_lr=1e-4, value_lr=2e-4))
-    """the learner"""
+    ppo: PpoConfig = FEW_STEPS
+    """the learner, as on the robot"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "steps", "environments", "steps_per_update", "evaluate_every")

@@ -59,6 +59,10 @@ class PpoConfig:
         require(self, POSITIVE, "pass_share")
 
 
+FEW_STEPS = PpoConfig(epochs=20, minibatches=4, policy_lr=3e-4, value_lr=5e-4)
+"""For fine-tuning in a tenth or a quarter of the paper's steps: more is made of each."""
+
+
 @dataclass(frozen=True)
 class PpoBatch:
     """B on-policy steps: what the acting policy saw, did and thought, and what came of it."""

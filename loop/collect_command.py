@@ -90,13 +90,19 @@ def run(arguments: list[str]) -> int:
     prepare_control_process()  # before anything starts a thread or a process
     policy = load_artifact(wanted.policy)
     directory = wanted.out / (wanted.session or time.strftime("%Y%m%d-%H%M%S"))
-    with ExitStack() as closing:
-        closing.enter_context(new_log_directory(directory, "--session"))
-        robot = open_robot(_robot(wanted), closing)
-        recorder = closing.enter_context(Recorder())
-        operator = Willing() if wanted.yes else Operator()
-        result = _sit(wanted, policy, robot, recorder, operator, directory)
-        result["recorder"] = recorder.status.error
+    operator = Willing() if wanted.yes else Operator()
+    try:
+        with ExitStack() as closing:
+            closing.enter_context(new_log_directory(directory, "--session"))
+            robot = open_robot(_robot(wanted), closing)
+            recorder = closing.enter_context(Recorder())
+            result = _sit(wanted, policy, robot, recorder, operator, directory)
+            result["recorder"] = recorder.status.error
+    except KeyboardInterrupt:
+        operator.tell("The connection is closed, and a robot that was connected is damped.")
+        if directory.is_dir():
+            operator.tell(f"What was recorded is in {directory}.")
+        raise
     if operator.gone and not (result["episodes"] or at_a_terminal()):
         raise UsageError("standard input has ended, so nobody could confirm a motion; --yes lets the twin move without")
     emit(result, wanted.json)

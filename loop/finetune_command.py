@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from loop.inputs import load_trainable, sha256_of_files
 from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
-from offline_finetune.report import write_report
+from offline_finetune.report import said_by_estimates, verdict, write_report
 from robot.episode_log import EpisodeLogError, list_episodes
 from robot.policy_artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
@@ -68,9 +69,23 @@ def run(arguments: list[str]) -> int:
         evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
         write_json(wanted.out / "evidence.json", evidence)
         page = write_report(wanted.out, evidence)
-    shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
-    emit(shown, wanted.json)
+    if wanted.json:
+        shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
+        emit(shown, as_json=True)
+    else:
+        emit(_in_short(evidence) | {"policy": result.policy, "evidence": wanted.out / "evidence.json", "report": page}, as_json=False)
     return 0
+
+
+def _in_short(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """What somebody must know before the policy goes onto a robot."""
+    twin = evidence["twin"]
+    walked = {
+        f"on {twin['terrain']} at {vx} m/s": f"return {before['return']['mean']:.1f} -> {after['return']['mean']:.1f}, "
+        f"falls {before['falls']} -> {after['falls']} of {after['trials']}"
+        for (vx, before), after in zip(twin["old"].items(), twin["new"].values(), strict=True)
+    }
+    return {"verdict": verdict(evidence)} | said_by_estimates(evidence) | walked
 
 
 def _compare(wanted: FinetuneArguments, world: World, new: Path) -> dict[str, Any]:

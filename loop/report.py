@@ -16,6 +16,7 @@ from twin.evaluate import straight_command
 from twin.render import record_walk, write_video
 from twin.world import World
 
+FEW_POINTS = 3  # that a line does not show
 COLUMNS = ("return", "forward_speed", "forward_speed_error", "distance")
 
 
@@ -71,7 +72,8 @@ def _curve(axis: Any, rows: list[dict[str, str]], names: tuple[str, ...], title:
     for name in names:
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if points:
-            axis.plot(*zip(*points, strict=True), label=name, color=colour)
+            style = "--" if colour else "-"  # what lies over another curve
+            axis.plot(*zip(*points, strict=True), style, label=name, color=colour, marker="o" if len(points) <= FEW_POINTS else None)
     axis.set_title(title)
     axis.set_xlabel(unit)
     axis.legend(loc="upper right" if colour else "lower right")

@@ -67,7 +67,9 @@ class Sitting:
         except Stopped:
             self._operator.tell("ended by the operator")
         self.session.estop()  # it sinks to the floor
-        self._operator.tell("The robot is damped.")
+        self._await_damped()
+        damped = self.session.mode is Mode.DAMPING
+        self._operator.tell("The robot is damped." if damped else "The robot was told to damp and has not said that it does: press B.")
 
     def _walk(self, episodes: int, max_steps: int, commands: ForwardCommands, rng: np.random.Generator) -> None:
         """One episode, if the robot still stands when the person agrees."""

@@ -43,8 +43,12 @@ def run(arguments: list[str]) -> int:
 
 def _import(wanted: ImportArguments) -> dict[str, Any]:
     if wanted.source.is_dir() or wanted.source.suffix == ".hdf5":
+        if wanted.out.suffix == ".onnx":
+            raise UsageError(f"{wanted.out} is named as a policy is, but {wanted.source} holds logs; --out is a directory for them")
         return asdict(import_logs(wanted.source, wanted.out, wanted.force))
     if wanted.source.suffix not in (".npz", ".pt"):
         raise ReleasedFileError(f"{wanted.source} is no released policy (.pt, .npz), no released log (.hdf5) and no directory of such logs")
+    if wanted.out.suffix != ".onnx":
+        raise UsageError(f"{wanted.source} becomes a policy; --out is a file that ends in .onnx, not {wanted.out}")
     artifact = import_policy(wanted.source, wanted.out, wanted.force)
     return {"policy": artifact.path, "policy_sha256": artifact.sha256, "stage": artifact.metadata.stage}

@@ -104,7 +104,12 @@ def _print(found: Mapping[str, Any]) -> None:
     table = Table(*header)
     for row in rows:
         table.add_row(*map(Text, row))  # a session's name is no markup
-    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)  # a file is as wide as the table
+    wide = Console(width=10_000).measure(table).maximum
+    if sys.stdout.isatty() and wide > Console().width:  # half a name or number is none
+        for row in rows:
+            print(*(f"{name}: {value}" for name, value in zip(header, row, strict=True)), sep="\n", end="\n\n")
+    else:
+        Console(width=wide, markup=False).print(table)
     for line in (*found["remarks"], *found["unreadable"].values()):
         print(line)
     if "report" in found:

@@ -50,7 +50,7 @@ def write_report(out: Path, found: Mapping[str, Any]) -> Path:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
-    commanded = "-" if figures["vx"] is None else "{:.2f} .. {:.2f}".format(*figures["vx"])
+    commanded = "-" if figures["vx"] is None else "{:.2f} .. {:.2f}".format(*(round(speed, 2) + 0.0 for speed in figures["vx"]))
     share = figures["velocity_flagged"]
     return [
         name, str(figures["episodes"]), f"{figures['seconds'] / 60:.1f}", str(figures["falls"]), commanded,

@@ -11,6 +11,7 @@ from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_logs import session_of
 from offline_finetune.released_recordings import read_recording
 from robot.episode import Episode
+from robot.episode_fields import CutShortError
 from robot.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
 
 
@@ -26,6 +27,8 @@ def read_log(path: Path, source: Path | None = None) -> list[Episode]:
         raise EpisodeLogError(f"{path}: not an HDF5 file, or cut short; logs are such files")
     try:
         return [read_episode(path)]
+    except CutShortError:
+        raise
     except EpisodeLogError as ours:
         try:
             recording = read_recording(path)

@@ -78,6 +78,23 @@ def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     return BETTER if low > 0 else WORSE if high < 0 else UNCLEAR
 
 
+def said_by_estimates(evidence: Evidence) -> dict[str, str]:
+    """Estimator -> the difference of new and old, its interval, and what that says of the new policy."""
+    return {
+        _label(name, estimate): f"{_difference(estimate)}: {judgement(estimate, evidence['data'])}"
+        for name, estimate in evidence["estimates"].items()
+    }
+
+
+def _label(name: str, estimate: Mapping[str, Any]) -> str:
+    return f"{ESTIMATORS[name]} ({estimate['unit']})"
+
+
+def _difference(estimate: Mapping[str, Any]) -> str:
+    interval = "[{:+.3g}, {:+.3g}]".format(*estimate["ci95"]) if estimate["ci95"] else "(no interval)"
+    return f"{estimate['difference']:+.3g} {interval}"
+
+
 def _effective_share(evidence: Evidence) -> float:
     """Of the stretches that importance sampling rests on; 1 where it was not used."""
     return min((float(estimate.get("effective_share", 1.0)) for estimate in evidence["estimates"].values()), default=1.0)
@@ -124,10 +141,8 @@ def _estimates(evidence: Evidence) -> list[str]:
     sessions = len(data["holdout_sessions"])
     rows = [["estimate", "old", "new", "difference, 95 %", "the new policy is"]]
     for name, estimate in evidence["estimates"].items():
-        interval = "[{:+.3g}, {:+.3g}]".format(*estimate["ci95"]) if estimate["ci95"] else "(no interval)"
-        difference = f"{estimate['difference']:+.3g} {interval}"
-        label = f"{ESTIMATORS[name]} ({estimate['unit']})"
-        rows.append([label, f"{estimate['old']:.4g}", f"{estimate['new']:.4g}", difference, judgement(estimate, evidence["data"])])
+        values = [f"{estimate[policy]:.4g}" for policy in ("old", "new")]
+        rows.append([_label(name, estimate), *values, _difference(estimate), judgement(estimate, data)])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
     if evidence["estimates"]["fqe"].get("diverged"):
         parts.append(paragraph(DIVERGED_NOTE, "note"))

@@ -6,7 +6,7 @@ Between two updates nobody turns the control cycle: the twin waits, a robot woul
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from common.randomness import generator_for
 from common.typed_values import as_type
 from learners.checkpoint import blaming, load_checkpoint, refuse_infinite, save_checkpoint
 from learners.onnx_graph import export_policy, policy_of_graph
-from learners.ppo import Ppo, PpoConfig
+from learners.ppo import FEW_STEPS, Ppo, PpoConfig
 from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
@@ -58,7 +58,7 @@ class OnlineConfig:
     """fastest commanded speed in the end, m/s"""
     vx_step: float = 0.03
     """the fastest commanded speed grows by this after an update without a fall; two falls or more make it shrink, down to vx_start; m/s"""
-    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(clip_ratio=0.1, epochs=20, minibatches=4, policy_lr=3e-4, value_lr=5e-4))
+    ppo: PpoConfig = FEW_STEPS
     """the learner"""
 
     def __post_init__(self) -> None:

@@ -37,6 +37,10 @@ class EpisodeLogError(QuadloopError):
     """An episode log that cannot be written or read; the message names the file."""
 
 
+class CutShortError(EpisodeLogError):
+    """A log of which only the beginning is there."""
+
+
 _FLOAT = np.dtype("<f4")
 _BOOL = np.dtype(np.bool_)
 

@@ -184,7 +184,8 @@ def list_unfinished(directory: Path) -> list[Path]:
 
 def _files_below(directory: Path, ending: str) -> list[Path]:
     if not directory.is_dir():
-        raise EpisodeLogError(f"{directory}: no such directory")
+        what = "a file; give its directory" if directory.exists() else "no such directory"
+        raise EpisodeLogError(f"{directory}: {what}")
     return files_below(directory, ending)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from robot.episode import END_UNKNOWN, SCHEMA_VERSION, Episode, EpisodeAttributes
-from robot.episode_fields import FIELDS, FINAL_OBSERVATION, ROW, EpisodeField, EpisodeLogError, check_episode, check_length
+from robot.episode_fields import FIELDS, FINAL_OBSERVATION, ROW, CutShortError, EpisodeField, EpisodeLogError, check_episode, check_length
 from robot.hdf5_image import open_image
 
 FORMAT = "quadloop episode log"  # attribute `format`
@@ -44,6 +44,8 @@ def damage_named(path: Path) -> Iterator[None]:
     except QuadloopError as error:
         raise EpisodeLogError(f"{path}: {error}") from error
     except OSError as error:
+        if "truncated file" in str(error):  # the HDF5 library's words
+            raise CutShortError(f"{path}: cut short; copy it again, or move it out of the folder") from error
         reason = error.strerror or _first_line(error)
         raise EpisodeLogError(f"{path}: cannot be read or written, or is not an episode log ({reason})") from error
     except Exception as error:  # the HDF5 library answers damage with errors of almost any type

@@ -98,9 +98,11 @@ class EpisodeSummary:
     @property
     def line(self) -> str:
         """What a person is told."""
-        why = ", ".join(filter(None, (event_names(self.events), fault_names(self.faults))))
+        why = ", ".join(filter(None, (event_names(self.events & LATCHING), fault_names(self.faults))))
         told = f"{self.steps} steps, {self.distance_m:.2f} m, return {self.episode_return:.2f}, ended by {self.ended}"
-        return f"{told} ({why})" if why else told
+        told += f" ({why})" if why else ""
+        reported = event_names(self.events & ~LATCHING)
+        return f"{told}; on the way {reported}" if reported else told
 
 
 def run_episode(cycle: ControlCycle, plan: EpisodePlan, log: EpisodeSink | None) -> EpisodeSummary:

@@ -47,6 +47,12 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
 
 
+def test_no_value_is_cut_however_narrow_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    emit({"sha256": "ab" * 32}, as_json=False)
+    assert capsys.readouterr().out == f"sha256  {'ab' * 32}\n"
+
+
 def test_chatter_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     with only_results_on_stdout():
         print("a library says hello")

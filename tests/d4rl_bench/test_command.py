@@ -118,7 +118,7 @@ def test_the_real_demonstrations_are_shown(real_data, capsys):
 
 def test_people_get_a_line_for_each_cell_that_is_whole_however_narrow_the_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    result = {"score": 87.654, "seconds": 1234.5, "curve": [[0, 1.0]]}
+    result = {"score": 87.654, "seconds": 1234.5, "curve": [[0, 1.0]], "preset": "minutes", "overrides": {}}
     monkeypatch.setattr("d4rl_bench.sweep.run_all", lambda jobs, *_: [result] * len(jobs))
     asked = ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "scratch", "--seeds", "0", "1", "--out", str(tmp_path)]
     assert main(asked) == 0
@@ -139,6 +139,13 @@ def test_from_data_to_both_tables(hopper_data, tmp_path, capsys, monkeypatch):
     assert main(["d4rl", "offline", *common]) == 0
     [(name, offline)] = json.loads(capsys.readouterr().out).items()
     assert name.startswith("hopper-medium-v2/offline-uni-o4-seed_0-")
+
+    finished = cells / name / "result.json"
+    whole = json.loads(finished.read_text())
+    finished.write_text(json.dumps(whole | {"preset": "minutes", "overrides": {"uni_o4.members": 2}}))  # as of another version
+    assert main(["d4rl", "offline", *common]) == 0
+    assert json.loads(capsys.readouterr().out)[name] == offline
+    assert json.loads(finished.read_text()) == whole  # called as it was asked for, and not done again
 
     assert main(["d4rl", "online", *common, "--methods", "uni-o4", "iql", "scratch"]) == 1
     complaint = capsys.readouterr().err.splitlines()[-1]

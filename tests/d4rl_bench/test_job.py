@@ -109,7 +109,7 @@ def test_settings_that_do_not_exist_are_refused_before_any_work(job):
 @pytest.mark.parametrize(
     ("task", "preset", "rates"),
     [
-        ("hopper-medium", "minutes", (1e-4, 2e-4)),
+        ("hopper-medium", "minutes", (3e-4, 5e-4)),
         ("hopper-medium", "paper", (3e-5, 3e-5)),
         ("door-human", "minutes", (8e-6, 8e-6)),
         ("door-human", "paper", (8e-6, 8e-6)),

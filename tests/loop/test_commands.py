@@ -76,6 +76,14 @@ def assert_refused(capsys, out, complaint):
     assert not out.exists()
 
 
+def test_people_read_the_verdict_first_and_what_the_twin_makes_of_it(finetuned, capsys):
+    policy, logs, out, _ = finetuned
+    assert finetune(policy, logs, out, *SMALL, "--resume") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("verdict ") and len(said) < 12
+    assert sum("falls" in line and "of 2" in line for line in said) == 2
+
+
 def test_finetune_refuses_before_it_writes(write_policy, tmp_path, capsys):
     policy, out = write_policy().path, tmp_path / "out"
     assert finetune(tmp_path / "absent.onnx", tmp_path, out) == 1

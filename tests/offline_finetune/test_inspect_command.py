@@ -43,6 +43,17 @@ def test_people_get_a_table(write_made, write_policy, capsys) -> None:
     assert "no time stamps" in out
 
 
+@pytest.mark.parametrize(("terminal", "separator"), [(False, " "), (True, ": ")])
+def test_nothing_is_cut_where_the_table_is_wider_than_the_terminal(write_made, capsys, monkeypatch, terminal, separator) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    session = "a-session-whose-name-is-longer-than-any-terminal-is-wide"
+    assert main(["inspect", str(write_made(60, session=session))]) == 0
+    said = capsys.readouterr().out
+    assert session in said and "…" not in said
+    assert f"session{separator}" in said
+
+
 def test_a_released_recording_is_read_as_it_is(write_released, capsys) -> None:
     path = write_released(standing_states(60), session="august/am")
     for source, session in ((path, "am"), (path.parent, "am"), (path.parents[1], "am"), (path.parents[2], "august-am")):
@@ -56,6 +67,13 @@ def test_a_damaged_log_is_named_and_the_others_are_read(write_made, tmp_path, ca
     said = json.loads(capsys.readouterr().out)
     assert said["total"]["episodes"] == 1
     assert list(said["unreadable"]) == ["damaged.hdf5"]
+
+
+def test_a_log_that_was_cut_short_is_called_so(write_made, tmp_path, capsys) -> None:
+    path = write_made(60)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert main(["inspect", str(path)]) == 1
+    assert capsys.readouterr().err == f"quadloop: error: {path}: cut short; copy it again, or move it out of the folder\n"
 
 
 @pytest.mark.parametrize("name", ["damaged.hdf5", "nothing.hdf5", "."])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.errors import QuadloopError
+from common.errors import QuadloopError, UsageError
 from common.files import FileExistsAlreadyError
 from offline_finetune.import_command import run
 from offline_finetune.released_episodes import Stretch, dropped_rows, valid_velocity, walking_stretches
@@ -252,6 +252,10 @@ def test_the_import_verb_takes_one_log_and_tells_of_glitches(
         run([str(tmp_path / "none.hdf5"), "--out", str(tmp_path / "out")])
     with pytest.raises(ReleasedFileError, match=r"no released policy \(\.pt, \.npz\)"):
         run([str(tmp_path / "none.txt"), "--out", str(tmp_path / "out")])
+    with pytest.raises(UsageError, match="named as a policy is"):
+        run([str(path), "--out", str(tmp_path / "out.onnx")])
+    with pytest.raises(UsageError, match=r"a file that ends in \.onnx"):
+        run([str(tmp_path / "policy.npz"), "--out", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize(("recorded", "policy"), [("20230808-205726", "sim_000200"), ("20230808-211516", "sim_000300")])

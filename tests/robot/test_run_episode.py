@@ -241,6 +241,11 @@ def test_the_fault_by_which_the_driver_ends_an_episode_is_named(rig):
     assert summary.line.endswith("ended by safety (DRIVER, MOTOR_HOT, POWER)")
 
 
+def test_what_was_cut_on_the_way_is_no_reason_for_the_end(rig):
+    summary = replace(rig.run(3), events=SafetyEvent.POSITION_LIMIT)
+    assert summary.line == "3 steps, 0.00 m, return 0.09, ended by time_limit; on the way POSITION_LIMIT"
+
+
 def test_an_episode_in_which_nothing_happened_tells_of_nothing(rig):
     assert rig.run(3).line == "3 steps, 0.00 m, return 0.09, ended by time_limit"
 
