@@ -60,18 +60,17 @@ def read_minari(name: str, task: Task) -> Transitions:
 def _check_episodes(path: Path) -> None:
     """DataError if an episode of the file, which is read as a whole, would take more memory than data may; compressed it may be small."""
     with h5py.File(path, "r") as file:
-        for episode in file.values():
-            check_bytes(sum(map(bytes_in_memory, _arrays(episode))))
+        for name in file:
+            check_bytes(sum(map(bytes_in_memory, _arrays(stored_here(file, name)))))
 
 
-def _arrays(group: h5py.Group) -> Iterator[h5py.Dataset]:
-    """All arrays below a group; DataError for what lies outside the file."""
-    for name in group:
-        item = stored_here(group, name)
-        if isinstance(item, h5py.Group):
-            yield from _arrays(item)
-        else:
-            yield item
+def _arrays(item: h5py.Group | h5py.Dataset) -> Iterator[h5py.Dataset]:
+    """All arrays in a group, or the array itself; DataError for what lies outside the file."""
+    if isinstance(item, h5py.Group):
+        for name in item:
+            yield from _arrays(stored_here(item, name))
+    else:
+        yield item
 
 
 def _columns(episodes: Iterable[Any], task: Task) -> Columns:
