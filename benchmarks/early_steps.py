@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,7 @@ from d4rl_bench.task import Task, find_task
 def watched(task: Task, start: Path, seed: int, updates: int) -> dict[str, Any]:
     """The first updates from the offline run in `start`."""
     config, learner = OnlineConfig(), load_learner(start)
-    if config.exploration_std is not None:
-        with torch.no_grad():
-            learner.policy.log_std.clamp_(max=math.log(config.exploration_std))
+    learner.policy.narrow(config.exploration_std)
     torch.manual_seed(seed)
     trainer, evaluator = OnlineTrainer(task, learner, config, seed), Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
     rows = [_measured(task, trainer, evaluator)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -43,9 +42,7 @@ def finetune(
 ) -> Curve:
     """PPO for `config.steps` steps from the offline run in `start`, or from nothing; `folder` keeps a checkpoint to resume from."""
     learner, scales = (load_learner(start), None) if start is not None else learner_from_nothing(task, config, seed)
-    if config.exploration_std is not None:
-        with torch.no_grad():
-            learner.policy.log_std.clamp_(max=math.log(config.exploration_std))
+    learner.policy.narrow(config.exploration_std)
     torch.manual_seed(seed)
     trainer = OnlineTrainer(task, learner, config, seed, scales)
     checkpoint = folder / "checkpoint.pt"

@@ -71,6 +71,12 @@ class GaussianPolicy(nn.Module):
         """Entropy of the Gaussian, a scalar (mean over members), nats."""
         return (self.log_std + 0.5 + _LOG_SQRT_2PI).sum(-1).mean()
 
+    @torch.no_grad()
+    def narrow(self, largest_std: float | None) -> None:
+        """Make every standard deviation at most `largest_std`; none leaves them as they are."""
+        if largest_std is not None:
+            self.log_std.clamp_(max=math.log(largest_std))
+
     def ready(self, precision: Precision) -> GaussianPolicy:
         """A copy without gradients whose actor is `MLP.ready`; log_std stays float32."""
         copied = copy.deepcopy(self).requires_grad_(False)

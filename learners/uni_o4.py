@@ -224,9 +224,7 @@ class UniO4:
     def initial_ensemble(self) -> GaussianPolicy:
         """What is improved at first (members,): `start` of each member, or the ensemble that it is, with at most `exploration_std`."""
         policies = copy.deepcopy(self.start) if self.start.members else stack([self.start] * self.config.members)
-        if self.config.exploration_std is not None:
-            with torch.no_grad():
-                policies.log_std.clamp_(max=math.log(self.config.exploration_std))
+        policies.narrow(self.config.exploration_std)
         return policies
 
     def improvement_step(self, target: GaussianPolicy, behavior: GaussianPolicy, optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -11,7 +11,6 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
@@ -89,8 +88,7 @@ class OnlineFinetuner:
         self.config, self.out, self.revision = config, out, revision
         self.parent = load_artifact(policy_path)
         self.policy = policy_of_graph(policy_path.read_bytes())
-        with torch.no_grad():
-            self.policy.log_std.clamp_(max=float(np.log(config.exploration_std)))
+        self.policy.narrow(config.exploration_std)
         self.value, self.reward_scale = load_value(value_path, self.parent.metadata.layout.size, config.ppo.gamma)
         self.ppo = Ppo(self.policy, self.value, config.ppo)
         self.generator = torch.Generator().manual_seed(seed)

@@ -112,12 +112,11 @@ class Pretrainer:
         """One update from the rollout that was collected last."""
         return self.ppo.update(self.rollout.batch(self.policy, self.value, self.ppo), self.generator)
 
-    @torch.no_grad()
     def _limit_exploration(self) -> None:
         config = self.config
         done = min(1.0, self.steps / config.steps)
         largest_std = config.initial_std + done * (config.final_std - config.initial_std)
-        self.policy.log_std.clamp_(max=math.log(largest_std))
+        self.policy.narrow(largest_std)
 
     @torch.no_grad()
     def _average(self) -> None:

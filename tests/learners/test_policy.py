@@ -170,3 +170,13 @@ def test_the_average_of_some_members_has_the_mean_of_their_weights_and_shares_no
     with torch.no_grad():
         single.log_std.fill_(0.0)
     assert ensemble.log_std.max() < 0
+
+
+def test_a_policy_that_is_narrowed_keeps_what_is_narrower_already():
+    policy = GaussianPolicy(3, 2, (4,))
+    with torch.no_grad():
+        policy.log_std.copy_(torch.log(torch.tensor([0.2, 0.8])))
+    policy.narrow(None)
+    assert torch.exp(policy.log_std).tolist() == pytest.approx([0.2, 0.8])
+    policy.narrow(0.5)
+    assert torch.exp(policy.log_std).tolist() == pytest.approx([0.2, 0.5])
