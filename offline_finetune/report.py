@@ -79,15 +79,11 @@ def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def said_by_estimates(evidence: Evidence) -> dict[str, str]:
-    """Estimator -> the difference of new and old, its interval, and what that says of the new policy."""
+    """Estimator -> what the difference of new and old says of the new policy, that difference, its interval and unit."""
     return {
-        _label(name, estimate): f"{_difference(estimate)}: {judgement(estimate, evidence['data'])}"
+        ESTIMATORS[name].partition(":")[0]: f"{judgement(estimate, evidence['data'])} ({_difference(estimate)}, {estimate['unit']})"
         for name, estimate in evidence["estimates"].items()
     }
-
-
-def _label(name: str, estimate: Mapping[str, Any]) -> str:
-    return f"{ESTIMATORS[name]} ({estimate['unit']})"
 
 
 def _difference(estimate: Mapping[str, Any]) -> str:
@@ -142,7 +138,7 @@ def _estimates(evidence: Evidence) -> list[str]:
     rows = [["estimate", "old", "new", "difference, 95 %", "the new policy is"]]
     for name, estimate in evidence["estimates"].items():
         values = [f"{estimate[policy]:.4g}" for policy in ("old", "new")]
-        rows.append([_label(name, estimate), *values, _difference(estimate), judgement(estimate, data)])
+        rows.append([f"{ESTIMATORS[name]} ({estimate['unit']})", *values, _difference(estimate), judgement(estimate, data)])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
     if evidence["estimates"]["fqe"].get("diverged"):
         parts.append(paragraph(DIVERGED_NOTE, "note"))
