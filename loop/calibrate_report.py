@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.page import draw, heading, paragraph, picture, table, write_page
-from twin.rewalk import HORIZONS_S
+from twin.walk_figures import HORIZONS_S
 
 PICTURE = "calibration.png"
 HORIZONS = (0.0, *HORIZONS_S)

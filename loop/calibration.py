@@ -21,7 +21,8 @@ from twin.evaluate import evaluate, straight_command
 from twin.fit_floor import FloorFit, fit_floor
 from twin.fit_motors import DELAYS, fit_motors
 from twin.replay import ReplayError, Windows, chosen, drive, errors_of, joined, standing_sink, windows_of
-from twin.rewalk import Walk, rewalk, summary
+from twin.rewalk import rewalk
+from twin.walk_figures import Walk, summary
 from twin.world import FLAT, World
 
 IntArray = NDArray[np.int64]

@@ -1,7 +1,7 @@
 """How compliant, damped, slippery and uneven a floor is: fitted so that twins walk and fall on it as the robot did.
 
 No sensor of the robot feels the floor, so it is known by what it does to a walk: the simulated method of moments (McFadden 1989). The
-moments are twin.rewalk.FIGURES. A quadratic in the parameters is laid through simulations spread over a box (a Latin hypercube), its
+moments are twin.walk_figures.FIGURES. A quadratic in the parameters is laid through simulations spread over a box (a Latin hypercube), its
 least-squares point is taken, and the same is done again in a smaller box around it: one simulation alone is too noisy to step from.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import qmc
 
-from twin.rewalk import Walk, figures_by_session, figures_of, sums_of
+from twin.walk_figures import Walk, figures_by_session, figures_of, sums_of
 from twin.world import Pushes, World
 
 Float64Array = NDArray[np.float64]

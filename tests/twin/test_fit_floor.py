@@ -3,7 +3,7 @@ import pytest
 
 from robot.observation import trot_command
 from twin.fit_floor import FITTED, LOWER, PUSH_EVERY_S, UPPER, fit_floor
-from twin.rewalk import Walk
+from twin.walk_figures import Walk
 from twin.world import FLAT, Pushes, World
 
 STEPS = 400
