@@ -202,21 +202,19 @@ def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
     if untimed := sum(episode["timing"] is None and episode["steps"] > 1 for episode in found):
         said.append(f"{untimed} of {len(found)} episodes have no time stamps: dropped samples cannot be counted")
     if short := sum(episode["seconds"] < SHORT_S for episode in found):
-        said.append(f"{short} episodes are shorter than {SHORT_S:g} s")
+        said.append(f"{short} of {len(found)} episodes are shorter than {SHORT_S:g} s")
     if flagged := sum(episode["velocity_flagged"] > FLAGGED_SHARE for episode in found):
-        said.append(
-            f"in {flagged} episodes more than {FLAGGED_SHARE:.0%} of the velocity samples are flagged; a data set leaves their rows out"
-        )
+        much = f"more than {FLAGGED_SHARE:.0%} of the velocity samples are flagged"
+        said.append(f"in {flagged} of {len(found)} episodes {much}; a data set leaves their rows out")
     if drifted := sum((episode["velocity_drifts"] or 0) > 0 for episode in found):
-        said.append(
-            f"in {drifted} episodes the velocity drifts: for {DRIFT_S:g} s it is off what the legs say by more than {MAX_DRIFT:g} m/s"
-        )
+        far = f"for {DRIFT_S:g} s it is off what the legs say by more than {MAX_DRIFT:g} m/s"
+        said.append(f"in {drifted} of {len(found)} episodes the velocity drifts: {far}")
     if dropped := sum(episode["timing"]["dropped"] for episode in found if episode["timing"] is not None):
-        said.append(f"{dropped} control periods were left out of the logs")
+        said.append(f"control periods left out of the logs: {dropped}")
     if absent := sorted({name for episode in found for name in episode["missing"]}):
         said.append(f"not recorded in some or all: {', '.join(absent)}")
     if strangers := sum(driver_of(episode) is None for episode in found if episode["likelihood"]):
-        said.append(f"{strangers} episodes were driven by none of the given policies")
+        said.append(f"{strangers} of {len(found)} episodes were driven by none of the given policies")
     return said
 
 
