@@ -170,6 +170,7 @@ def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_noth
     assert verb.returncode == status
     if number == signal.SIGINT:
         assert complaint.endswith(b"quadloop: error: interrupted\n") and b"Traceback" not in complaint
+        assert b"a robot that was connected is damped" in complaint and b"What was recorded is in " in complaint
     end_s = time.monotonic() + 20
     while left := marked(mark):
         assert time.monotonic() < end_s, left
