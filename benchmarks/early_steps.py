@@ -14,22 +14,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from shared import say
 
 from d4rl_bench.evaluation import Evaluator, mean_action
-from d4rl_bench.finetuning import LEARNER, load_learner
-from d4rl_bench.job import EVALUATION_SEED
-from d4rl_bench.online import SEED_STRIDE, OnlineConfig, OnlineTrainer
+from d4rl_bench.finetuning import LEARNER, begun
+from d4rl_bench.job import EVALUATION_SEED, UNI_O4, Job
+from d4rl_bench.online import SEED_STRIDE, OnlineTrainer
 from d4rl_bench.task import Task, find_task
 
 
 def watched(task: Task, start: Path, seed: int, updates: int) -> dict[str, Any]:
     """The first updates from the offline run in `start`."""
-    config, learner = OnlineConfig(), load_learner(start)
-    learner.policy.narrow(config.exploration_std)
-    torch.manual_seed(seed)
-    trainer, evaluator = OnlineTrainer(task, learner, config, seed), Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
+    trainer = begun(task, start, Job("online", task.name, UNI_O4, seed).config, seed)
+    evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
     rows = [_measured(task, trainer, evaluator)]
     for update in range(1, updates + 1):
         _, figures = trainer.iterate()
@@ -42,7 +41,7 @@ def watched(task: Task, start: Path, seed: int, updates: int) -> dict[str, Any]:
 
 def _measured(task: Task, trainer: OnlineTrainer, evaluator: Evaluator) -> dict[str, float]:
     rewards = evaluator.rewards(mean_action(trainer.learner.policy, trainer.learner.scaler))
-    discounts = trainer.config.ppo.gamma ** torch.arange(len(rewards)).numpy()
+    discounts = trainer.config.ppo.gamma ** np.arange(len(rewards))
     return {
         "steps": trainer.steps, "score": round(task.score(float(rewards.sum(0).mean())), 2),
         "episode_steps": round(float((rewards != 0).sum(0).mean()), 1), "discounted": round(float((discounts @ rewards).mean()), 2),

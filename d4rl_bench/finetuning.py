@@ -37,14 +37,19 @@ def load_learner(folder: Path) -> Learner:
         raise CheckpointError(f"{path} holds no learner of this version; {advice}") from error
 
 
+def begun(task: Task, start: Path | None, config: OnlineConfig, seed: int) -> OnlineTrainer:
+    """A fine-tuning before its first step, of the offline run in `start` or of nothing."""
+    learner, scales = (load_learner(start), None) if start is not None else learner_from_nothing(task, config, seed)
+    learner.policy.narrow(config.exploration_std)
+    torch.manual_seed(seed)
+    return OnlineTrainer(task, learner, config, seed, scales)
+
+
 def finetune(
     task: Task, start: Path | None, config: OnlineConfig, seed: int, folder: Path, evaluator: Evaluator, progress: Progress
 ) -> Curve:
     """PPO for `config.steps` steps from the offline run in `start`, or from nothing; `folder` keeps a checkpoint to resume from."""
-    learner, scales = (load_learner(start), None) if start is not None else learner_from_nothing(task, config, seed)
-    learner.policy.narrow(config.exploration_std)
-    torch.manual_seed(seed)
-    trainer = OnlineTrainer(task, learner, config, seed, scales)
+    trainer = begun(task, start, config, seed)
     checkpoint = folder / "checkpoint.pt"
     curve = _resumed(trainer, checkpoint) if checkpoint.exists() else [(0, _score(trainer, evaluator))]
     kept = trainer.steps
