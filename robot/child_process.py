@@ -40,6 +40,13 @@ def last_line(said: IO[bytes]) -> str:
     return lines[-1] if lines else ""
 
 
+def keep_small(said: IO[bytes]) -> None:
+    """Empty the file `said` when children have printed more to it than anybody reads; they go on from its beginning."""
+    if os.fstat(said.fileno()).st_size > _LAST_BYTES:
+        os.ftruncate(said.fileno(), 0)
+        os.lseek(said.fileno(), 0, os.SEEK_SET)  # theirs too: they inherited this very description
+
+
 def _module_path() -> str:
     """This code and the user's PYTHONPATH, whose entries count from the user's directory, where the child does not run."""
     entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))

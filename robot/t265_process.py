@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.child_process import last_line, start_module
+from robot.child_process import keep_small, last_line, start_module
 from robot.driver import DriverError
 from robot.realtime import be_ordinary
 from robot.shared_block import Mailbox, SharedBlock
@@ -132,6 +132,7 @@ class T265Process(Tracker):
     def _watch(self) -> None:
         """Start the process again whenever it ended or hangs."""
         while not self._closing.wait(LOOK_S):
+            keep_small(self._complaints)
             record = self._record()
             beat_s = max(self._started_s, -np.inf if record is None else float(record["beat_s"]))
             if self._process.poll() is not None or time.monotonic() - beat_s > HUNG_S:

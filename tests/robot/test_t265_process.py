@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ def made():
     rs = PyRealSense2(lambda: TRUE, noise_std=0.0)
 
     def pose():
+        if (HERE / "talks").exists():
+            print("a warning of the library's " * 100, flush=True)
         rs.faults = Fault.NAN if (HERE / "nan").exists() else Fault.UNPLUGGED if (HERE / "unplugged").exists() else Fault(0)
         return TRUE
 
@@ -103,6 +106,19 @@ def test_a_process_that_dies_is_started_again(camera):
     source = camera.velocity(np.zeros(3))
     until(lambda: source.read(state_now()).valid)
     assert camera.status.restarts == 1 and camera.newest().origin != origin
+
+
+def test_what_the_library_prints_does_not_fill_a_disk(double, camera):
+    camera.wait(5.0)
+    printed, sizes = Path(f"/proc/{camera.pid}/fd/1"), []
+
+    def emptied():
+        sizes.append(printed.stat().st_size)
+        return sum(later < earlier for earlier, later in pairwise(sizes)) > 2
+
+    (double / "talks").touch()
+    until(emptied)
+    assert max(sizes) < 2**20 and camera.newest() is not None
 
 
 def test_close_ends_the_process_even_if_it_hangs(camera):
