@@ -29,11 +29,14 @@ class Operator:
         self.gone = False  # the input has ended
 
     def confirm(self, what: str) -> None:
-        """Wait for Enter; Stopped for "q" and Enter."""
+        """Wait for Enter alone; Stopped for "q" and Enter. Whatever else is typed is no consent: it is asked again."""
         self._forget()
-        print(f"{what}\n  [Enter] go on, [q Enter] end here: ", end="", file=sys.stderr, flush=True)
-        if self._line() in ("q", None):
-            raise Stopped
+        answer: str | None = what
+        while answer:
+            print(f"{what}\n  [Enter] go on, [q Enter] end here: ", end="", file=sys.stderr, flush=True)
+            answer = self._line()
+            if answer in ("q", None):
+                raise Stopped
 
     def tell(self, what: str) -> None:
         """Say something."""
