@@ -16,6 +16,7 @@ from robot.unitree.sdk_port import OVERHEATED, SERVO, TICKS
 
 STATE_AFTER_S = 0.06  # without a new answer, or that answers are late; three control periods
 CLOCKS_APART = 0.02  # share by which the robot's clock and ours may run apart: crystals do by 1e-4, what counts its own cycles by more
+LATE_FADES = 1e-3  # share by which what is known fades while answers come late, ten times what crystals run apart
 SILENCE_S = 1.0  # after which the robot may have been off
 BEHIND_S = 1.0  # by which a clock fell behind ours in such a silence if it began anew, at least: no Go1 starts within a second
 BEHIND_SHARE = 1e-3  # and by that share of the silence, ten times what crystals run apart
@@ -37,7 +38,8 @@ class Lateness:
     """How late the answers are: one that waited in a queue is new to us and old all the same.
 
     Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer. What is known fades at
-    CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms.
+    CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms. So a delay that grows
+    by less is not seen. One that is seen fades at LATE_FADES: a queue that stands still is not to be forgotten.
 
     `fell_behind` says whether the robot's clock ever did so in a silence: it began anew.
     """
@@ -60,7 +62,9 @@ class Lateness:
                 self._silence, self._heard_s = self._silence or (self._new_s, self._sent_s), now
             self._new_s = now
             self._judge_silence(sent_s, now)  # by answers alone: while there is none every clock falls behind
-        self._least_s = min(self._least_s + CLOCKS_APART * (now - self._seen_s), now - self._sent_s)
+        come_late = now - self._new_s <= STATE_AFTER_S < now - sent_s - self._least_s
+        fading = LATE_FADES if come_late else CLOCKS_APART
+        self._least_s = min(self._least_s + fading * (now - self._seen_s), now - self._sent_s)
         self._sent_s, self._seen_s = sent_s, now
         return now - sent_s - self._least_s
 

@@ -14,6 +14,7 @@ from robot.unitree.watch import (
     BEHIND_S,
     CATCHING_UP_S,
     CLOCKS_APART,
+    LATE_FADES,
     MAX_TEMPERATURE,
     MODE_CYCLES,
     REMOTE_AFTER_S,
@@ -168,8 +169,8 @@ def test_a_queue_that_does_not_grow_remains_a_fault_until_it_is_gone(cycles):
     cycles.see(by_s=0.09)  # the stream was held up: 88 ms of answers wait, and one is taken a cycle
     start_s = cycles.now
     while cycles.see() == DriverFault.STATE_LOST:
-        assert cycles.now - start_s < 10.0
-    assert cycles.now - start_s > 0.8 * (0.088 - STATE_AFTER_S) / CLOCKS_APART  # it ends because clocks may run apart
+        assert cycles.now - start_s < 60.0
+    assert cycles.now - start_s > 0.8 * (0.088 - STATE_AFTER_S) / LATE_FADES  # it ends because clocks may run apart
     cycles.see(by_s=0.09)
     assert cycles.see() == DriverFault.STATE_LOST
     assert cycles.see(ticks=2 * 88 + 2) == NO_FAULT
@@ -257,6 +258,13 @@ def test_a_stream_that_was_held_up_does_not_take_the_answers_that_waited_for_tho
 def test_clocks_that_run_apart_make_nothing_late_in_an_hour(faster):
     lateness = Lateness()
     assert max(lateness.of(1e4 + (1 + faster) * now, now) for now in np.arange(0.0, 3600.0, go1.CONTROL_DT).tolist()) < 1e-3
+
+
+def test_a_delay_that_grows_is_found_unless_clocks_may_run_apart_so_far():
+    for growth, found in ((1.5 * CLOCKS_APART, True), (0.75 * CLOCKS_APART, False)):
+        lateness = Lateness()
+        latest = max(lateness.of(now - growth * now, now) for now in np.arange(0.0, 60.0, go1.CONTROL_DT).tolist())
+        assert (latest > STATE_AFTER_S) == found
 
 
 def test_how_late_an_answer_is():
