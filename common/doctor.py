@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from common.command_line import parse
-from common.extras import EXTRAS
+from common.extras import BY_HAND, EXTRAS
 from common.result import emit
 from common.revision import git_revision
 
@@ -49,12 +49,6 @@ STAGES = {
     "go1": Stage(("robot_interface",)),
     "t265": Stage(("pyrealsense2",)),
     "isaacgym": Stage(("isaacgym",)),
-}
-_BY_HAND = {
-    "robot_interface": "build unitree_legged_sdk 3.8 with its Python wrapper and put robot_interface*.so on PYTHONPATH",
-    "pyrealsense2": "pip install pyrealsense2==2.53.1.4623, with Python 3.10: later ones do not know the T265",
-    "isaacgym": "Isaac Gym Preview 4, from its maker, in an environment of Python 3.8",
-    "EGL": "apt-get install libegl1 libgl1-mesa-dri",
 }
 
 
@@ -98,8 +92,8 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def _how_to_install(name: str) -> str:
-    if name in _BY_HAND:
-        return _BY_HAND[name]
+    if name in BY_HAND:
+        return BY_HAND[name]
     extra = next((extra for extra, packages in EXTRAS.items() if name in packages), None)
     return f"pip install 'quadloop[{extra}]'" if extra else "pip install quadloop"
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.extras import BY_HAND
 from robot.driver import DriverError
 from robot.velocity import PoseSample, PoseVelocity, from_t265_axes
 
 Float64Array = NDArray[np.float64]
 
 FIRST_WITHOUT = (2, 54)  # version of librealsense
-HOW_TO_INSTALL = "install librealsense 2.53.1, with Python 3.10: pip install pyrealsense2==2.53.1.4623"
 MODEL = "T265"
 FAILED = 0  # tracker_confidence of a camera that does not know where it is; 1 low, 2 medium, 3 high
 SILENCE_S = 0.5  # 100 poses: without any for so long the stream has ended
@@ -157,7 +157,7 @@ def _imported() -> Any:
     try:
         return importlib.import_module("pyrealsense2")
     except ImportError as error:
-        raise DriverError(f"pyrealsense2 cannot be imported ({error}); {HOW_TO_INSTALL}") from None
+        raise DriverError(f"pyrealsense2 cannot be imported ({error}); {BY_HAND['pyrealsense2']}") from None
 
 
 def _checked(rs: Any) -> Any:
@@ -165,7 +165,7 @@ def _checked(rs: Any) -> Any:
     version = str(getattr(rs, "__version__", None) or getattr(getattr(rs, "pyrealsense2", None), "__version__", ""))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers >= FIRST_WITHOUT:
-        raise DriverError(f"librealsense {version} does not know the T265 any more; {HOW_TO_INSTALL}")
+        raise DriverError(f"librealsense {version} does not know the T265 any more; {BY_HAND['pyrealsense2']}")
     return rs
 
 

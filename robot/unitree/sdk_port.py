@@ -7,12 +7,14 @@ side of the names runs in tests as it runs on the robot.
 from __future__ import annotations
 
 import importlib
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.extras import BY_HAND
 from robot import go1
 from robot.driver import DriverError
 from robot.unitree.link import READING
@@ -36,14 +38,20 @@ class Address:
     port: int = 8007
     local_port: int = 8080
 
+    def __post_init__(self) -> None:
+        """DriverError unless the address is spelt in the one way that every lock of its robot has in its name."""
+        try:
+            ipaddress.IPv4Address(self.ip)
+        except ValueError:
+            raise DriverError(f"the robot's address is '{self.ip[:40]}'; give four numbers, as in {Address.ip}") from None
+
 
 def load_sdk(module: str) -> Any:
     """The SDK's module; DriverError with what to do if there is none."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        advice = "build unitree_legged_sdk 3.8.6 (branch go1) with its Python wrapper and put robot_interface*.so on PYTHONPATH"
-        raise DriverError(f"the module {module} cannot be imported ({error}); {advice}") from error
+        raise DriverError(f"the module {module} cannot be imported ({error}); {BY_HAND[VENDOR_MODULE]}") from error
 
 
 class SdkPort:
@@ -96,7 +104,8 @@ class SdkPort:
     def send(self, target: NDArray[np.float64], kp: NDArray[np.float64], kd: NDArray[np.float64]) -> bool:
         """Send targets (12,) rad and gains (12,) N m / rad, N m s / rad; False if the vendor's protection stepped in.
 
-        A joint without stiffness is asked for no position, so that its target cannot matter.
+        A joint without stiffness is asked for no position, so that its target cannot matter. Where none has any the protection of power,
+        which would take the damping too, is not asked: damping takes energy out of a robot and is what all else falls back to.
         """
         for motor, q, stiffness, damping in zip(self._motors, target.tolist(), kp.tolist(), kd.tolist(), strict=True):
             motor.mode = SERVO
@@ -104,7 +113,8 @@ class SdkPort:
             motor.dq = 0.0 if damping > 0.0 else VEL_STOP
             motor.Kp, motor.Kd, motor.tau = stiffness, damping, 0.0
         self._safety.PositionLimit(self._command)
-        allowed = int(self._safety.PowerProtect(self._command, self._state, self._power_level)) >= 0
+        stiff = bool((kp > 0.0).any())
+        allowed = not stiff or int(self._safety.PowerProtect(self._command, self._state, self._power_level)) >= 0
         self._udp.SetSend(self._command)
         self._udp.Send()
         return allowed

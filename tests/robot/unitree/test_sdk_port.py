@@ -152,6 +152,23 @@ def test_too_much_power_takes_the_torque_away():
     assert all(motor[STIFFNESS] == motor[DAMPING] == motor[TAU] == 0.0 for motor in sdk.sent[-1])
 
 
+def test_a_robot_that_is_being_damped_keeps_its_damping_whatever_the_power():
+    sdk, port = opened(level=1)
+    for motor in sdk.answer.motorState[:12]:
+        motor.tauEst, motor.dq = 20.0, 20.0
+    port.receive()
+    assert port.send(go1.DEFAULT_JOINT_POS, ZERO, np.full(12, 5.0))
+    assert all(motor[DAMPING] == 5.0 for motor in sdk.sent[-1])
+    assert not port.send(go1.DEFAULT_JOINT_POS, np.eye(12)[3], np.full(12, 5.0))  # one stiff joint is enough to be protected from
+
+
+@pytest.mark.parametrize("ip", ["localhost", "127.1", "127.0.0.01", "192.168.123.10 ", "", "::1"])
+def test_an_address_has_one_spelling(ip):
+    """The lock that keeps a second controller away has it in its name."""
+    with pytest.raises(DriverError, match=r"give four numbers, as in 192\.168\.123\.10"):
+        Address(ip)
+
+
 def test_damping_asks_for_no_position():
     sdk, port = opened(protect=False)
     port.send(go1.DEFAULT_JOINT_POS, ZERO, np.full(12, 5.0))
