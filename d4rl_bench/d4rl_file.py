@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuadloopError
 from common.files import refuse_to_overwrite, whole_or_absent
+from common.hdf5_arrays import check_chunks, stored_here
 from d4rl_bench.task import Task, all_tasks
 from learners.transitions import Transitions
 
@@ -153,16 +154,6 @@ def check_bytes(count: int) -> None:
         raise DataError(f"its arrays take {count:,} bytes of memory, more than the {MAX_BYTES:,} that data may")
 
 
-def stored_here(group: h5py.Group, name: str) -> Any:
-    """The array or group under `name`; DataError if it, or what an array holds, lies elsewhere than in this very file."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise DataError(f"'{name}' is a link to somewhere else")
-    item: Any = group[name]
-    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-        raise DataError(f"the values of '{name}' lie outside the file")
-    return item
-
-
 def check_sizes(observation_size: int, action_size: int, task: Task) -> None:
     """DataError unless the task has these sizes; it names the tasks that have them."""
     sizes = (observation_size, action_size)
@@ -205,14 +196,12 @@ def _stored(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """The array under `name`, if plain numbers are stored in this very file."""
-    dataset = stored_here(file, name)
+    dataset: Any = stored_here(file, name, DataError)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"'{name}' is a group, not an array")
     if dataset.dtype.kind not in ("biuf" if name in FLAGS else "iuf"):
         raise DataError(f"'{name}' holds values of type {dataset.dtype}, not {'flags' if name in FLAGS else 'numbers'}")
-    chunk_bytes = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
-    if chunk_bytes > max(_MAX_CHUNK_BYTES, math.prod(dataset.shape or ()) * dataset.dtype.itemsize):
-        raise DataError(f"'{name}' is stored in chunks of an absurd size")
+    check_chunks(dataset, name, max(_MAX_CHUNK_BYTES, math.prod(dataset.shape or ()) * dataset.dtype.itemsize), DataError)
     return dataset
 
 

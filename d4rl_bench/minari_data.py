@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from common.hdf5_arrays import stored_here
 from d4rl_bench.d4rl_file import (
     TABLES,
     Columns,
@@ -21,7 +22,6 @@ from d4rl_bench.d4rl_file import (
     check_finite,
     check_sizes,
     flags_of,
-    stored_here,
     transitions_of,
 )
 from d4rl_bench.task import Task
@@ -61,14 +61,14 @@ def _check_episodes(path: Path) -> None:
     """DataError if an episode of the file, which is read as a whole, would take more memory than data may; compressed it may be small."""
     with h5py.File(path, "r") as file:
         for name in file:
-            check_bytes(sum(map(bytes_in_memory, _arrays(stored_here(file, name)))))
+            check_bytes(sum(map(bytes_in_memory, _arrays(stored_here(file, name, DataError)))))
 
 
 def _arrays(item: h5py.Group | h5py.Dataset) -> Iterator[h5py.Dataset]:
     """All arrays in a group, or the array itself; DataError for what lies outside the file."""
     if isinstance(item, h5py.Group):
         for name in item:
-            yield from _arrays(stored_here(item, name))
+            yield from _arrays(stored_here(item, name, DataError))
     else:
         yield item
 

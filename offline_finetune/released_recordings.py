@@ -11,15 +11,14 @@ gravity implies (correlation 0.95 and 0.91 while the robots walked; 0.68 and 0.5
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from common.hdf5_arrays import check_chunks, stored_here
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot import go1
 from robot.observation import COMMAND_SLICE, GO1_LAYOUT
@@ -138,15 +137,12 @@ def _read_array(file: h5py.File, name: str, width: int) -> Float64Array:
     """The data set `name` as float64 (N, width); ValueError unless it is plain finite numbers stored in this very file."""
     if name not in file:
         raise ValueError(f"no '{name}'")
-    here = isinstance(file.get(name, getlink=True), h5py.HardLink)
-    dataset: Any = file[name] if here else None
-    array = isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external
-    if not array:
-        raise ValueError(f"'{name}' is not an array stored in this file")
+    dataset = stored_here(file, name, ValueError)
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"'{name}' is not an array")
     if dataset.dtype.kind != "f" or dataset.ndim != 2 or dataset.shape[1] != width or not 1 <= dataset.shape[0] <= MAX_ROWS:
         raise ValueError(f"'{name}' is {dataset.dtype} {dataset.shape}, not floats (1 to {MAX_ROWS} rows, {width})")
-    if math.prod(dataset.chunks or ()) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
-        raise ValueError(f"'{name}' is stored in chunks of an absurd size")
+    check_chunks(dataset, name, MAX_CHUNK_BYTES, ValueError)
     values = np.asarray(dataset[:], dtype=np.float64)
     if not (np.abs(values) <= MAX_MAGNITUDE).all():  # NaN fails the comparison too
         raise ValueError(f"'{name}' has values that are not finite or beyond {MAX_MAGNITUDE:g}")

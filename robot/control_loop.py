@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
-from robot.observation import COMMAND_SIZE, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
+from robot.observation import COMMAND_SIZE, MAX_COMMAND, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
 from robot.supervisor import Mode, ModeError, SafetyEvent, Supervisor
 
 Float32Array = NDArray[np.float32]
@@ -25,7 +25,6 @@ STAND_TIME_S = 1.5  # from lying to standing at about 1 rad/s in the joint that 
 # rad that a joint of a robot that stands may be from the default posture. Those that were recorded sag by 0.5 to 0.6, once by 0.67, in
 # their rear calves, the twin on its mattress by 0.33; the calves of one that lies with its legs folded are off by 1.1.
 MAX_SAG = 0.9
-MAX_COMMAND = 10.0  # in each slot's own unit; the largest in use is the gait frequency, 3 to 4 Hz
 
 
 class CommandError(QuadloopError):

@@ -20,13 +20,14 @@ from robot.episode import (
     Episode,
     EpisodeAttributes,
 )
-from robot.observation import COMMAND_SIZE, GO1_LAYOUT
+from robot.observation import COMMAND_SIZE, GO1_LAYOUT, MAX_COMMAND
 from robot.reward import WEIGHTS
 
 Float32Array = NDArray[np.float32]
 
 MAX_STEPS = 200_000  # over an hour at 50 Hz
 _CONTROL_DT_TOLERANCE_S = 1e-9
+_MAX_NAME = 200
 ENDS = (END_FALL, END_SAFETY, END_TIME_LIMIT, END_OPERATOR, END_UNKNOWN)
 # What a learner reads may not hold NaN or infinity, unless the episode names it as missing.
 FINITE = ("observations", "actions", "action_mean", "log_prob", "rewards")
@@ -155,6 +156,10 @@ def check_attributes(attributes: EpisodeAttributes) -> None:
     except ArtifactError as error:
         raise EpisodeLogError(f"layout_json: {error}") from error
     check_ended(attributes.ended)
+    for name in ("session", "source", "velocity_source", "policy_sha256"):
+        text = getattr(attributes, name)
+        if len(text) > _MAX_NAME or not text.isprintable():  # people read them at a terminal, which obeys what is not
+            raise EpisodeLogError(f"{name} is {text[:40]!r}; it must be printable and at most {_MAX_NAME} characters long")
 
 
 def check_episode(episode: Episode) -> None:
@@ -166,6 +171,8 @@ def check_episode(episode: Episode) -> None:
         _check_array(field, getattr(episode, field.name), (len(episode), *field.shape))
     _check_array(FINAL_OBSERVATION, episode.final_observation, OBSERVATION_SHAPE)
     _check_finite(episode)
+    if (np.abs(episode.command) > MAX_COMMAND).any():
+        raise EpisodeLogError(f"command is beyond +-{MAX_COMMAND:g}, which no robot was asked for")
     _check_end(episode)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import QuadloopError
+from common.hdf5_arrays import check_chunks, stored_here
 from robot.episode import END_UNKNOWN, SCHEMA_VERSION, Episode, EpisodeAttributes
 from robot.episode_fields import FIELDS, FINAL_OBSERVATION, ROW, CutShortError, EpisodeField, EpisodeLogError, check_episode, check_length
 from robot.hdf5_image import open_image
@@ -130,20 +132,15 @@ def _text(file: h5py.File, name: str) -> str:
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset `name`, if its values lie in this file and are of a size that may be read."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise EpisodeLogError(f"'{name}' is a link to somewhere else")
-    dataset = file[name]
+    dataset = stored_here(file, name, EpisodeLogError)
     if not isinstance(dataset, h5py.Dataset):
         raise EpisodeLogError(f"'{name}' is not a dataset")
     if dataset.dtype.hasobject:
         raise EpisodeLogError(f"'{name}' holds values of variable size or references")
-    if dataset.is_virtual or dataset.external:
-        raise EpisodeLogError(f"the values of '{name}' lie outside the file")
     creation = dataset.id.get_create_plist()
     if any(creation.get_filter(index)[0] != _CHECKSUM for index in range(creation.get_nfilters())):
         raise EpisodeLogError(f"'{name}' is compressed; episode logs are not")
-    if dataset.chunks and np.prod(dataset.chunks, dtype=object) * dataset.dtype.itemsize > _MAX_CHUNK_BYTES:
-        raise EpisodeLogError(f"'{name}' is stored in chunks of an absurd size")
+    check_chunks(dataset, name, _MAX_CHUNK_BYTES, EpisodeLogError)
     return dataset
 
 
@@ -161,7 +158,13 @@ def _column(file: h5py.File, field: EpisodeField, shape: tuple[int, ...]) -> Any
 
 
 def _values(dataset: h5py.Dataset) -> Any:
-    """All values; a boolean stored as anything but 0 or 1 would be undefined in numpy."""
+    """All values, of which no more than a chunk may never have been written: a small file could claim any number of them.
+
+    A boolean stored as anything but 0 or 1 would be undefined in numpy.
+    """
+    chunk = math.prod(dataset.chunks or ())
+    if dataset.id.get_storage_size() < (dataset.size - chunk) * dataset.dtype.itemsize:
+        raise EpisodeLogError(f"'{dataset.name.strip('/')}' claims more values than the file holds")
     values = dataset[()]
     names = values.dtype.names or (None,)
     for name in names:

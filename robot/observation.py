@@ -25,6 +25,7 @@ COMMAND_NAMES = (
 )  # fmt: skip
 COMMAND_SCALES = (2.0, 2.0, 0.25, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.15, 0.3, 0.3, 1.0, 1.0, 1.0)
 COMMAND_SIZE = len(COMMAND_NAMES)
+MAX_COMMAND = 10.0  # in each slot's own unit; the largest in use is the gait frequency, 3 to 4 Hz
 VELOCITY = slice(0, 3)  # vx, vy, yaw_rate
 
 # Meaning of the last command slot: a constant 0 in the released policies, the gait's timing reference in the paper's text.

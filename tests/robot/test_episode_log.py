@@ -19,6 +19,7 @@ import pytest
 from common.files import FileExistsAlreadyError
 from robot.artifact_metadata import layout_json
 from robot.episode import Episode, EpisodeAttributes
+from robot.episode_fields import ROW
 from robot.episode_log import (
     EpisodeLogError,
     EpisodeStep,
@@ -503,6 +504,9 @@ def boolean_seven(file: h5py.File) -> None:
         (set_attribute("missing", np.bytes_(b"overrun")), "'overrun' cannot be missing"),
         (lambda file: file.attrs.pop("source"), "the attribute 'source' is missing"),
         (set_attribute("format", np.bytes_(b"another log")), "not an episode log"),
+        (set_attribute("session", np.bytes_(b"\x1b]0;owned\x07")), "session is '\\x1b]0;owned\\x07'; it must be printable"),
+        (set_attribute("source", np.bytes_(b"a" * 201)), "at most 200 characters"),
+        (set_value("command", (0, 3), 3e38), "command is beyond +-10"),
     ],
 )
 def test_a_changed_file_is_refused_by_what_is_wrong(tmp_path: Path, change: Callable[[h5py.File], Any], named: str) -> None:
@@ -520,6 +524,8 @@ def test_a_changed_file_is_refused_by_what_is_wrong(tmp_path: Path, change: Call
         (replace_dataset("steps", shape=(10**12,), dtype="<f4", chunks=(64,)), "1 to 200,000 steps"),
         (lambda file: (file.pop("steps"), file.create_group("steps")), "not a dataset"),
         (replace_link("steps", h5py.ExternalLink("/etc/other.hdf5", "steps")), "link to somewhere else"),
+        (replace_dataset("steps", shape=(200_000,), dtype=ROW, chunks=(16,)), "'steps' claims more values than the file holds"),
+        (replace_dataset("steps", shape=(200_000,), dtype=ROW), "'steps' claims more values than the file holds"),
     ],
 )
 def test_a_changed_unfinished_log_is_refused(tmp_path: Path, change: Callable[[h5py.File], Any], named: str) -> None:
