@@ -29,6 +29,7 @@ _REDUCTIONS = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMe
 _RESHAPES = "Cast Concat Constant ConstantOfShape Expand Flatten Gather Identity Reshape Shape Slice Split Squeeze Transpose Unsqueeze"
 _OPERATORS = frozenset(" ".join((_LAYERS, _ACTIVATIONS, _ARITHMETIC, _REDUCTIONS, _RESHAPES)).split())
 _MAX_NUMBERS = 2**24  # in all values of a graph that acts on the golden pairs; a policy of the released size has 15,000
+_MAX_NODES = 10_000  # looked at one by one; a policy of the released shape has a dozen
 _TENSOR = onnx.TensorProto
 _NUMBERS = (
     _TENSOR.FLOAT, _TENSOR.DOUBLE, _TENSOR.FLOAT16, _TENSOR.BOOL, _TENSOR.INT8, _TENSOR.INT16, _TENSOR.INT32, _TENSOR.INT64,
@@ -49,6 +50,8 @@ def parse(content: bytes) -> onnx.ModelProto:
 
 def check_graph(model: onnx.ModelProto, observation_size: int) -> None:
     """ArtifactError unless the graph is one that may be run and takes (batch, observation_size)."""
+    if len(model.graph.node) > _MAX_NODES:
+        raise ArtifactError(f"the graph has {len(model.graph.node):,} operators, more than {_MAX_NODES:,}; no policy does")
     if model.functions or model.training_info:
         raise ArtifactError("the model has local functions or training graphs; export it as one plain graph")
     for node in _every(model, onnx.NodeProto):

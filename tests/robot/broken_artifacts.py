@@ -156,6 +156,7 @@ OTHER_GRAPHS: list[tuple[Callable[[onnx.ModelProto], Any], str]] = [
     (DOUBLE, "numbers for 8 observations, more than 16,777,216"),
     (EVERY_PAIR, "numbers for 8 observations, more than 16,777,216"),
     (AS_THE_OBSERVATION_SAYS, "how large the value 'unused' is cannot be told"),
+    (lambda model: model.graph.node.extend([model.graph.node[1]] * 10_000), "more than 10,000; no policy does"),
     (lambda model: model.graph.sparse_initializer.add(), "sparse weights"),
     (lambda model: model.graph.node[0].input.__setitem__(1, "bias"), "parts do not fit together"),
     (lambda model: setattr(model.graph.node[1], "name", model.graph.node[0].name), "onnxruntime refuses the graph"),
