@@ -18,7 +18,7 @@ from common.result import emit
 from loop.operator import Operator, Willing, at_a_terminal
 from loop.sitting import Sitting
 from robot import go1
-from robot.log_directory import PLAIN_NAME, new_log_directory
+from robot.log_directory import NOTES, PLAIN_NAME, new_log_directory
 from robot.policy_artifact import PolicyArtifact, load_artifact
 from robot.realtime import prepare_control_process, spare_the_garbage_collector
 from robot.recorder import Recorder
@@ -80,6 +80,7 @@ class CollectArguments:
         require(self, Rule(f"at most {FASTEST.vx:g} m/s", lambda value: value <= FASTEST.vx), "vx_high")
         require_rising(self, "vx_low", "vx_high")
         require(self, PLAIN_NAME, "session")
+        require(self, NOTES, "notes")
 
 
 def run(arguments: list[str]) -> int:

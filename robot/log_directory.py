@@ -16,6 +16,9 @@ PLAIN_NAME = Rule(
 )
 """What a session may be called: its logs are a folder of that name. It may be empty, which stands for date and time."""
 
+NOTES = Rule("at most 4,000 characters long", lambda notes: len(notes) <= 4000)
+"""What a log keeps of the operator's: at most 48 kB as JSON, of the 64 kB that the attributes of a log may take."""
+
 
 @contextmanager
 def new_log_directory(directory: Path, flag: str) -> Iterator[Path]:

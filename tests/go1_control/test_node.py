@@ -20,13 +20,15 @@ from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from go1_control import messages, parameters
+from common.errors import ConfigError
+from go1_control import health, messages, parameters
 from go1_control.node import EXECUTOR_THREADS, ControlNode
 from go1_control.publisher import StatePublisher
 from robot import go1
 from robot.driver import BaseVelocity, DriverError
 from robot.episode_log import list_episodes, read_episode, write_episode
 from robot.gait import Gait
+from robot.recorder import RecorderStatus
 from robot.stick import Stick, VelocityLimits
 from robot.still_driver import StillDriver, StillVelocity
 from robot.supervisor import Mode, SafetyEvent
@@ -231,6 +233,21 @@ def test_a_robot_that_is_let_go_of_meanwhile_ends_no_callback(here):
         node._stick = stick
         assert node._on_parameters([Parameter("gait_frequency", value=2.5)]).successful
         assert called == ["estop", "odometry"] and stick.is_fresh(time.monotonic()) and stick.gait.gait_frequency == 2.5
+    finally:
+        node.destroy_node()
+
+
+def test_a_recorder_that_died_between_episodes_is_told_in_words():
+    level, said, values = health._recorder(RecorderStatus(10, 10, 0, "", alive=False))
+    assert level == health.WARN and "has ended" in said and not values["alive"]
+
+
+def test_notes_that_no_log_can_hold_are_refused_before_the_robot_is_connected(here, write_policy):
+    given = {"policy": str(write_policy().path), "notes": "x" * 4001}
+    node = ControlNode(parameter_overrides=[Parameter(name, value=value) for name, value in given.items()], **here)
+    try:
+        with pytest.raises(ConfigError, match="at most 4,000 characters"):
+            parameters.settings(node)
     finally:
         node.destroy_node()
 

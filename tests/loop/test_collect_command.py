@@ -187,6 +187,7 @@ def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_noth
         (["--yes", "--session", "first"], 1, "first exists; choose another --session"),
         (["--yes", "--session", "../first"], 2, "--session is '../first'; it must be a plain name"),
         (["--yes", "--session", ".."], 2, "--session is '..'; it must be a plain name"),
+        (["--yes", "--notes", "x" * 4001], 2, "it must be at most 4,000 characters long"),
         (["--yes", "--vx-high", "2.1"], 2, "--vx-high is 2.1; it must be at most 2 m/s"),
         (["--robot", "go1", "--vx-high", "9"], 2, "--vx-high is 9.0; it must be at most 2 m/s"),
     ],

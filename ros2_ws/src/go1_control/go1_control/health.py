@@ -79,7 +79,9 @@ def _commands(session: Session, stick: Stick, mismatches: Mapping[str, str]) -> 
 
 def _recorder(status: RecorderStatus) -> Part:
     values: dict[str, object] = dict(vars(status))
-    return (WARN, status.error, values) if status.error or not status.alive else (OK, f"{status.rows_written} rows written", values)
+    if status.error or not status.alive:
+        return WARN, status.error or "the recorder's process has ended; the next episode starts another one", values
+    return OK, f"{status.rows_written} rows written", values
 
 
 def _velocity(session: Session) -> dict[str, Part]:

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from common.checks import require
 from common.errors import QuadloopError
 from robot.gait import Gait
-from robot.log_directory import PLAIN_NAME
+from robot.log_directory import NOTES, PLAIN_NAME
 from robot.station import fresh_seed
 from robot.stick import FASTEST, STALE_AFTER_S, VelocityLimits
 from twin.robots import ROBOTS, VELOCITY_SOURCES, WantedRobot
@@ -81,6 +81,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         require(self, PLAIN_NAME, "session")
+        require(self, NOTES, "notes")
 
 
 class ParameterError(QuadloopError):
