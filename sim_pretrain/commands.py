@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import take_over
-from common.checks import POSITIVE, SHARE, at_least, require, require_rising
-from robot.observation import COMMAND_NAMES, trot_command
+from common.checks import POSITIVE, SHARE, at_least, between, require, require_rising
+from robot.observation import COMMAND_NAMES, MAX_COMMAND, trot_command
 
 Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -70,6 +70,7 @@ class CommandConfig:
         require(self, SHARE, "mastered_lin_vel", "mastered_ang_vel")
         require(self, at_least(1), "bins")
         for name in ("vx", "vy", "yaw_rate", *GAIT_AND_POSTURE):
+            require(self, between(-MAX_COMMAND, MAX_COMMAND), name)
             require_rising(self, name)
 
 

@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[mujoco.MjModel, np.ndarray, np.ndarray]:
             raise ValueError
     except OSError as error:
         raise NanGuardError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError, RecursionError, ConfigError, WorldError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError, WorldError) as error:
         raise NanGuardError(f"{path} is no dump of a robot that diverged") from error
     return model, state, control
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, between, require, require_rising
 from common.errors import ConfigError
 from common.typed_values import show
 from robot import go1
@@ -41,7 +41,7 @@ class RandomisationConfig:
     """what pushes every robot"""
 
     def __post_init__(self) -> None:
-        require(self, at_least(1), "variants")
+        require(self, between(1, 10_000), "variants")
         require(self, POSITIVE, "friction", "motor_strength", "gains")
         require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
         require(self, Rule(f"at most {MAX_FRICTION:g}", lambda value: value <= MAX_FRICTION), "friction")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from common.checks import POSITIVE, require
 from common.errors import QuadloopError
 from robot import go1
+from robot.child_process import last_line
 from robot.observation import GO1_LAYOUT
 from sim_pretrain.training_environment import StepResult
 from sim_pretrain.worker import protocol
@@ -195,7 +196,8 @@ class WorkerEnvironment:
 
     def _last_words(self) -> str:
         try:
-            lines = self._log.read_text(errors="replace").strip()[-LAST_WORDS:].splitlines()
+            with self._log.open("rb") as log:
+                said = last_line(log)[-LAST_WORDS:]
         except OSError:
-            lines = []
-        return f": {lines[-1]}" if lines else ""
+            said = ""
+        return f": {said}" if said else ""

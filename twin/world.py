@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, require
+from common.checks import NOT_NEGATIVE, POSITIVE, Rule, between, require
 from common.config import load_config
 from common.errors import QuadloopError
 from robot import go1
@@ -59,7 +59,7 @@ class Pushes:
 
     def __post_init__(self) -> None:
         require(self, POSITIVE, "every_s")
-        require(self, NOT_NEGATIVE, "speed")
+        require(self, between(0, 10, "m/s"), "speed")
 
 
 NO_PUSHES = Pushes()

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import ConfigError
 from robot.observation import GO1_LAYOUT
+from sim_pretrain.commands import CommandConfig
 from sim_pretrain.environment import EnvironmentConfig, WalkingEnvironment
 from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_worlds
 from twin.actuator import ActuatorConfig
@@ -204,11 +205,19 @@ def test_actions_beyond_ten_count_as_ten(make):
         ({"friction": (0.0, 1.0), "variants": 2}, "above 0"),
         ({"friction": (0.5, 0.6)}, "friction is (0.5, 0.6), but variants is 1"),
         ({"gains": (0.8, 1.2)}, "gains is (0.8, 1.2), but variants is 1"),
+        ({"variants": 1_000_000_000}, "from 1 to 10,000"),
     ],
 )
 def test_ranges_that_no_robot_can_be_drawn_from_are_refused(ranges, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         RandomisationConfig(**ranges)
+
+
+def test_numbers_that_no_computer_can_step_are_refused():
+    with pytest.raises(ConfigError, match="num_robots is 1000000000"):
+        EnvironmentConfig(num_robots=10**23)
+    with pytest.raises(ConfigError, match="vx is "):
+        CommandConfig(vx=(-1e308, 1e308))
 
 
 def test_the_most_slippery_and_the_roughest_floor_can_be_drawn():

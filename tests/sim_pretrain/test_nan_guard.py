@@ -107,7 +107,7 @@ def test_other_files_are_refused_on_one_line(tmp_path, content):
     "changed",
     [
         {"world": {"name": 1}}, {"world": {"ground": "ice"}}, {"world": {"friction": -1.0}}, {"world": None},
-        {"state": [0.0] * 5}, {"state": [[0.0]]}, {"state": "still"}, {"state": {"a": 1}},
+        {"state": [0.0] * 5}, {"state": [[0.0]]}, {"state": "still"}, {"state": {"a": 1}}, {"state": [10**400]},
         {"control": [[0.0] * 11] * 4}, {"control": [[0.0] * 12] * 3}, {"control": [["a"] * 12] * 4},
     ],
     ids=str,
