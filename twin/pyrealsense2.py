@@ -37,6 +37,16 @@ class Fault(Flag):
     UNPLUGGED = auto()  # not there; a stream stays silent when it is back, until it is restarted
 
 
+def camera_faults(names: str) -> Fault:
+    """What the names of faults, separated by "|", stand for; ValueError for one that there is not."""
+    faults = Fault(0)
+    for name in filter(None, names.split("|")):
+        if name not in Fault.__members__:
+            raise ValueError(f"no fault of a camera is called '{name}'; there are {', '.join(Fault.__members__)}")
+        faults |= Fault[name]
+    return faults
+
+
 @dataclass(frozen=True)
 class TruePose:
     """Where the trunk really is, axes x forward, y left, z up."""

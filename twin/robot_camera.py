@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from robot.driver import DriverError
-from twin.pyrealsense2 import RATE_HZ, Fault, PyRealSense2, TruePose
+from twin.pyrealsense2 import RATE_HZ, PyRealSense2, TruePose, camera_faults
 from twin.robot_process import Control
 
 
@@ -32,10 +32,7 @@ class RobotCamera(PyRealSense2):
         except DriverError:
             self._pose = None
             return
-        faults = Fault(0)
-        for name in filter(None, truth["camera"].split("|")):
-            faults |= Fault[name]
-        self.faults = faults
+        self.faults = camera_faults(truth["camera"])
         names = ("base_pos_w", "quaternion_wxyz", "base_lin_vel_w", "base_ang_vel_b")
         self._pose = TruePose(*(np.array(truth[name]) for name in names))
 

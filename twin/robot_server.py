@@ -26,6 +26,7 @@ from robot import go1
 from robot.realtime import Priority, prioritise
 from twin import wire
 from twin.live import LiveTwin
+from twin.pyrealsense2 import camera_faults
 from twin.world import find_world
 
 PERIOD_S = 0.002
@@ -137,6 +138,8 @@ class RobotServer:
         for name, value in order.items():
             if name not in vars(self.orders) or type(value) is not type(getattr(self.orders, name)):
                 raise ValueError(f"no order '{name}' with the value {value!r}")
+            if name == "camera":
+                camera_faults(value)  # refused here: who looks at the robot could tell nobody
             setattr(self.orders, name, value)
         if order.get("restarted"):
             self._tick_zero_s = now

@@ -411,6 +411,8 @@ def test_a_process_tells_the_truth_and_ends(root):
         assert truth["received"] == [] and truth["violations"] == 0 and abs(truth["now_s"] - time.monotonic()) < 1.0
         with pytest.raises(DriverError, match="refuses: no order 'no_such'"):
             robot.order(no_such=True)
+        with pytest.raises(DriverError, match="no fault of a camera is called 'TYPO'; there are LOST, BLIND"):
+            robot.order(camera="LOST|TYPO")
         pid = robot.pid
         os.kill(pid, signal.SIGINT)  # a Ctrl-C in the terminal is not for the robot
         assert robot.truth()
