@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from shared import say
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.finetuning import LEARNER, begun
 from d4rl_bench.job import EVALUATION_SEED, UNI_O4, Job
-from d4rl_bench.online import SEED_STRIDE, OnlineTrainer
+from d4rl_bench.online import SEED_STRIDE, OnlineConfig, OnlineTrainer
 from d4rl_bench.task import Task, find_task
 
 
 def watched(task: Task, start: Path, seed: int, updates: int) -> dict[str, Any]:
     """The first updates from the offline run in `start`."""
-    trainer = begun(task, start, Job("online", task.name, UNI_O4, seed).config, seed)
+    config = cast(OnlineConfig, Job("online", task.name, UNI_O4, seed).config)
+    trainer = begun(task, start, config, seed)
     evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
     rows = [_measured(task, trainer, evaluator)]
     for update in range(1, updates + 1):
