@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.checks import POSITIVE, at_least, require, require_rising
 from learners.batches import Batch
-from learners.networks import MLP, Normaliser
+from learners.networks import CONSTANT, MLP, Normaliser
 from learners.precision import Precision, autocast
 
 
@@ -77,11 +77,11 @@ class DynamicsEnsemble(nn.Module):
 
     def fit_normalisers(self, batch: Batch) -> None:
         """Take the data's statistics, and its range: no prediction leaves it, so that long rollouts cannot run away."""
-        newest = batch.observations[..., -self.frame_size :]
-        self.frame_low.copy_(newest.amin(0))
-        self.frame_high.copy_(newest.amax(0))
+        frames = torch.cat([batch.observations, batch.next_observations])[..., -self.frame_size :]
+        self.frame_low.copy_(frames.amin(0))
+        self.frame_high.copy_(frames.amax(0))
         self.inputs.fit(torch.cat([batch.observations, batch.actions], -1))
-        self.changes.fit(self._targets(batch))
+        self.changes.fit(self._targets(batch), CONSTANT)  # what never changes within an episode, as a goal, stays where it is
 
     def loss(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of each member (M,): Gaussian in frame and reward, Bernoulli in termination."""

@@ -88,6 +88,9 @@ def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias, inputs, weight) if dimensions == (3, 3) else inputs @ weight + bias
 
 
+CONSTANT = 1e-4  # a column whose standard deviation is no more
+
+
 class Normaliser(nn.Module):
     """(x - mean) / std with statistics of a data set; stored with the network, never trained."""
 
@@ -100,11 +103,11 @@ class Normaliser(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
 
-    def fit(self, values: Tensor) -> None:
-        """Take mean and standard deviation of values (N, size); a constant column keeps the scale 1."""
+    def fit(self, values: Tensor, constant_std: float = 1.0) -> None:
+        """Take mean and standard deviation of values (N, size); a constant column gets the scale `constant_std`."""
         self.mean.copy_(values.mean(0))
         std = values.std(0)
-        self.std.copy_(torch.where(std > 1e-4, std, torch.ones_like(std)))
+        self.std.copy_(torch.where(std > CONSTANT, std, torch.full_like(std, constant_std)))
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalised values, same shape."""
