@@ -47,6 +47,7 @@ class Agent:
         self.stages: list[Stage] = []
         self._config = config
         self._learner, scales = learner_from_nothing(task, config, seed)
+        self._learner.policy.narrow(config.exploration_std)
         self._trainer = OnlineTrainer(task, self._learner, config, seed, scales)
         self._evaluator = Evaluator(task, EVALUATION_SEED)
         self._task = task

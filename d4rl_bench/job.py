@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import config_hash, merged, with_overrides
-from common.errors import QuadloopError
+from common.errors import ConfigError, QuadloopError
 from d4rl_bench.baseline_policy import TanhPolicy
 from d4rl_bench.baselines import METHODS as BASELINES
 from d4rl_bench.baselines import ONLINE_METHODS as ONLINE_BASELINES
@@ -87,11 +87,16 @@ class Job:
 
     @cached_property
     def config(self) -> Config:
-        """All settings, resolved. ConfigError for overrides that do not fit."""
+        """All settings, resolved. ConfigError for overrides that do not fit, or for another discount than that of the V it starts from."""
         task = find_task(self.task)
         if self.phase == "offline" and self.method == UNI_O4:
             return config_of(task, self.preset, self.overrides)
-        return with_overrides(self._plain_config(task), self.overrides)
+        config = with_overrides(self._plain_config(task), self.overrides)
+        if isinstance(config, OnlineConfig) and self.method == UNI_O4:
+            learnt_gamma = config_of(task, self.preset, {}).uni_o4.iql.gamma
+            if config.ppo.gamma != learnt_gamma:
+                raise ConfigError(f"ppo.gamma is {config.ppo.gamma:g}, but the offline phase learnt V with {learnt_gamma:g}; leave it")
+        return config
 
     def named(self) -> tuple[str, dict[str, Any]]:
         """Preset and overrides; where these change nothing, or lead to another preset, that preset and none: it is its plain cell then."""

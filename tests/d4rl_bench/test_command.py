@@ -59,6 +59,11 @@ def test_list_names_the_tasks_one_a_line(capsys):
             "--set does not fit uni-o4: unknown key 'ppo.cliprange'",
         ),
         (
+            ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "uni-o4", "--set", "ppo.gamma=0.5"],
+            1,
+            "--set does not fit uni-o4: ppo.gamma is 0.5, but the offline phase learnt V with 0.99; leave it",
+        ),
+        (
             ["d4rl", "online", "--set", "ppo.epochs=3"],
             1,
             "--set does not fit iql: unknown key 'ppo'; known are steps, update_every, evaluate_every; "

@@ -83,6 +83,11 @@ def test_steps_follow_one_another_and_episodes_do_not_leak(made):
     assert np.abs(data.actions).max() <= 1.0
 
 
+def test_an_agent_may_begin_with_less_exploration(tmp_path):
+    agent = Agent(HOPPER, replace(SMALL.training, exploration_std=0.05), 0, tmp_path)
+    assert agent._learner.policy.log_std.exp().max() <= 0.0501
+
+
 def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_path):
     with pytest.raises(QuadloopError, match="exists"):
         make_data("hopper", made[0], SMALL, 0, lambda *_: None)
