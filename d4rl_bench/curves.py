@@ -42,16 +42,20 @@ def _paint(axes: Any, panels: Mapping[tuple[str, Row], Mapping[Column, Sequence[
             axis.set_visible(False)
             continue
         for column, curves in panels[panel].items():
-            steps, mean, deviation = _band(curves)
+            steps, mean, deviation = band(curves, goes_on=panel[0] == "offline")
             axis.plot(steps, mean, ".-", color=f"C{columns.index(column)}", label=str(column))
             axis.fill_between(steps, mean - deviation, mean + deviation, color=f"C{columns.index(column)}", alpha=0.2, linewidth=0)
         axis.set(title=f"{panel[0]}: {panel[1]}", xlabel=STEPS[panel[0]], ylabel="normalised score")
         axis.legend()
 
 
-def _band(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Steps, mean and standard deviation (n - 1; 0 for one curve) where all curves are known, in straight lines between their points."""
-    low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+def band(curves: Sequence[Curve], goes_on: bool) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Steps, mean and standard deviation (n - 1; 0 for one curve) where all curves are known, in straight lines between their points.
+
+    `goes_on`: a curve that ends earlier stays what it is, as a policy does from where the gate accepts no other.
+    """
+    low, ends = max(curve[0][0] for curve in curves), [curve[-1][0] for curve in curves]
+    high = max(ends) if goes_on else min(ends)
     steps = np.unique([step for curve in curves for step, _ in curve if low <= step <= high])
     scores = np.stack([np.interp(steps, *np.transpose(curve)) for curve in curves])
     return steps, scores.mean(axis=0), scores.std(axis=0, ddof=min(1, len(curves) - 1))
