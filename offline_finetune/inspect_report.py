@@ -61,24 +61,28 @@ def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
 
 
 def _speed_rows(total: Mapping[str, Any]) -> list[list[str]]:
-    bins = ([f"{low:g} .. {high:g}", _text(each["speed"], ".2f"), str(each["rows"])] for each in total["speed_by_command"]
-            for low, high in [each["commanded"]])  # fmt: skip
-    return [["commanded (m/s)", "walked (m/s)", "control steps"], *bins]
+    bins = ([f"{low:g} .. {high:g}", _text(each["command"], ".2f"), _text(each["speed"], ".2f"), str(each["rows"])]
+            for each in total["speed_by_command"] for low, high in [each["commanded"]])  # fmt: skip
+    return [["commanded (m/s)", "on average", "walked (m/s)", "control steps"], *bins]
 
 
 def _paint(axes: Any, found: Mapping[str, Any]) -> None:
     episodes = [episode for each in found["files"].values() for episode in each]
     bins = [each for each in found["total"]["speed_by_command"] if each["speed"] is not None]
-    axes[0, 0].set_title("forward speed, m/s, over the commanded one")
+    axes[0, 0].set(title="forward speed over the commanded one", xlabel="commanded (m/s)", ylabel="walked (m/s)")
     axes[0, 0].plot([0, 2], [0, 2], ":", color="grey")
-    axes[0, 0].plot([sum(each["commanded"]) / 2 for each in bins], [each["speed"] for each in bins], "o-")
-    axes[0, 1].set_title("length of episodes, s")
+    axes[0, 0].plot([each["command"] for each in bins], [each["speed"] for each in bins], "o-")
+    axes[0, 1].set(title="length of episodes", xlabel="s", ylabel="episodes")
     fell = [[episode["seconds"] for episode in episodes if episode["fell"] is outcome] for outcome in (True, False)]
     axes[0, 1].hist(fell, bins=20, stacked=True, label=["ended in a fall", "did not"])
-    axes[0, 1].legend()
-    axes[1, 0].set_title("share of velocity samples that are flagged, each episode")
-    axes[1, 0].bar(range(len(episodes)), [episode["velocity_flagged"] for episode in episodes])
-    axes[1, 1].set_title("what each policy leaves of the actions: size over correlation")
+    axes[0, 1].yaxis.get_major_locator().set_params(integer=True)
+    axes[0, 1].margins(y=0.3)  # for the legend
+    axes[0, 1].legend(loc="upper center", ncols=2)
+    flagged = [episode["velocity_flagged"] for episode in episodes]
+    axes[1, 0].set(title="velocity samples that are flagged", xlabel="episode", ylabel="share", ylim=(0, max(0.05, 1.05 * max(flagged))))
+    axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
+    axes[1, 0].bar(range(len(episodes)), flagged)
+    axes[1, 1].set(title="what each policy leaves of the actions", xlabel="correlation from step to step", ylabel="size")
     for name in episodes[0]["likelihood"]:
         fits = [episode["likelihood"][name] for episode in episodes if episode["likelihood"][name]["error"] is not None]
         axes[1, 1].plot([fit["correlation"] for fit in fits], [fit["error"] for fit in fits], "o", alpha=0.5, label=name)

@@ -18,6 +18,7 @@ from robot.supervisor import SafetyEvent
 from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
 
 FloatArray = NDArray[np.floating[Any]]
+BoolArray = NDArray[np.bool_]
 
 SPEEDS = ("vx", "vy", "yaw_rate")
 # What is left of actions when their own policy's mean is taken away is its noise: about 1 std^2, and no step's noise knows the last one's.
@@ -51,8 +52,10 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
         "policy_sha256": attributes.policy_sha256 or None,
         "missing": list(episode.missing),
         "command": {name: _range(episode.command[:, COMMAND_NAMES.index(name)]) for name in SPEEDS},
-        "speed_error": _mean(np.abs(episode.base_lin_vel_b[:, 0] - episode.command[:, 0])[episode.velocity_valid]),
+        "velocity_rows": int(measures_velocity(episode).sum()),
+        "speed_error": _mean(np.abs(episode.base_lin_vel_b[:, 0] - episode.command[:, 0])[measures_velocity(episode)]),
         "speed_by_command": speed_by_command(episode),
+        "reward_rows": int(episode.reward_measured.sum()),
         "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
         "velocity_flagged": float((~episode.velocity_valid).mean()),
         "legs_differ": legs_differ(episode),
@@ -64,14 +67,22 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
 
 
 def speed_by_command(episode: Episode) -> list[dict[str, Any]]:
-    """Mean forward speed, m/s, and number of rows with a usable velocity, for forward commands in each of SPEED_BINS.
+    """Number of rows with a usable velocity, mean of their commands and of their forward speeds, m/s, for commands in each of SPEED_BINS.
 
     Slower and backward commands are in none of them.
     """
     vx, speed = episode.command[:, COMMAND_NAMES.index("vx")], episode.base_lin_vel_b[:, 0]
-    bins = np.where(episode.velocity_valid & np.isfinite(speed), speed_bin(vx), -1)
-    chosen = [speed[bins == index] for index in range(len(SPEED_BINS))]
-    return [{"commanded": list(edges), "rows": len(its), "speed": _mean(its)} for edges, its in zip(SPEED_BINS, chosen, strict=True)]
+    bins = np.where(measures_velocity(episode), speed_bin(vx), -1)
+    chosen = [bins == index for index in range(len(SPEED_BINS))]
+    return [
+        {"commanded": list(edges), "rows": int(rows.sum()), "command": _mean(vx[rows]), "speed": _mean(speed[rows])}
+        for edges, rows in zip(SPEED_BINS, chosen, strict=True)
+    ]
+
+
+def measures_velocity(episode: Episode) -> BoolArray:
+    """Whether each row (T,) has a forward speed that can be believed."""
+    return np.asarray(episode.velocity_valid & np.isfinite(episode.base_lin_vel_b[:, 0]))
 
 
 def legs_differ(episode: Episode) -> float | None:
@@ -172,8 +183,8 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One row for several inspected episodes, such as those of a session."""
     steps = np.array([episode["steps"] for episode in found])
 
-    def weighted(name: str) -> float | None:
-        return _weighted([(episode[name], episode["steps"]) for episode in found])
+    def mean(name: str, rows: str = "steps") -> float | None:
+        return _weighted([(episode[name], episode[rows]) for episode in found])
 
     timed = [episode["timing"] for episode in found if episode["timing"] is not None]
     drivers = Counter(driver_of(episode) or NONE_OF_THEM for episode in found if episode["likelihood"])
@@ -185,12 +196,12 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "seconds_to_fall": _mean(np.array([episode["seconds"] for episode in found if episode["fell"]])),
         "safety_stops": sum(episode["safety_stop"] for episode in found),
         "vx": _range(np.array([end for episode in found for end in episode["command"]["vx"] or ()])),
-        "speed_error": weighted("speed_error"),
+        "speed_error": mean("speed_error", "velocity_rows"),
         "speed_by_command": [_joined_bins(bins) for bins in zip(*(episode["speed_by_command"] for episode in found), strict=True)],
-        "reward_a_step": weighted("reward_a_step"),
-        "velocity_flagged": weighted("velocity_flagged"),
-        "legs_differ": weighted("legs_differ"),
-        "velocity_drifts": weighted("velocity_drifts"),
+        "reward_a_step": mean("reward_a_step", "reward_rows"),
+        "velocity_flagged": mean("velocity_flagged"),
+        "legs_differ": _root_mean_square([(episode["legs_differ"], episode["velocity_rows"]) for episode in found]),
+        "velocity_drifts": mean("velocity_drifts"),
         "dropped": sum(each["dropped"] for each in timed) if timed else None,
         "driven_by": dict(drivers.most_common()),
     }
@@ -219,12 +230,18 @@ def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _joined_bins(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    speed = _weighted([(each["speed"], each["rows"]) for each in bins])
-    return {"commanded": bins[0]["commanded"], "rows": sum(each["rows"] for each in bins), "speed": speed}
+    means = {name: _weighted([(each[name], each["rows"]) for each in bins]) for name in ("command", "speed")}
+    return {"commanded": bins[0]["commanded"], "rows": sum(each["rows"] for each in bins)} | means
+
+
+def _root_mean_square(values: Sequence[tuple[float | None, int]]) -> float | None:
+    square = _weighted([(None if value is None else value**2, weight) for value, weight in values])
+    return None if square is None else float(np.sqrt(square))
 
 
 def _weighted(values: Sequence[tuple[float | None, int]]) -> float | None:
-    known = [(value, weight) for value, weight in values if value is not None]
+    """The mean of what is known, by weight; None if nothing has any."""
+    known = [(value, weight) for value, weight in values if value is not None and weight]
     return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
 
 

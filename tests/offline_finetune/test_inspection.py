@@ -106,10 +106,10 @@ def test_speeds_are_averaged_over_usable_rows_of_each_command() -> None:
     command[:, 0] = [0.3, 0.4, 0.4, 2.0]
     velocity[:, 0] = [0.1, 0.3, 9.0, 1.0]
     episode = made_episode(4, command=command, base_lin_vel_b=velocity, velocity_valid=np.array([True, True, False, True]))
-    bins = {tuple(each["commanded"]): (each["rows"], each["speed"]) for each in speed_by_command(episode)}
-    assert bins[0.2, 0.5] == (2, pytest.approx(0.2))
-    assert bins[0.5, 1.0] == (0, None)
-    assert bins[1.5, 2.0] == (1, pytest.approx(1.0))
+    bins = {tuple(each["commanded"]): (each["rows"], each["command"], each["speed"]) for each in speed_by_command(episode)}
+    assert bins[0.2, 0.5] == (2, pytest.approx(0.35), pytest.approx(0.2))
+    assert bins[0.5, 1.0] == (0, None, None)
+    assert bins[1.5, 2.0] == (1, pytest.approx(2.0), pytest.approx(1.0))
 
 
 def test_the_logged_velocity_is_compared_with_that_of_the_legs() -> None:
@@ -159,6 +159,17 @@ def test_several_episodes_become_one_row() -> None:
     assert total["seconds_to_fall"] == pytest.approx(0.6)
     assert total["speed_error"] == pytest.approx(0.25)  # weighted by steps
     assert total["driven_by"] == {}
+
+
+def test_what_was_hardly_measured_hardly_counts() -> None:
+    fast = np.ones((10, 3), dtype=np.float32)
+    lost = inspect_episode(made_episode(10, base_lin_vel_b=fast, velocity_valid=np.arange(10) < 1), {})
+    whole = inspect_episode(made_episode(10, base_lin_vel_b=0 * fast), {})
+    nothing = inspect_episode(made_episode(10, velocity_valid=np.zeros(10, dtype=bool)), {})
+    assert summarise([lost, whole, nothing])["speed_error"] == pytest.approx(1 / 11)
+    assert summarise([nothing])["speed_error"] is None
+    apart = [{**lost, "legs_differ": 3.0, "velocity_rows": 1}, {**whole, "legs_differ": 0.0, "velocity_rows": 8}]
+    assert summarise(apart)["legs_differ"] == pytest.approx(1.0)  # root of the mean square
 
 
 def test_remarks_say_what_spoils_learning() -> None:
