@@ -224,7 +224,7 @@ def _with_thin_curve(result: Result) -> dict[str, Any]:
 
 def _json_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ResultsError(f"{folder} is no folder of results")
+        raise ResultsError(f"{folder} is no folder of results; run quadloop d4rl offline first, or name another with --results")
     return list(folder.rglob("*.json"))
 
 

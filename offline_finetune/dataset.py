@@ -100,7 +100,8 @@ def build_dataset(episode_paths: Sequence[Path], holdout_share: float = 0.2, see
         raise DatasetError(f"the share to hold out is {holdout_share:g}; it must be at least 0 and below 1")
     parts = read_all(episode_paths)
     if not any(map(len, parts)):
-        raise DatasetError(f"no step of {len(parts)} episode logs can be learnt from; dropped: {dict(_dropped(parts))}")
+        dropped = ", ".join(f"{count:,} for {reason}" for reason, count in _dropped(parts).items())
+        raise DatasetError(f"no step of {len(parts)} episode logs can be learnt from ({dropped}); see quadloop inspect")
     groups, holdout_by = holdout_groups(parts)
     lengths = np.array([len(part) for part in parts])
     taken = held_out_groups(np.bincount(groups, lengths), holdout_share, seed, FOR_TWO[holdout_by])

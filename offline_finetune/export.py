@@ -50,8 +50,9 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
 def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
     """Write whole episodes as a Minari dataset `DATASET_ID` below `directory`; set MINARI_DATASETS_PATH to it to load it.
 
-    Every row is there, in order, with the observation after the last one; `infos["usable"][t + 1]` says whether row t is one to learn from:
-    a data set of ours would hold it. Of the others the reward was not measured, the history was empty, or what followed came late.
+    Every row but an unreadable end is there, in order, with the observation after the last one; `infos["usable"][t + 1]` says whether
+    row t is one to learn from: a data set of ours would hold it. Of the others the reward was not measured, the history was empty, or what
+    followed came late.
     """
     directory = directory.resolve()  # "." has no name to put another beside
     if directory.exists() and not _is_export(directory):

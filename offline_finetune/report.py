@@ -182,12 +182,11 @@ def _untold(gate: Mapping[str, Any]) -> bool:
 
 def _tested(gate: Mapping[str, Any]) -> str:
     test = gate["advantage_test"]
-    untold = "that cannot be told, of too few episodes or by critics that have diverged"
-    errors = untold if test["z"] is None else f"{test['z']:.1f} standard errors above none"
-    said = (
-        f"In {test['episodes']} episodes that their critics had not seen, advantages and recorded returns correlate by "
-        f"{test['correlation']:.3f} where state and time are the same: {errors}."
-    )
+    if test["correlation"] is None or test["z"] is None:
+        agree = "cannot be compared: there are too few, or the critics have diverged"
+    else:
+        agree = f"correlate by {test['correlation']:.3f} where state and time are the same: {test['z']:.1f} standard errors above none"
+    said = f"In {test['episodes']} episodes that their critics had not seen, advantages and recorded returns {agree}."
     return f"{said} That is too little to change anything." if _untold(gate) else said
 
 

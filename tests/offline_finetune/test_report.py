@@ -92,8 +92,9 @@ def test_logs_that_do_not_show_which_actions_are_better(tmp_path):
     untold["gate"] |= {"advantage_test": {"correlation": -0.002, "z": -0.31, "episodes": 41}, "decisions": [], "accepted": 0, "rejected": 0}
     assert verdict(untold).startswith("Nothing has changed: the logs do not show which actions are better")
     assert "That is too little to change anything" in write_report(tmp_path, untold).read_text()
-    untold["gate"]["advantage_test"] = {"correlation": 0.0, "z": None, "episodes": 1}
-    assert "that cannot be told, of too few episodes" in write_report(tmp_path, untold).read_text()
+    for correlation in (0.0, None):
+        untold["gate"]["advantage_test"] = {"correlation": correlation, "z": None, "episodes": 1}
+        assert "returns cannot be compared: there are too few" in write_report(tmp_path, untold).read_text()
 
 
 def test_an_interval_of_one_session_is_none():
