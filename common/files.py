@@ -25,7 +25,10 @@ class FileExistsAlreadyError(QuadloopError):
 
 @contextmanager
 def whole_or_absent(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed."""
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
+
+    An OSError, of a library too that leaves out the name or tells that of the temporary file, names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory, which no file takes the place of", str(path))
@@ -35,6 +38,10 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,11 +54,13 @@ def remove_left_behind(directory: Path) -> None:
 
 
 def files_below(directory: Path, ending: str) -> list[Path]:
-    """Files in `directory` or below whose names end so, sorted. Linked folders are gone into, each folder once: data sets are put
-    together from links."""
+    """Files in `directory` or below whose names end so, sorted; PermissionError for a folder that may not be looked into.
+
+    Linked folders are gone into, each folder once: data sets are put together from links.
+    """
     found: list[Path] = []
     visited: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(directory, followlinks=True):
+    for folder, subfolders, names in os.walk(directory, onerror=_refuse_closed, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -60,6 +69,12 @@ def files_below(directory: Path, ending: str) -> list[Path]:
         subfolders.sort()
         found += [path for name in names if name.endswith(ending) and (path := Path(folder, name)).is_file()]
     return sorted(found)
+
+
+def _refuse_closed(error: OSError) -> None:
+    """What is left out without a word would be missed by nobody. A folder that vanished meanwhile is none."""
+    if isinstance(error, PermissionError):
+        raise error
 
 
 @contextmanager
@@ -113,10 +128,15 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 
 def refuse_to_fill(directory: Path, names: Iterable[str], force: bool) -> None:
-    """Raise FileExistsAlreadyError if `directory` cannot be one, or if a file of these names is in it and `force` is not set."""
+    """Raise FileExistsAlreadyError if `directory` cannot be one, or if a file of these names is in it and `force` is not set.
+
+    QuadloopError if nothing may be written there: better told now than when all is found.
+    """
     there = next(place for place in (directory, *directory.absolute().parents) if place.exists())
     if not there.is_dir():
         raise FileExistsAlreadyError(f"{there} is a file, and no directory can be made of it; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+        raise QuadloopError(f"{there} may not be written to; choose another --out")
     for name in names:
         refuse_to_overwrite(directory / name, force)
 

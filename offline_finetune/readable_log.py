@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
-
 from offline_finetune.released_episodes import episode_of, walking_stretches
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_logs import session_of
 from offline_finetune.released_recordings import read_recording
 from robot.episode import Episode
-from robot.episode_fields import CutShortError
+from robot.episode_fields import UnreadableFileError
 from robot.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
 
 
@@ -23,11 +21,9 @@ def read_log(path: Path, source: Path | None = None) -> list[Episode]:
     """
     if path.is_dir():
         raise EpisodeLogError(f"{path} is a directory; give one log (.hdf5)")
-    if path.is_file() and not h5py.is_hdf5(path):
-        raise EpisodeLogError(f"{path}: not an HDF5 file, or cut short; logs are such files")
     try:
         return [read_episode(path)]
-    except CutShortError:
+    except UnreadableFileError:
         raise
     except EpisodeLogError as ours:
         try:

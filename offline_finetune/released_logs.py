@@ -11,6 +11,7 @@ from offline_finetune.released_episodes import Stretch, dropped_rows, episode_of
 from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import Recording, read_recording
 from robot.episode_log import write_episode
+from robot.episode_reader import is_episode_log
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def _released_files(source: Path) -> list[tuple[Path, Path]]:
 
 def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
     session = session_of(path, directory)
+    if is_episode_log(path):
+        raise ReleasedFileError(f"{path} is an episode log already; it needs no import")
     recording = read_recording(path)
     stretches = walking_stretches(recording.gravity_b)
     names = [f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5" for number in range(len(stretches))]

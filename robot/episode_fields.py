@@ -38,8 +38,8 @@ class EpisodeLogError(QuadloopError):
     """An episode log that cannot be written or read; the message names the file."""
 
 
-class CutShortError(EpisodeLogError):
-    """A log of which only the beginning is there."""
+class UnreadableFileError(EpisodeLogError):
+    """A file that is no HDF5 file, of which only the beginning is there, or that the system does not give."""
 
 
 _FLOAT = np.dtype("<f4")

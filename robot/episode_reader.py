@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from common.hdf5_arrays import check_chunks, stored_here
 from robot.episode import END_UNKNOWN, SCHEMA_VERSION, Episode, EpisodeAttributes
-from robot.episode_fields import FIELDS, FINAL_OBSERVATION, ROW, CutShortError, EpisodeField, EpisodeLogError, check_episode, check_length
+from robot.episode_fields import (
+    FIELDS,
+    FINAL_OBSERVATION,
+    ROW,
+    EpisodeField,
+    EpisodeLogError,
+    UnreadableFileError,
+    check_episode,
+    check_length,
+)
 from robot.hdf5_image import open_image
 
 FORMAT = "quadloop episode log"  # attribute `format`
@@ -38,6 +47,15 @@ def read_episode(path: Path) -> Episode:
         return _unfinished(file) if STEPS in file else _finished(file)
 
 
+def is_episode_log(path: Path) -> bool:
+    """Whether the file says that it is one of ours, be it damaged or not."""
+    try:
+        with open_image(path, MAX_BYTES) as file:
+            return "format" in file.attrs and _text(file, "format") == FORMAT
+    except Exception:  # of another kind, or damaged in one of many ways
+        return False
+
+
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong inside into one EpisodeLogError line that names `path`."""
@@ -47,9 +65,10 @@ def damage_named(path: Path) -> Iterator[None]:
         raise EpisodeLogError(f"{path}: {error}") from error
     except OSError as error:
         if "truncated file" in str(error):  # the HDF5 library's words
-            raise CutShortError(f"{path}: cut short; copy it again, or move it out of the folder") from error
-        reason = error.strerror or _first_line(error)
-        raise EpisodeLogError(f"{path}: cannot be read or written, or is not an episode log ({reason})") from error
+            raise UnreadableFileError(f"{path}: cut short; copy it again, or move it out of the folder") from error
+        if error.strerror:
+            raise UnreadableFileError(f"{path}: cannot be read or written ({error.strerror})") from error
+        raise EpisodeLogError(f"{path}: damaged, or not an episode log ({_first_line(error)})") from error
     except Exception as error:  # the HDF5 library answers damage with errors of almost any type
         raise EpisodeLogError(f"{path}: damaged, or not an episode log ({_first_line(error)})") from error
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import h5py
 
+from robot.episode_fields import UnreadableFileError
+
 # Superblock of version 3 (HDF5 file format specification, II.A): signature, version, sizes of offsets and lengths, flags,
 # addresses of base, extension, end of file and root, checksum; all before the checksum are hashed.
 _SUPERBLOCK = struct.Struct("<8s4B4QI")
@@ -24,11 +26,16 @@ _WORD = 0xFFFFFFFF
 
 
 def open_image(path: Path, max_bytes: int) -> h5py.File:
-    """Read `path` whole and open its bytes for reading; OSError if that fails or there are more than `max_bytes`."""
+    """Read `path` whole and open its bytes for reading.
+
+    OSError if that fails or there are more than `max_bytes`, UnreadableFileError if they do not begin as an HDF5 file of ours.
+    """
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise OSError(f"larger than {max_bytes // 2**20} MB")
         content = file.read(max_bytes)
+    if not content.startswith(_SIGNATURE):
+        raise UnreadableFileError("not an HDF5 file, or cut short; logs are such files")
     return h5py.File(io.BytesIO(mended(content)), "r")
 
 

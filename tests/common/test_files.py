@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from common.files import FileExistsAlreadyError, files_below, refuse_to_fill
+from common.errors import QuadloopError
+from common.files import FileExistsAlreadyError, files_below, refuse_to_fill, whole_or_absent
+
+NOBODY = 65534
+
+
+@contextmanager
+def without_rights(closed: Path) -> Iterator[None]:
+    """Inside, this process may not look into `closed`, not even as root."""
+    closed.chmod(0)
+    root = os.geteuid()
+    if root == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root == 0:
+            os.seteuid(root)
+        closed.chmod(0o755)
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A directory that anybody may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def test_a_directory_that_is_new_or_holds_other_files_can_be_filled(tmp_path: Path) -> None:
@@ -40,3 +71,30 @@ def test_linked_folders_are_gone_into_once(tmp_path: Path) -> None:
     (tmp_path / "all" / "gone").symlink_to(tmp_path / "nowhere")
     found = [path.relative_to(tmp_path / "all").as_posix() for path in files_below(tmp_path / "all", ".hdf5")]
     assert found == ["a/3.hdf5", "b/1.hdf5", "b/2.hdf5"]
+
+
+def test_a_folder_that_may_not_be_entered_is_named_and_not_passed_over(everybodys: Path) -> None:
+    for name in ("a", "b"):
+        (everybodys / name).mkdir()
+        (everybodys / name / "1.hdf5").touch()
+    with without_rights(everybodys / "b"), pytest.raises(PermissionError) as error:
+        files_below(everybodys, ".hdf5")
+    assert error.value.filename == str(everybodys / "b")
+    assert len(files_below(everybodys, ".hdf5")) == 2
+
+
+def test_a_directory_that_may_not_be_written_to_is_refused_before_the_work(everybodys: Path) -> None:
+    (everybodys / "out").mkdir()
+    with without_rights(everybodys / "out"), pytest.raises(QuadloopError, match="out may not be written to; choose another --out"):
+        refuse_to_fill(everybodys / "out", ["index.html"], force=False)
+
+
+def test_an_error_of_the_system_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as error, whole_or_absent(tmp_path / "log.hdf5") as temporary:
+        temporary.touch()
+        raise OSError(errno.ENOSPC, "a library's own words, over several lines")
+    assert error.value.filename == str(tmp_path / "log.hdf5") and error.value.strerror == os.strerror(errno.ENOSPC)
+    with pytest.raises(FileNotFoundError) as missing, whole_or_absent(tmp_path / "log.hdf5"):
+        (tmp_path / "other").read_bytes()
+    assert missing.value.filename == str(tmp_path / "other")
+    assert list(tmp_path.iterdir()) == []

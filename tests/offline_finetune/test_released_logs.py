@@ -276,3 +276,11 @@ def test_all_released_rows_are_accounted_for(real_data: Path, tmp_path: Path) ->
     report = import_logs(real_data / "go1_mattress" / "logs", tmp_path / "out")
     dropped = {"after_fall": 1061, "no_successor": 14}
     assert report == ImportReport(episodes=105, steps=115_520, falls=91, dropped=dropped, velocity_glitches=2922)
+
+
+def test_our_own_logs_need_no_import(write_released: Write, tmp_path: Path) -> None:
+    path = write_released(standing_states(8))
+    out = path.parents[2] / "out"
+    import_logs(path.parents[1], out)
+    with pytest.raises(ReleasedFileError, match="is an episode log already; it needs no import"):
+        import_logs(out, tmp_path / "again")
