@@ -50,5 +50,5 @@ def require_rising(config: object, *names: str) -> None:
     for (low, lower), (high, higher) in itertools.pairwise(numbers):
         if not lower <= higher:
             given = ", ".join(f"{name} is {show(value)}" for name, value in values.items())
-            order = f"they must not fall in this order: {low} must not be above {high}" if low != high else "give the smaller number first"
+            order = "each must be at least the one before it" if low != high else "give the smaller number first"
             raise ConfigError(f"{given}; {order}")

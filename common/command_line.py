@@ -138,16 +138,18 @@ def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str
                 return tyro.cli(kind, prog=program, args=arguments, default=default, return_unknown_args=True)[0]
             return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
     except ConfigError as error:  # the defaults fit, so a flag does not
-        raise UsageError(_with_flags(str(error), arguments)) from None
+        raise UsageError(_with_flags(str(error), kind, arguments)) from None
     except SystemExit as end:
         if end.code in (0, None):
             raise
     raise UsageError(f"{_one_line(complaint.getvalue())}; see {program} --help")
 
 
-def _with_flags(message: str, arguments: Sequence[str]) -> str:
-    """What a config says of its fields, "name is value", with the flags that gave them: a config does not know where it lies in another."""
-    for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+def _with_flags(message: str, kind: Any, arguments: Sequence[str]) -> str:
+    """What a config says of its fields, "name is value", with the flags that gave them, or of the verb that kept their defaults: a config
+    does not know where it lies in another."""
+    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for flag in (*given, *(f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind))):
         name = flag.removeprefix("--").rpartition(".")[2].replace("-", "_")
         message = re.sub(rf"(?<![\w.-]){re.escape(name)}(?= is )", flag, message, count=1)
     return message
@@ -158,7 +160,8 @@ def _checked(arguments: T) -> T:
     if isinstance(arguments, RunArguments) and arguments.resume and arguments.force:
         raise UsageError("--resume goes on with a run and --force deletes it; give one of them")
     for name, value in flat(arguments).items():
-        flag = f"--{name.removeprefix('config.').replace('_', '-')}"
+        field = re.sub(r"[.]\d+$", "", name.removeprefix("config."))  # of a number in a list, the list
+        flag = f"--{field.replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{flag} must be a finite number, not {value}")
         if name.rpartition(".")[2] == "seed" and not 0 <= value <= MAX_SEED:

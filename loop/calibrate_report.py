@@ -90,7 +90,8 @@ def _paint(axes: Any, sides: Mapping[str, Any]) -> None:
     axes[0].set_xticks(range(len(bins)), bins)
     axes[0].set_xlabel("commanded, m/s")
     axes[0].set_title("achieved forward speed, m/s")
-    axes[0].legend()
+    axes[0].margins(y=0.3)  # for the legend
+    axes[0].legend(loc="upper left")
     axes[1].set_title("probability of a fall")
     axes[1].set_xlabel("within, s")
     axes[1].legend()

@@ -26,7 +26,7 @@ from robot.run_episode import LONGEST_S
 from robot.session import Session
 from robot.station import ForwardCommands, attributes_of, fresh_seed
 from robot.stick import FASTEST
-from twin.robots import OpenRobot, WantedRobot, open_robot
+from twin.robots import MAX_LEVER_ARM, OpenRobot, WantedRobot, open_robot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ class CollectArguments:
         require(self, between(0.1, LONGEST_S, "s"), "episode_s")
         require(self, NOT_NEGATIVE, "vx_low")
         require(self, POSITIVE, "stance_force")
+        require(self, between(1, 10), "power_level")
+        require(self, between(-MAX_LEVER_ARM, MAX_LEVER_ARM, "m"), "lever_arm")
         require(self, Rule(f"at most {FASTEST.vx:g} m/s", lambda value: value <= FASTEST.vx), "vx_high")
         require_rising(self, "vx_low", "vx_high")
         require(self, PLAIN_NAME, "session")

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.errors import QuadloopError
-from loop.operator import Operator, Stopped
+from loop.operator import Operator, Stopped, at_a_terminal
 from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
@@ -65,7 +65,8 @@ class Sitting:
                         raise
                     self._operator.tell(str(error))
         except Stopped:
-            self._operator.tell("ended by the operator")
+            if at_a_terminal() or not self._operator.gone:
+                self._operator.tell("ended by the operator")
         self.session.estop()  # it sinks to the floor
         self._await_damped()
         damped = self.session.mode is Mode.DAMPING

@@ -240,7 +240,7 @@ class Walker:
         if self._episode is not None and self._episode.done():
             note("episode", _end_of(self._episode))
             whole = self._episode.exception() is None and self._recorder.wait_finished(0.0)
-            note("log", "whole" if whole else "not whole")
+            note("log", "whole" if whole else "not whole yet")
         with suppress(DriverError):
             note("guarded", self._driver.status.guarded)
         note("pids", self._driver.pids | {"recorder": self._recorder.pid, "camera": self._camera.pid})

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.checks import at_least, between, require
 from common.command_line import parse
+from common.errors import UsageError
 from common.result import emit
 from robot.gait import Gait
 from robot.policy_artifact import load_artifact
-from twin.evaluate import evaluate, straight_command
+from twin.evaluate import MAX_SPEED, evaluate, straight_command
 from twin.world import find_world
 
 
@@ -36,6 +38,12 @@ class EvaluateArguments:
     """draws how the robots start"""
     json: bool = False
     """print one JSON object and nothing else"""
+
+    def __post_init__(self) -> None:
+        require(self, between(-MAX_SPEED, MAX_SPEED, "m/s or rad/s"), "command")
+        require(self, at_least(1), "trials", "steps")
+        if len(self.command) > 3:
+            raise UsageError(f"--command is given {len(self.command)} numbers; it takes up to three: forward, sideways, turning")
 
 
 def run(arguments: list[str]) -> int:

@@ -195,8 +195,14 @@ def standing_sink(world: World) -> float:
 def check_recorded(episode: Episode, *names: str) -> None:
     """ReplayError unless these fields were recorded in every row."""
     for name in names:
-        if name in episode.missing or not np.isfinite(getattr(episode, name)).all():
+        if name in episode.missing:
             raise ReplayError(f"the log has no {name}, which this replay starts from")
+        unknown = np.flatnonzero(~np.isfinite(getattr(episode, name)).reshape(len(episode), -1).all(axis=1))
+        if len(unknown):
+            raise ReplayError(
+                f"{name}, which this replay starts from, is no number in {len(unknown):,} of {len(episode):,} rows, the first of them row "
+                f"{unknown[0]:,}"
+            )
 
 
 def _starts(episode: Episode, sink: float) -> tuple[Float64Array, Float64Array, NDArray[np.bool_]]:

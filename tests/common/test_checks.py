@@ -65,7 +65,7 @@ def test_numbers_that_rise() -> None:
 
 
 REFUSED = [
-    (EnvironmentConfig, {"num_robots": 0}, "num_robots is 0; it must be at least 1"),
+    (EnvironmentConfig, {"num_robots": 0}, "num_robots is 0; it must be from 1 to 1,000,000"),
     (EnvironmentConfig, {"command_s": 0.001}, "command_s is 0.001; it must be from 0.02 to 600.0 s"),
     (EnvironmentConfig, {"episode_s": 1e20}, "episode_s is 1e+20; it must be from 0.02 to 600.0 s"),
     (CollectConfig, {"episode_steps": 200_001}, "episode_steps is 200001; it must be from 1 to 200,000"),
@@ -88,7 +88,7 @@ REFUSED = [
     (
         DynamicsConfig,
         {"members": 2, "elites": 3},
-        "elites is 3, members is 2; they must not fall in this order: elites must not be above members",
+        "elites is 3, members is 2; each must be at least the one before it",
     ),
     (GateConfig, {"starts": 1}, "starts is 1; it must be at least 2"),
     (GateConfig, {"horizon": 0}, "horizon is 0; it must be at least 1"),
@@ -109,7 +109,7 @@ REFUSED = [
     (
         OnlineConfig,
         {"vx_start": 2.0},
-        "vx_low is 0.4, vx_start is 2.0, vx_high is 1.6; they must not fall in this order: vx_start must not be above vx_high",
+        "vx_low is 0.4, vx_start is 2.0, vx_high is 1.6; each must be at least the one before it",
     ),
     (OnlineConfig, {"vx_high": 50.0}, "vx_high is 50.0; it must be from -2 to 2 m/s"),
     (CollectConfig, {"vx_high": 50.0}, "vx_high is 50.0; it must be from -2 to 2 m/s"),

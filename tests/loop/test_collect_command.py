@@ -131,6 +131,7 @@ def test_answers_may_come_through_a_pipe_but_there_must_be_some(command, typed, 
     if episodes:
         assert json.loads(done.stdout)["episodes"] == episodes
     else:
+        assert "ended by the operator" not in done.stderr
         assert "nobody could confirm a motion; --yes lets the twin move without" in done.stderr and done.stdout == ""
 
 
@@ -188,6 +189,9 @@ def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_noth
         (["--yes", "--session", "../first"], 2, "--session is '../first'; it must be a plain name"),
         (["--yes", "--session", ".."], 2, "--session is '..'; it must be a plain name"),
         (["--yes", "--notes", "x" * 4001], 2, "it must be at most 4,000 characters long"),
+        (["--yes", "--vx-high", "0.1"], 2, "--vx-low is 0.2, --vx-high is 0.1; each must be at least the one before it"),
+        (["--yes", "--power-level", "50"], 2, "--power-level is 50; it must be from 1 to 10"),
+        (["--yes", "--lever-arm", "25", "0", "0"], 2, "--lever-arm is (25.0, 0.0, 0.0); it must be from -1.0 to 1.0 m"),
         (["--yes", "--vx-high", "2.1"], 2, "--vx-high is 2.1; it must be at most 2 m/s"),
         (["--robot", "go1", "--vx-high", "9"], 2, "--vx-high is 9.0; it must be at most 2 m/s"),
     ],

@@ -101,6 +101,10 @@ def test_without_any_velocity_windows_start_at_rest(walk):
 
 def test_what_a_replay_needs_and_the_log_lacks_is_named(walk):
     nothing = np.full_like(walk.joint_pos_target, np.nan)
+    joint_pos = walk.joint_pos.copy()
+    joint_pos[5, 2] = np.nan
+    with pytest.raises(ReplayError, match=r"joint_pos, .* is no number in 1 of \d+ rows, the first of them row 5$"):
+        recorded_poses(replace(walk, joint_pos=joint_pos))
     with pytest.raises(ReplayError, match="no joint_pos_target"):
         windows_of(replace(walk, joint_pos_target=nothing, missing=("joint_pos_target",)), horizon=3, every=1)
 
