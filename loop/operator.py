@@ -18,7 +18,7 @@ def at_a_terminal() -> bool:
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the person wants to end
-    """The person has had enough."""
+    """The person has had enough, or is none; says which."""
 
 
 class Operator:
@@ -35,8 +35,10 @@ class Operator:
         while answer:
             print(f"{what}\n  [Enter] go on, [q Enter] end here: ", end="", file=sys.stderr, flush=True)
             answer = self._line()
+            if answer is None and not at_a_terminal():
+                raise Stopped("standard input has ended")
             if answer in ("q", None):
-                raise Stopped
+                raise Stopped("ended by the operator")
 
     def tell(self, what: str) -> None:
         """Say something."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.errors import QuadloopError
-from loop.operator import Operator, Stopped, at_a_terminal
+from loop.operator import Operator, Stopped
 from loop.velocity_account import VelocityAccount
 from robot import go1
 from robot.driver import DriverError, fault_names
@@ -64,9 +64,8 @@ class Sitting:
                     if self.session.mode is not Mode.DAMPING or attempts == STAND_ATTEMPTS:
                         raise
                     self._operator.tell(str(error))
-        except Stopped:
-            if at_a_terminal() or not self._operator.gone:
-                self._operator.tell("ended by the operator")
+        except Stopped as why:
+            self._operator.tell(str(why))
         self.session.estop()  # it sinks to the floor
         self._await_damped()
         damped = self.session.mode is Mode.DAMPING

@@ -129,7 +129,8 @@ def _column(decisions: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.flo
 def _finish(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
     axis.set_xlabel("improvement steps")
     if decisions:
-        axis.legend()
+        axis.margins(y=0.2)  # for the legend
+        axis.legend(loc="upper left", ncols=2)
 
 
 def _estimates(evidence: Evidence) -> list[str]:

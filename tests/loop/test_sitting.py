@@ -223,7 +223,7 @@ def test_a_robot_that_never_stands_up_ends_it(sit):
 
 def test_a_person_who_has_had_enough(sit):
     def enough():
-        raise Stopped
+        raise Stopped("ended by the operator")
 
     sitting, person = sit(lambda _session, _recorder: {"Episode 2 of 2": enough})
     assert sitting.episodes == 1 and person.heard("ended by the operator")
