@@ -36,7 +36,7 @@ def test_list_names_the_tasks_one_a_line(capsys):
         (["d4rl", "data", "show", "hoper-medium"], 1, "there is no task 'hoper-medium'; did you mean hopper-medium"),
         (["d4rl", "data", "show", "hopper-medium", "--data", "nowhere"], 1, "quadloop d4rl data make hopper"),
         (["d4rl", "data", "make", "ant"], 2, "invalid choice 'ant' for argument 'environment'. Expected one of ('hopper', "),
-        (["d4rl", "data", "make", "hopper", "--training.steps", "10"], 2, "evaluate_every must not be above steps"),
+        (["d4rl", "data", "make", "hopper", "--training.steps", "10"], 2, "each must be at least the one before it"),
         (
             ["d4rl", "data", "make", "hopper", "--steps", "2000000"],
             2,

@@ -168,7 +168,7 @@ def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(Exception, match="holds no offline run of Uni-O4; run quadloop d4rl offline first"):
         load_learner(tmp_path)
     (tmp_path / "learner.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(Exception, match=f"is not a checkpoint of quadloop.*; delete {tmp_path} and run quadloop d4rl offline again$"):
+    with pytest.raises(Exception, match=f"is not a checkpoint: .*; delete {tmp_path} and run quadloop d4rl offline again$"):
         load_learner(tmp_path)
     torch.save({"policy": 1}, tmp_path / "learner.pt")
     with pytest.raises(Exception, match="holds no learner of this version"):

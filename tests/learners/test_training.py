@@ -86,7 +86,7 @@ def test_a_file_that_does_not_fit_is_named(content, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_to_be_deleted(tmp_path):
     (tmp_path / "slope.pt").write_bytes(b"torn")
-    with pytest.raises(CheckpointError, match=r"slope\.pt is not a checkpoint of quadloop: .*; delete it to begin anew"):
+    with pytest.raises(CheckpointError, match=r"slope\.pt is not a checkpoint: .*; delete it to begin anew"):
         Slope().train(tmp_path / "slope.pt")
 
 
