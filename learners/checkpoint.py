@@ -60,9 +60,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     except Exception as error:  # torch raises many kinds for foreign or damaged files, and advises to read them as code
-        raise CheckpointError(
-            f"{path} is not a checkpoint: it holds something else than tensors and plain values, or is damaged"
-        ) from error
+        raise CheckpointError(f"{path} is not a checkpoint: it holds more than tensors and plain values, or is damaged") from error
     raise CheckpointError(f"{path} is larger than {_MAX_BYTES} bytes; no checkpoint of quadloop is")
 
 
