@@ -24,6 +24,7 @@ REVISION = "revision"
 INPUTS = "inputs.json"
 STAGES = "stages"
 LOCK = ".lock"
+CLEARING = ".clearing"  # the config of a run that is being deleted
 _MAX_JSON_BYTES = 1 << 24  # of inputs or a stage's result; what is larger was not written by a run
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -61,15 +62,15 @@ class RunDirectory(Generic[T]):
         self.config = config
         self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
         self._sources = sources
-        self._refuse_what_no_run_made()
+        self._refuse_what_no_run_made(force)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = (path / LOCK).open("ab")
         try:
             self._begin(resume, force)
+            self.metrics = Metrics(path)
         except BaseException:
             self._lock.close()
             raise
-        self.metrics = Metrics(path)
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +97,11 @@ class RunDirectory(Generic[T]):
             raise ValueError(f"'{name}' is no name for a stage")
         return self.path / STAGES / f"{name}.json"
 
-    def _refuse_what_no_run_made(self) -> None:
-        if self._holds_anything() and not self._is_a_run():
+    def _refuse_what_no_run_made(self, force: bool) -> None:
+        if self._half_cleared():
+            if not force:
+                raise RunDirectoryError(f"a --force was interrupted in {self.path}; add --force again, or choose another --out")
+        elif self._holds_anything() and not self._is_a_run():
             raise RunDirectoryError(f"{self.path} holds files that no run made; choose another --out")
 
     def _begin(self, resume: bool, force: bool) -> None:
@@ -105,7 +109,9 @@ class RunDirectory(Generic[T]):
             raise RunDirectoryError(f"another process works in {self.path}; wait for it or end it, or choose another --out")
         for directory in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir() and not entry.is_symlink())):
             remove_left_behind(directory)
-        if self._holds_anything():
+        if self._half_cleared():
+            self._clear()
+        elif self._holds_anything():
             self._resume_or_clear(resume, force)
         if not (self.path / CONFIG).exists():
             write_bytes(self.path / REVISION, f"{git_revision()}\n".encode())
@@ -123,6 +129,9 @@ class RunDirectory(Generic[T]):
     def _is_a_run(self) -> bool:
         """Many projects have a config.yaml; a run has more."""
         return all((self.path / name).is_file() for name in (REVISION, INPUTS, CONFIG))
+
+    def _half_cleared(self) -> bool:
+        return (self.path / CLEARING).is_file()
 
     def _holds_anything(self) -> bool:
         """Hidden files do not count, nor what is written before the config: a crash may leave them."""
@@ -155,15 +164,17 @@ class RunDirectory(Generic[T]):
         foreign = next((entry.name for entry in self.path.iterdir() if entry.name.startswith(".") and entry.is_dir()), None)
         if foreign is not None:  # no run makes such a folder, and it may be somebody's .git
             raise RunDirectoryError(f"{self.path} also holds {foreign}, which no run made; move it away, or choose another --out")
-        # The config goes first: what a crash leaves of the rest is no run, so that nothing takes half of it for a whole one.
-        (self.path / CONFIG).unlink()
+        # The config goes first: nothing takes the half that an interruption leaves for a whole run, and another --force may finish.
+        if not self._half_cleared():
+            (self.path / CONFIG).replace(self.path / CLEARING)
         for entry in self.path.iterdir():
-            if entry.name == LOCK:
+            if entry.name in (LOCK, CLEARING):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+        (self.path / CLEARING).unlink()
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from common.statistics import t_quantile_975
 from robot import go1
 from twin.actuator import ActuatorConfig
 from twin.replay import ReplayError, Windows, drive, errors_of
@@ -35,7 +36,7 @@ class MotorFit:
     """The robot and its motors as fitted, and how far they may be off."""
 
     values: dict[str, float]  # of FITTED
-    ci95: dict[str, tuple[float, float]]  # sessions drawn again
+    ci95: dict[str, tuple[float, float]] | None  # None of fewer sessions than tell the spread of so many parameters
     delay_s: float
     delay_share: dict[float, float]  # how often each delay is the best when sessions are drawn again
 
@@ -49,7 +50,9 @@ class MotorFit:
 
 
 @dataclass(frozen=True)
-class _Best:
+class Best:
+    """Where a fit ended."""
+
     logs: Float64Array  # (P,) of the parameters
     losses: Float64Array  # (S,) by session
     standard_errors: Float64Array  # (P,)
@@ -58,7 +61,7 @@ class _Best:
 def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callable[[], None] = lambda: None) -> MotorFit:
     """Fit the motors to windows (W, H, ...) of sessions (W,) on `world`'s floor; `told` is called after each delay."""
     sessions = np.unique(sessions, return_inverse=True)[1]  # those without a window are no sessions
-    found: dict[float, _Best] = {}
+    found: dict[float, Best] = {}
     for delay in DELAYS:
         found[delay] = _fit(windows, sessions, replace(world, actuator=ActuatorConfig((delay, delay))))
         told()
@@ -67,14 +70,26 @@ def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callabl
     wins = np.bincount(losses[:, picks].sum(axis=2).argmin(axis=0), minlength=len(DELAYS)) / _RESAMPLES
     delay = DELAYS[int(losses.sum(axis=1).argmin())]
     best = found[delay]
-    off = 1.96 * best.standard_errors
-    low, high = np.maximum(np.exp(best.logs - off), LOWER), np.minimum(np.exp(best.logs + off), UPPER)
     return MotorFit(
         values=dict(zip(FITTED, np.exp(best.logs).tolist(), strict=True)),
-        ci95={name: (float(low[index]), float(high[index])) for index, name in enumerate(FITTED)},
+        ci95=intervals(best),
         delay_s=delay,
         delay_share={each: float(share) for each, share in zip(DELAYS, wins, strict=True)},
     )
+
+
+def intervals(best: Best) -> dict[str, tuple[float, float]] | None:
+    """95 % by Student's t, with a degree of freedom for each session beyond the parameters, of errors larger by sqrt(G / (G - 1)).
+
+    Of 42 sessions they hold the truth in 94 % of the cases, of 10 in 96, of 6 in 99 (tests/twin/test_fit_motors.py); with 1.96 errors
+    it would be 93, 88 and 84. None of no more sessions than parameters.
+    """
+    count, left = len(best.losses), len(best.losses) - len(best.logs)
+    if left < 1:
+        return None
+    off = t_quantile_975(left) * np.sqrt(count / (count - 1)) * best.standard_errors
+    low, high = np.maximum(np.exp(best.logs - off), LOWER), np.minimum(np.exp(best.logs + off), UPPER)
+    return {name: (float(low[index]), float(high[index])) for index, name in enumerate(FITTED)}
 
 
 def _with(robot: Variation, values: Float64Array) -> Variation:
@@ -82,7 +97,7 @@ def _with(robot: Variation, values: Float64Array) -> Variation:
     return replace(robot, motor_strength=strength, joint_damping=damping, joint_frictionloss=frictionloss, joint_armature=armature)
 
 
-def _fit(windows: Windows, sessions: IntArray, world: World) -> _Best:
+def _fit(windows: Windows, sessions: IntArray, world: World) -> Best:
     held = np.sqrt(np.square(windows.qpos[:, None, 7:] - windows.joint_pos).mean(axis=(0, 2)))[:, None]  # (H, 1) rad
     if not held.all():
         raise ReplayError("the joints never move in these logs: nothing can be fitted to them")
@@ -101,11 +116,12 @@ def _fit(windows: Windows, sessions: IntArray, world: World) -> _Best:
 
     start = np.log([getattr(STANDARD, name) for name in FITTED])
     result = least_squares(residuals, start, jacobian, (np.log(LOWER), np.log(UPPER)), loss="soft_l1", ftol=1e-3, xtol=1e-3, max_nfev=15)
-    return _Best(result.x, *_by_session(residuals(result.x), jacobian(result.x), sessions))
+    return Best(result.x, *by_session(residuals(result.x), jacobian(result.x), sessions))
 
 
-def _by_session(residual: Float64Array, jacobian: Float64Array, sessions: IntArray) -> tuple[Float64Array, Float64Array]:
-    """Each session's share of the loss, and the parameters' standard errors: rows of one session are not independent (sandwich)."""
+def by_session(residual: Float64Array, jacobian: Float64Array, sessions: IntArray) -> tuple[Float64Array, Float64Array]:
+    """Each session's share of the loss, and the parameters' standard errors: rows of one session are not independent (sandwich, as far as
+    it goes: of few sessions it is too small)."""
     count = int(sessions.max()) + 1
     rows = np.repeat(sessions, len(residual) // len(sessions))
     # Soft l1 is 2 (sqrt(1 + r^2) - 1): half its slope is r weight, and the slope of that weight^3.

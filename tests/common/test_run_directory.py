@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from common.errors import QuadloopError
 from common.run_directory import RunDirectory, RunDirectoryError
 
 
@@ -81,6 +82,27 @@ def test_force_starts_anew(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.yaml", "inputs.json", "revision"]
     assert (tmp_path / "config.yaml").read_text() == "steps: 4\nlr: 0.5\n"
     assert run.stage_result("critics") is None
+
+
+def test_a_force_that_was_interrupted_is_finished_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path)
+    (tmp_path / "logs").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        begun(tmp_path, force=True)
+    for asked in ({}, {"resume": True}):
+        with pytest.raises(RunDirectoryError, match=r"a --force was interrupted in .*; add --force again"):
+            begun(tmp_path, **asked)
+    begun(tmp_path, force=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.yaml", "inputs.json", "revision"]
+
+
+def test_damaged_figures_do_not_keep_others_out(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (tmp_path / "metrics.csv").write_text("nonsense\n")
+    for _ in range(2):
+        with pytest.raises(QuadloopError, match=r"metrics\.csv does not begin with"):
+            begun(tmp_path, resume=True)
 
 
 def test_a_run_in_which_somebody_keeps_versions_is_not_cleared(tmp_path: Path) -> None:

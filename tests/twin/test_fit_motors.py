@@ -5,7 +5,7 @@ import pytest
 
 from robot import go1
 from twin.actuator import ActuatorConfig
-from twin.fit_motors import fit_motors
+from twin.fit_motors import LOWER, UPPER, Best, by_session, fit_motors, intervals
 from twin.model import standing_qpos
 from twin.replay import Windows, drive
 from twin.world import FLAT, Variation
@@ -38,8 +38,27 @@ def test_the_motors_of_a_twin_are_found(windows):
     assert sum(fit.delay_share.values()) == pytest.approx(1)
     for name, value in fit.values.items():
         assert value == pytest.approx(getattr(TRUE, name), rel=0.1), name
-        assert fit.ci95[name][0] <= value <= fit.ci95[name][1]
+        low, high = fit.ci95[name]
+        assert 0.9 * value < low <= value <= high < 1.1 * value  # nothing disturbs this robot
     assert len(told) == len(fit.delay_share)
     world = fit.world(FLAT)
     assert world.robot.motor_strength == fit.values["motor_strength"]
     assert world.actuator.delay_s == (0.01, 0.01)
+
+
+@pytest.mark.parametrize(("sessions", "least", "most"), [(6, 0.96, 1.0), (42, 0.92, 0.97)])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(sessions, least, most):
+    """Of linear problems, whose errors and slopes are alike within a session."""
+    rng, truth, within, rows = np.random.default_rng(0), (np.log(LOWER) + np.log(UPPER)) / 2, [], 30 * sessions
+    of = np.repeat(np.arange(sessions), 30)
+    for _ in range(200):
+        jacobian = rng.normal(size=(rows, 4)) + 0.5 * rng.normal(size=(sessions, 4))[of]
+        error = 0.01 * (rng.normal(size=rows) + rng.normal(size=sessions)[of])
+        off = np.linalg.lstsq(jacobian, error, rcond=None)[0]
+        found = intervals(Best(truth + off, *by_session(jacobian @ off - error, jacobian, of)))
+        within += [low <= np.exp(true) <= high for true, (low, high) in zip(truth, found.values(), strict=True)]
+    assert least <= np.mean(within) <= most
+
+
+def test_as_few_sessions_as_parameters_have_no_interval():
+    assert intervals(Best(np.zeros(4), np.zeros(4), np.zeros(4))) is None
