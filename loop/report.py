@@ -27,6 +27,7 @@ def write_report(out: Path, config: LoopConfig, world: World, result: dict[str, 
     notes = [note for note in (curves, *_film(out, report, config, world)) if note is not None]
     measure = config.measure
     how = f"{measure.trials} trials of {measure.steps} steps each, mean action, 95 % bootstrap intervals, evaluation seed {measure.seed}."
+    durations = ", ".join(f"{stage} {duration:.0f} s" for stage, duration in result["seconds"].items())
     parts = [
         paragraph(f"{how} Nothing is earned after a fall."),
         table(table_rows(result["stages"])),
@@ -36,7 +37,7 @@ def write_report(out: Path, config: LoopConfig, world: World, result: dict[str, 
         *(paragraph(note, "note") for note in notes),
         heading("Learning"),
         *([picture("curves.png", "learning curves")] if curves is None else []),
-        paragraph("Time: " + ", ".join(f"{stage} {duration:.0f} s" for stage, duration in result["seconds"].items()) + "."),
+        paragraph(f"Time, of a stage that was resumed since then: {durations}."),
     ]
     write_page(report / "index.html", f"From simulation to the {config.terrain}", parts)
     return notes

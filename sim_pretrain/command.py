@@ -14,7 +14,7 @@ from common.result import emit
 from common.revision import git_revision
 from common.run_directory import RunDirectory
 from sim_pretrain.backend import make_environment
-from sim_pretrain.config import PRESETS, PretrainConfig
+from sim_pretrain.config import MEASURED_PRESETS, MeasuredConfig, PretrainConfig
 from sim_pretrain.pretrain import pretrain
 from sim_pretrain.report import write_report
 from sim_pretrain.reward import PenaltyWeights
@@ -27,12 +27,12 @@ class PretrainArguments(RunArguments):
 
     check: bool = False
     """train and write nothing: let agents that know nothing walk, print what each reward term does, fail if one never moves"""
-    config: Settings[PretrainConfig] = field(default_factory=PretrainConfig)
+    config: Settings[MeasuredConfig] = field(default_factory=MeasuredConfig)
 
 
 def run(arguments: list[str]) -> int:
     """The verb."""
-    wanted = parse("pretrain", PretrainArguments, arguments, PRESETS)
+    wanted = parse("pretrain", PretrainArguments, arguments, MEASURED_PRESETS)
     if wanted.check:
         emit(_check(wanted), wanted.json)
         return 0
@@ -58,7 +58,14 @@ def _check(wanted: PretrainArguments) -> dict[str, Any]:
                 watched += watch(environment, agent, wanted.seed)
             finally:
                 environment.close()
-    weights = wanted.config.environment.penalties
-    switched_on = {penalty.name for penalty in fields(PenaltyWeights) if getattr(weights, penalty.name)}
-    refuse_dead_terms(watched, frozenset(switched_on | {"reward", "track_lin_vel", "track_ang_vel"}))
+    refuse_dead_terms(watched, _terms(wanted.config))
     return {agent: {one.name: {"mean": one.mean, "std": one.std} for one in watched if one.agent == agent} for agent in AGENTS}
+
+
+def _terms(config: PretrainConfig) -> frozenset[str]:
+    """What must be there and move: all that is switched on. What a task of isaacgym rewards, it alone knows."""
+    if config.backend == "isaacgym":
+        return frozenset({"reward"})
+    weights = config.environment.penalties
+    switched_on = {penalty.name for penalty in fields(PenaltyWeights) if getattr(weights, penalty.name)}
+    return frozenset(switched_on | {"reward", "track_lin_vel", "track_ang_vel"})

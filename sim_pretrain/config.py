@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from common.checks import POSITIVE, at_least, require, require_rising
@@ -58,12 +58,14 @@ class PretrainConfig:
     """the simulator"""
     isaacgym: WorkerConfig = field(default_factory=WorkerConfig)
     """the process that isaacgym lives in"""
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
-    """how the policy is measured at the end"""
 
     def __post_init__(self) -> None:
         if self.backend == "isaacgym" and self.isaacgym.python is None:
             raise ConfigError(NO_PYTHON)
+        if self.backend != "isaacgym" and self.isaacgym != WorkerConfig():
+            raise ConfigError(
+                f"isaacgym has settings, but backend is {self.backend}, which has no use for them; choose the backend isaacgym"
+            )
         require(self, at_least(1), "steps", "rollout", "hidden", "value_hidden", "averaged_updates", "checkpoint_every")
         require(self, POSITIVE, "initial_std", "final_std", "deployed_std")
         require_rising(self, "final_std", "initial_std")
@@ -90,9 +92,19 @@ DEMO = PretrainConfig(
 )  # fmt: skip
 
 PRESETS = {
-    "smoke": PretrainConfig(
-        steps=12_288, environment=EnvironmentConfig(num_robots=128), measure=MeasureConfig(trials=4, steps=100, video_steps=20)
-    ),
+    "smoke": PretrainConfig(steps=12_288, environment=EnvironmentConfig(num_robots=128)),
     "demo": DEMO,
     "paper": PretrainConfig(),
 }
+
+
+@dataclass(frozen=True)
+class MeasuredConfig(PretrainConfig):
+    """Pretraining that ends with a measurement and a report; the loop measures all its policies by itself."""
+
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """how the policy is measured at the end"""
+
+
+MEASURED_PRESETS = {name: MeasuredConfig(**vars(preset)) for name, preset in PRESETS.items()}
+MEASURED_PRESETS["smoke"] = replace(MEASURED_PRESETS["smoke"], measure=MeasureConfig(trials=4, steps=100, video_steps=20))

@@ -141,7 +141,7 @@ class Pretrainer:
         )
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, if there is one, exactly as if there had been no interruption."""
+        """Go on from a checkpoint, if there is one: with MuJoCo exactly as if there had been no interruption."""
         if not path.exists():
             return
         with blaming(path):

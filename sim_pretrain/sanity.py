@@ -45,7 +45,9 @@ def watch(environment: TrainingEnvironment, agent: str, seed: int, steps: int = 
 
 
 def refuse_dead_terms(watched: list[Watched], terms: frozenset[str]) -> None:
-    """SanityError if a figure is not finite, or if one of the reward's `terms` is the same in every step of every agent."""
+    """SanityError if a figure is not finite, or if one of the reward's `terms` is not there or the same in every step of every agent."""
+    if absent := sorted(terms - {one.name for one in watched}):
+        raise SanityError(f"the term '{absent[0]}' has a weight, but the environment does not tell of it")
     for name in dict.fromkeys(one.name for one in watched):
         seen = [one for one in watched if one.name == name]
         if not all(math.isfinite(one.mean) for one in seen):

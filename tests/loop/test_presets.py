@@ -10,7 +10,7 @@ from loop.online_command import OnlineArguments
 from offline_finetune.config import PRESETS as FINETUNE
 from online_finetune.online import PRESETS as ONLINE
 from sim_pretrain.command import PretrainArguments
-from sim_pretrain.config import PRESETS as PRETRAIN
+from sim_pretrain.config import MEASURED_PRESETS as PRETRAIN
 
 VERBS = {
     "loop": (LoopArguments, LOOP, []),

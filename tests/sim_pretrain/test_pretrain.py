@@ -19,11 +19,10 @@ from learners.training import DivergedError
 from quadloop import main
 from robot.policy_artifact import load_artifact
 from sim_pretrain.backend import make_environment
-from sim_pretrain.config import PretrainConfig
+from sim_pretrain.config import MeasuredConfig, PretrainConfig
 from sim_pretrain.environment import EnvironmentConfig
 from sim_pretrain.pretrain import Pretrainer, export, pretrain
 from sim_pretrain.randomisation import RandomisationConfig
-from sim_pretrain.report import MeasureConfig
 from sim_pretrain.worker_environment import WorkerConfig
 from twin.world import Pushes
 
@@ -32,7 +31,7 @@ HERE = Path(__file__).parent
 # 16 robots x 8 steps are 128 control steps an update.
 TINY = PretrainConfig(
     steps=256, rollout=8, hidden=(32, 16), value_hidden=(32,), ppo=PpoConfig(epochs=2, minibatches=2),
-    environment=EnvironmentConfig(num_robots=16, episode_s=0.2), measure=MeasureConfig(trials=0),
+    environment=EnvironmentConfig(num_robots=16, episode_s=0.2),
 )  # fmt: skip
 
 
@@ -301,4 +300,4 @@ def test_the_named_experiments_are_whole_configs(root):
     paths = sorted((root / "configs").glob("pretrain_*.yaml"))
     assert paths
     for path in paths:
-        assert load_config(PretrainConfig(), path) != PretrainConfig()
+        assert load_config(MeasuredConfig(), path) != MeasuredConfig()

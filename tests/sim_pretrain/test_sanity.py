@@ -31,6 +31,11 @@ def test_a_term_that_never_moves_is_named():
         refuse_dead_terms(seen, TERMS)
 
 
+def test_a_term_that_the_environment_does_not_tell_of_is_named():
+    with pytest.raises(SanityError, match="'power' has a weight, but the environment does not tell of it"):
+        refuse_dead_terms([one for one in watched(torque_gap=1e-3) if one.name != "power"], TERMS)
+
+
 def test_a_term_that_is_no_number_is_named():
     with pytest.raises(SanityError, match="'speed' is not a finite number"):
         refuse_dead_terms([Watched("zero", "speed", np.nan, 0.0)], frozenset())

@@ -132,6 +132,8 @@ def test_a_missing_interpreter_is_named(tmp_path):
         start(tmp_path, python=Path("/nowhere/python"))
     with pytest.raises(QuadloopError, match=r"--isaacgym\.python"):
         PretrainConfig(backend="isaacgym")
+    with pytest.raises(QuadloopError, match="isaacgym has settings, but backend is mujoco"):
+        PretrainConfig(isaacgym=WorkerConfig(python=Path("/opt/py38/bin/python")))
 
 
 def test_a_program_that_is_no_worker_is_named(tmp_path):
