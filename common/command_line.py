@@ -116,7 +116,10 @@ def _base_config(kind: type[Any], sources: _Sources, presets: Mapping[str, Any])
     if sources.file is not None:
         return load_config(config, sources.file)
     if sources.stored is not None and sources.stored.exists() and sources.preset == NO_PRESET:
-        return load_config(config, sources.stored)
+        try:
+            return load_config(config, sources.stored)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; that run is of another version or was changed: choose another --out, or --force") from None
     return config
 
 
@@ -138,18 +141,21 @@ def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str
                 return tyro.cli(kind, prog=program, args=arguments, default=default, return_unknown_args=True)[0]
             return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
     except ConfigError as error:  # the defaults fit, so a flag does not
-        raise UsageError(_with_flags(str(error), kind, arguments)) from None
+        raise UsageError(_with_flags(str(error), default, arguments)) from None
     except SystemExit as end:
         if end.code in (0, None):
             raise
     raise UsageError(f"{_one_line(complaint.getvalue())}; see {program} --help")
 
 
-def _with_flags(message: str, kind: Any, arguments: Sequence[str]) -> str:
+def _with_flags(message: str, default: Any, arguments: Sequence[str]) -> str:
     """What a config says of its fields, "name is value", with the flags that gave them, or of the verb that kept their defaults: a config
     does not know where it lies in another."""
-    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
-    for flag in (*given, *(f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind))):
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    own = getattr(default, "own", default)
+    for settings in filter(dataclasses.is_dataclass, (own, getattr(own, "config", None))):
+        flags += [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(settings)]
+    for flag in flags:
         name = flag.removeprefix("--").rpartition(".")[2].replace("-", "_")
         message = re.sub(rf"(?<![\w.-]){re.escape(name)}(?= is )", flag, message, count=1)
     return message

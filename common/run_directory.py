@@ -62,7 +62,7 @@ class RunDirectory(Generic[T]):
         self.config = config
         self.inputs = {name: value if isinstance(value, int) else str(value) for name, value in (inputs or {}).items()}
         self._sources = sources
-        self._refuse_what_no_run_made(force)
+        self._refuse_what_no_run_made()
         path.mkdir(parents=True, exist_ok=True)
         self._lock = (path / LOCK).open("ab")
         try:
@@ -97,11 +97,8 @@ class RunDirectory(Generic[T]):
             raise ValueError(f"'{name}' is no name for a stage")
         return self.path / STAGES / f"{name}.json"
 
-    def _refuse_what_no_run_made(self, force: bool) -> None:
-        if self._half_cleared():
-            if not force:
-                raise RunDirectoryError(f"a --force was interrupted in {self.path}; add --force again, or choose another --out")
-        elif self._holds_anything() and not self._is_a_run():
+    def _refuse_what_no_run_made(self) -> None:
+        if self._holds_anything() and not self._half_cleared() and not self._is_a_run():
             raise RunDirectoryError(f"{self.path} holds files that no run made; choose another --out")
 
     def _begin(self, resume: bool, force: bool) -> None:
@@ -110,6 +107,8 @@ class RunDirectory(Generic[T]):
         for directory in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir() and not entry.is_symlink())):
             remove_left_behind(directory)
         if self._half_cleared():
+            if not force:
+                raise RunDirectoryError(f"a --force was interrupted in {self.path}; add --force again, or choose another --out")
             self._clear()
         elif self._holds_anything():
             self._resume_or_clear(resume, force)
@@ -131,7 +130,7 @@ class RunDirectory(Generic[T]):
         return all((self.path / name).is_file() for name in (REVISION, INPUTS, CONFIG))
 
     def _half_cleared(self) -> bool:
-        return (self.path / CLEARING).is_file()
+        return all((self.path / name).is_file() for name in (REVISION, INPUTS, CLEARING))
 
     def _holds_anything(self) -> bool:
         """Hidden files do not count, nor what is written before the config: a crash may leave them."""
@@ -168,13 +167,14 @@ class RunDirectory(Generic[T]):
         if not self._half_cleared():
             (self.path / CONFIG).replace(self.path / CLEARING)
         for entry in self.path.iterdir():
-            if entry.name in (LOCK, CLEARING):
+            if entry.name in (LOCK, REVISION, INPUTS, CLEARING):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-        (self.path / CLEARING).unlink()
+        for name in (CLEARING, REVISION, INPUTS):  # by all three a run is known that is half deleted
+            (self.path / name).unlink()
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class DynamicsEnsemble(nn.Module):
 
     def fit_normalisers(self, batch: Batch) -> None:
         """Take the data's statistics, and its range: no prediction leaves it, so that long rollouts cannot run away."""
-        frames = torch.cat([batch.observations, batch.next_observations])[..., -self.frame_size :]
+        frames = torch.cat([each[..., -self.frame_size :] for each in (batch.observations, batch.next_observations)])
         self.frame_low.copy_(frames.amin(0))
         self.frame_high.copy_(frames.amax(0))
         self.inputs.fit(torch.cat([batch.observations, batch.actions], -1))

@@ -30,11 +30,12 @@ class Operator:
 
     def confirm(self, what: str) -> None:
         """Wait for Enter alone; Stopped for "q" and Enter. Whatever else is typed is no consent: it is asked again."""
-        self._forget()
-        answer: str | None = what
-        while answer:
+        while True:
+            self._forget()
             print(f"{what}\n  [Enter] go on, [q Enter] end here: ", end="", file=sys.stderr, flush=True)
             answer = self._line()
+            if answer == "":
+                return
             if answer is None and not at_a_terminal():
                 raise Stopped("standard input has ended")
             if answer in ("q", None):

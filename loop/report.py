@@ -37,7 +37,7 @@ def write_report(out: Path, config: LoopConfig, world: World, result: dict[str, 
         *(paragraph(note, "note") for note in notes),
         heading("Learning"),
         *([picture("curves.png", "learning curves")] if curves is None else []),
-        paragraph(f"Time, of a stage that was resumed since then: {durations}."),
+        paragraph(f"Time (of a stage that was resumed, since it was): {durations}."),
     ]
     write_page(report / "index.html", f"From simulation to the {config.terrain}", parts)
     return notes

@@ -41,6 +41,7 @@ class Policy(Protocol):
 def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[str, Any]:
     """Everything that one episode says about itself, as JSON values; what was not recorded is None."""
     attributes = episode.attributes
+    differ, strides = legs_differ(episode)
     return {
         "session": attributes.session,
         "source": attributes.source,
@@ -58,7 +59,8 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
         "reward_rows": int(episode.reward_measured.sum()),
         "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
         "velocity_flagged": float((~episode.velocity_valid).mean()),
-        "legs_differ": legs_differ(episode),
+        "stride_rows": strides,
+        "legs_differ": differ,
         "velocity_drifts": velocity_drifts(episode),
         "timing": timing(episode),
         "safety": safety_events(episode),
@@ -85,12 +87,13 @@ def measures_velocity(episode: Episode) -> BoolArray:
     return np.asarray(episode.velocity_valid & np.isfinite(episode.base_lin_vel_b[:, 0]))
 
 
-def legs_differ(episode: Episode) -> float | None:
-    """How far apart, m/s (root mean square), the logged horizontal velocity and the legs' are over a stride; None where one is missing."""
+def legs_differ(episode: Episode) -> tuple[float | None, int]:
+    """How far apart, m/s (root mean square), the logged horizontal velocity and the legs' are over a stride, None where one is missing,
+    and in how many rows both are there."""
     by_legs, logged = velocities_over_a_stride(episode)
     difference = (logged - by_legs)[:, :2]
     known = difference[np.isfinite(difference).all(axis=1)]
-    return float(np.sqrt(np.square(known).sum(axis=1).mean())) if len(known) else None
+    return float(np.sqrt(np.square(known).sum(axis=1).mean())) if len(known) else None, len(known)
 
 
 def velocity_drifts(episode: Episode) -> float | None:
@@ -200,7 +203,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "speed_by_command": [_joined_bins(bins) for bins in zip(*(episode["speed_by_command"] for episode in found), strict=True)],
         "reward_a_step": mean("reward_a_step", "reward_rows"),
         "velocity_flagged": mean("velocity_flagged"),
-        "legs_differ": _root_mean_square([(episode["legs_differ"], episode["velocity_rows"]) for episode in found]),
+        "legs_differ": _root_mean_square([(episode["legs_differ"], episode["stride_rows"]) for episode in found]),
         "velocity_drifts": mean("velocity_drifts"),
         "dropped": sum(each["dropped"] for each in timed) if timed else None,
         "driven_by": dict(drivers.most_common()),

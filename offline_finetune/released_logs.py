@@ -12,6 +12,7 @@ from offline_finetune.released_file import ReleasedFileError
 from offline_finetune.released_recordings import Recording, read_recording
 from robot.episode_log import write_episode
 from robot.episode_reader import is_episode_log
+from robot.log_directory import PLAIN_NAME
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
     session = session_of(path, directory)
     if is_episode_log(path):
         raise ReleasedFileError(f"{path} is an episode log already; it needs no import")
+    if not PLAIN_NAME.holds(session):
+        raise ReleasedFileError(f"{path}: its folders make the session's name {session[:40]!r}; it must be {PLAIN_NAME.words}")
     recording = read_recording(path)
     stretches = walking_stretches(recording.gravity_b)
     names = [f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5" for number in range(len(stretches))]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from common.hdf5_arrays import check_chunks, stored_here
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot import go1
-from robot.observation import COMMAND_SLICE, GO1_LAYOUT
+from robot.observation import COMMAND_SLICE, GO1_LAYOUT, MAX_COMMAND
 from robot.velocity import world_to_body_velocity
 
 Float64Array = NDArray[np.float64]
@@ -72,6 +72,8 @@ def read_recording(path: Path) -> Recording:
     gravity = frames[:, GO1_LAYOUT.slice_of("projected_gravity")]
     if np.abs(np.linalg.norm(gravity, axis=1) - 1).max() > GRAVITY_NORM_TOLERANCE:
         raise ReleasedFileError(f"{path}: the first three states are not a unit gravity vector in every row")
+    if np.abs(frames[:, COMMAND_SLICE] / GO1_LAYOUT.scales[COMMAND_SLICE]).max() > MAX_COMMAND:
+        raise ReleasedFileError(f"{path}: commands beyond +-{MAX_COMMAND:g}, which no robot was asked for")
     return _recording(frames, states, actions)
 
 

@@ -27,7 +27,7 @@ Float32Array = NDArray[np.float32]
 
 MAX_STEPS = 200_000  # over an hour at 50 Hz
 _CONTROL_DT_TOLERANCE_S = 1e-9
-_MAX_NAME = 200
+MAX_NAME = 200  # characters of a session, a source, a policy's hash
 ENDS = (END_FALL, END_SAFETY, END_TIME_LIMIT, END_OPERATOR, END_UNKNOWN)
 # What a learner reads may not hold NaN or infinity, unless the episode names it as missing.
 FINITE = ("observations", "actions", "action_mean", "log_prob", "rewards")
@@ -158,8 +158,8 @@ def check_attributes(attributes: EpisodeAttributes) -> None:
     check_ended(attributes.ended)
     for name in ("session", "source", "velocity_source", "policy_sha256"):
         text = getattr(attributes, name)
-        if len(text) > _MAX_NAME or not text.isprintable():  # people read them at a terminal, which obeys what is not
-            raise EpisodeLogError(f"{name} is {text[:40]!r}; it must be printable and at most {_MAX_NAME} characters long")
+        if len(text) > MAX_NAME or not text.isprintable():  # people read them at a terminal, which obeys what is not
+            raise EpisodeLogError(f"{name} is {text[:40]!r}; it must be printable and at most {MAX_NAME} characters long")
 
 
 def check_episode(episode: Episode) -> None:

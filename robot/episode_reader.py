@@ -62,7 +62,8 @@ def damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except QuadloopError as error:
-        raise EpisodeLogError(f"{path}: {error}") from error
+        kind = UnreadableFileError if isinstance(error, UnreadableFileError) else EpisodeLogError
+        raise kind(f"{path}: {error}") from error
     except OSError as error:
         if "truncated file" in str(error):  # the HDF5 library's words
             raise UnreadableFileError(f"{path}: cut short; copy it again, or move it out of the folder") from error

@@ -28,11 +28,11 @@ _WORD = 0xFFFFFFFF
 def open_image(path: Path, max_bytes: int) -> h5py.File:
     """Read `path` whole and open its bytes for reading.
 
-    OSError if that fails or there are more than `max_bytes`, UnreadableFileError if they do not begin as an HDF5 file of ours.
+    OSError if that fails, UnreadableFileError if there are more than `max_bytes` or they do not begin as an HDF5 file of ours.
     """
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
-            raise OSError(f"larger than {max_bytes // 2**20} MB")
+            raise UnreadableFileError(f"larger than {max_bytes // 2**20} MB")
         content = file.read(max_bytes)
     if not content.startswith(_SIGNATURE):
         raise UnreadableFileError("not an HDF5 file, or cut short; logs are such files")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from common.checks import Rule
 from common.files import FileExistsAlreadyError
-from robot.episode_fields import EpisodeLogError
+from robot.episode_fields import MAX_NAME, EpisodeLogError
 
 PLAIN_NAME = Rule(
-    "a plain name, without / and neither . nor ..", lambda name: name.isprintable() and "/" not in name and name not in (".", "..")
+    f"a plain name of at most {MAX_NAME} characters, without / and neither . nor ..",
+    lambda name: name.isprintable() and len(name) <= MAX_NAME and "/" not in name and name not in (".", ".."),
 )
 """What a session may be called: its logs are a folder of that name. It may be empty, which stands for date and time."""
 

@@ -11,6 +11,8 @@ from common.errors import QuadloopError
 from robot import go1
 from twin.actuator import IDEAL, ActuatorConfig
 
+SHORT_NAME = Rule("printable and at most 100 characters long", lambda name: name.isprintable() and len(name) <= 100)
+"""Of a world: a log names what walked as twin:NAME."""
 MAX_FRICTION = 5.0  # of a floor; rubber on dry concrete has 1
 
 
@@ -81,6 +83,7 @@ class World:
     pushes: Pushes = NO_PUSHES
 
     def __post_init__(self) -> None:
+        require(self, SHORT_NAME, "name")
         time_constant, damping_ratio = self.solref
         if not (0.0 < time_constant <= 1.0 and 0.0 < damping_ratio <= 10.0):
             raise WorldError(f"terrain '{self.name}': solref {self.solref} is no time constant in (0, 1] s, damping ratio in (0, 10]")

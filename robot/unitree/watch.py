@@ -39,7 +39,8 @@ class Lateness:
 
     Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer. What is known fades at
     CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms. So a delay that grows
-    by less is not seen. One that is seen fades at LATE_FADES: a queue that stands still is not to be forgotten.
+    by less is not seen. One that is seen fades at LATE_FADES: a queue that stands still is not to be forgotten. After it, clocks further
+    apart than that stay late until a new connection.
 
     `fell_behind` says whether the robot's clock ever did so in a silence: it began anew.
     """

@@ -123,7 +123,7 @@ def test_a_flag_need_only_fit_what_the_file_or_the_preset_gives(tmp_path: Path, 
 def test_a_flag_need_only_fit_the_config_of_the_run_that_is_resumed(tmp_path: Path) -> None:
     RunDirectory(tmp_path, Config(fastest=3.0)).close()
     assert walk(f"--slowest 2.0 --out {tmp_path} --resume").config.slowest == 2.0
-    with pytest.raises(UsageError, match=r"--slowest is 2\.0, fastest is 1\.0"):
+    with pytest.raises(UsageError, match=r"--slowest is 2\.0, --fastest is 1\.0"):
         walk(f"--slowest 2.0 --out {tmp_path}")
 
 

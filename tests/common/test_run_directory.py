@@ -97,6 +97,14 @@ def test_a_force_that_was_interrupted_is_finished_by_another(tmp_path: Path, mon
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.yaml", "inputs.json", "revision"]
 
 
+def test_a_file_of_that_name_makes_no_run_of_a_directory(tmp_path: Path) -> None:
+    for name in ("thesis.txt", ".clearing"):
+        (tmp_path / name).touch()
+    with pytest.raises(RunDirectoryError, match="holds files that no run made"):
+        begun(tmp_path, force=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
 def test_damaged_figures_do_not_keep_others_out(tmp_path: Path) -> None:
     begun(tmp_path)
     (tmp_path / "metrics.csv").write_text("nonsense\n")

@@ -187,6 +187,7 @@ def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_noth
         (["--robot", "go1", "--yes"], 2, "a person at a terminal confirms every motion"),
         (["--yes", "--session", "first"], 1, "first exists; choose another --session"),
         (["--yes", "--session", "../first"], 2, "--session is '../first'; it must be a plain name"),
+        (["--yes", "--session", "x" * 201], 2, "it must be a plain name of at most 200 characters"),
         (["--yes", "--session", ".."], 2, "--session is '..'; it must be a plain name"),
         (["--yes", "--notes", "x" * 4001], 2, "it must be at most 4,000 characters long"),
         (["--yes", "--vx-high", "0.1"], 2, "--vx-low is 0.2, --vx-high is 0.1; each must be at least the one before it"),

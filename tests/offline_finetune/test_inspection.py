@@ -117,8 +117,8 @@ def test_the_logged_velocity_is_compared_with_that_of_the_legs() -> None:
     velocity[:, 0] = 0.3  # but no joint moves
     posture = np.tile(go1.DEFAULT_JOINT_POS, (40, 1)).astype(np.float32)
     episode = made_episode(40, base_lin_vel_b=velocity, joint_pos=posture)
-    assert legs_differ(episode) == pytest.approx(0.3, abs=1e-6)
-    assert legs_differ(replace(episode, velocity_valid=np.zeros(40, dtype=np.bool_))) is None
+    assert legs_differ(episode) == (pytest.approx(0.3, abs=1e-6), 40)
+    assert legs_differ(replace(episode, velocity_valid=np.zeros(40, dtype=np.bool_))) == (None, 0)
 
 
 def test_a_velocity_that_slides_off_is_a_drift_though_no_sample_is_a_glitch() -> None:
@@ -168,7 +168,7 @@ def test_what_was_hardly_measured_hardly_counts() -> None:
     nothing = inspect_episode(made_episode(10, velocity_valid=np.zeros(10, dtype=bool)), {})
     assert summarise([lost, whole, nothing])["speed_error"] == pytest.approx(1 / 11)
     assert summarise([nothing])["speed_error"] is None
-    apart = [{**lost, "legs_differ": 3.0, "velocity_rows": 1}, {**whole, "legs_differ": 0.0, "velocity_rows": 8}]
+    apart = [{**lost, "legs_differ": 3.0, "stride_rows": 1}, {**whole, "legs_differ": 0.0, "stride_rows": 8}]
     assert summarise(apart)["legs_differ"] == pytest.approx(1.0)  # root of the mean square
 
 

@@ -73,6 +73,7 @@ def test_a_file_that_is_not_there_is_told_from_an_unknown_name(name):
         ("actuator: {delay_s: [0.0, 5.0]}", "delay_s"),
         ("pushes: {every_s: 0}", "every_s"),
         ("pushes: 3", "must be a mapping"),
+        (f"name: {'x' * 101}", "at most 100 characters long"),
         ("pushes: {speed: 1.0e+308}", "from 0 to 10 m/s"),
         ("#" * 2_000_000, "larger than"),
     ],
