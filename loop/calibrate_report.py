@@ -41,9 +41,8 @@ def _values(result: Mapping[str, Any]) -> list[list[str]]:
     rows = [["", "value", "95 %", "unit"]]
     for part in ("motors", "floor"):
         for name, value in result.get(part, {}).get("values", {}).items():
-            interval = (
-                "{:.3g} .. {:.3g}".format(*result[part]["ci95"][name]) if result[part]["ci95"] else "of so few sessions there is none"
-            )
+            known = result[part]["ci95"]
+            interval = "{:.3g} .. {:.3g}".format(*known[name]) if known else "of so few sessions there is none"
             rows.append([name, f"{value:.3g}", interval, UNITS.get(name, "")])
     return rows
 

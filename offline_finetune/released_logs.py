@@ -75,11 +75,14 @@ def _released_files(source: Path) -> list[tuple[Path, Path]]:
 
 def _read(path: Path, directory: Path, out_dir: Path) -> _Log:
     session = session_of(path, directory)
-    if is_episode_log(path):
-        raise ReleasedFileError(f"{path} is an episode log already; it needs no import")
     if not PLAIN_NAME.holds(session):
         raise ReleasedFileError(f"{path}: its folders make the session's name {session[:40]!r}; it must be {PLAIN_NAME.words}")
-    recording = read_recording(path)
+    try:
+        recording = read_recording(path)
+    except ReleasedFileError:
+        if is_episode_log(path):
+            raise ReleasedFileError(f"{path} is an episode log already; it needs no import") from None
+        raise
     stretches = walking_stretches(recording.gravity_b)
     names = [f"{path.stem}-{number}.hdf5" if number else f"{path.stem}.hdf5" for number in range(len(stretches))]
     return _Log(path, session, recording, stretches, [out_dir / session / name for name in names])

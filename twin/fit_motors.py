@@ -79,10 +79,10 @@ def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callabl
 
 
 def intervals(best: Best) -> dict[str, tuple[float, float]] | None:
-    """95 % by Student's t, with a degree of freedom for each session beyond the parameters, of errors larger by sqrt(G / (G - 1)).
+    """95 % by Student's t of G sessions: a degree of freedom for each beyond the parameters, errors larger by sqrt(G / (G - 1)).
 
-    Of 42 sessions they hold the truth in 94 % of the cases, of 10 in 96, of 6 in 99 (tests/twin/test_fit_motors.py); with 1.96 errors
-    it would be 93, 88 and 84. None of no more sessions than parameters.
+    They hold the truth in about 95 % of the cases of 42 sessions and in more of 6 (tests/twin/test_fit_motors.py). None of no more
+    sessions than parameters.
     """
     count, left = len(best.losses), len(best.losses) - len(best.logs)
     if left < 1:
