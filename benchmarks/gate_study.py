@@ -33,6 +33,8 @@ OTHER_SEED = 1_000_000
 """Beyond the learner's: of the critics that the improvement never sees."""
 MARGIN = 0.2
 """Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
+AGAIN = "measured again"
+"""The same policies in other episodes: how often the truth itself, as it is measured, tells a sign."""
 BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15, 0.2, 0.3)
 """Nats from the starting policy for each dimension of the action."""
 

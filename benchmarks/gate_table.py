@@ -10,9 +10,14 @@ import json
 import sys
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from gate_study import AGAIN, MARGIN
+from numpy.typing import NDArray
 
 from d4rl_bench.markdown import NOTHING, markdown_table, put_between_marks
+from d4rl_bench.task import find_task
 from learners.gate import GateConfig
 
 UNASKED = {"uni_o4.gate.advantage_z": None}
@@ -25,8 +30,11 @@ ESTIMATES = {
     "by the mean action": ("AM-Q, {}, mean actions", LONGEST),
     "the model's reward": ("model return, {}, sampled actions", LONGEST),
     "AM-Q as released": ("AM-Q as released, {}", LONGEST),
+    AGAIN: (AGAIN, ("",)),
 }
 """Column -> the estimate's name and the horizons of which a study has one."""
+ALWAYS = 'always "better"'
+"""An estimate that knows nothing."""
 GATES = ("AM-Q, H 20", "AM-Q, H 100", "AM-Q, H 300 or 200", "AM-Q as released")
 """Those that are shown as gates; of the others a study's file has the same."""
 
@@ -119,30 +127,95 @@ def choices(results: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
     return markdown_table(rows[0], rows[1:])
 
 
+class Walk(NamedTuple):
+    """The policies of an ungated improvement, at the start and after every period, of each member (K, M)."""
+
+    worth: NDArray[np.float64]
+    nothing: float  # what a return of 0 is worth: a margin is a share of the return
+    within_budget: NDArray[np.bool_]
+    values: dict[str, list[list[float]]]  # by each estimate
+
+
+class Pairs(NamedTuple):
+    """Which policies are compared: each with the one before it or with the one at the start, all or only those within the budget."""
+
+    from_start: bool
+    within_budget: bool
+
+    def change(self, worth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(K - 1, M)."""
+        return worth[1:] - self.before(worth)
+
+    def before(self, worth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each is compared with (1 or K - 1, M)."""
+        return worth[:1] if self.from_start else worth[:-1]
+
+
 def agreements(results: list[dict[str, Any]]) -> str:
-    """How often each estimate tells the sign of a true change, over all pairs of policies that follow one another."""
-    locomotion = [result for result in results if "task" in result]
-    groups = {
-        "locomotion, score": locomotion,
-        "locomotion, discounted return": [result["discounted"] for result in locomotion],
-        "twin, return": [result for result in results if "task" not in result],
+    """How often each estimate tells the sign of a true change: from one policy to the next, and from the start to each."""
+    kept = [result for result in results if "values" in result]
+    locomotion = [result for result in kept if "task" in result]
+    narrowed = [result for result in locomotion if result.get("exploration_std")]
+    kinds = {
+        "locomotion, narrowed": [walk_of(result) for result in narrowed],
+        "locomotion, as recorded": [walk_of(result) for result in locomotion if result not in narrowed],
+        "twin": [walk_of(result) for result in kept if "task" not in result],
     }
-    rows = [["estimate", *(f"{group}: {sum(pairs_of(each) for each in of)} pairs" for group, of in groups.items())]]
-    rows += [[column, *(agreement(of, column) for of in groups.values())] for column in ESTIMATES]
-    return markdown_table(rows[0], rows[1:])
+    discounted = {"locomotion, discounted return": [discounted_walk_of(result) for result in locomotion]}
+    following, within, since = Pairs(False, False), Pairs(True, True), Pairs(True, False)
+    tables = ((kinds | discounted, following), (kinds, within), (kinds, since))
+    return "\n\n".join(sign_table(walks, pairs) for walks, pairs in tables)
 
 
-def pairs_of(result: dict[str, Any]) -> int:
-    """Pairs of policies whose true values differ."""
-    return max(int(each["pairs"]) for each in result["estimates"].values())
+def walk_of(result: dict[str, Any]) -> Walk:
+    """By score, on the twin by return."""
+    nothing = find_task(result["task"]).score(0.0) if "task" in result else 0.0
+    return Walk(np.array(result["scores"]), nothing, np.array(result["kl"]) <= float(budget_of(result)), result["values"])
 
 
-def agreement(results: list[dict[str, Any]], column: str) -> str:
-    """Of one estimate in several studies."""
-    known = [each for each in (found(result, column) for result in results) if each]
-    pairs = sum(each["pairs"] for each in known)
-    told, within = (sum(each["pairs"] * each[key] for each in known) for key in ("told", "told_or_within_margin"))
-    return f"{told / pairs:.0%} ({within / pairs:.0%})" if pairs else NOTHING
+def discounted_walk_of(result: dict[str, Any]) -> Walk:
+    """By discounted return. What the same policies had in other episodes is known of later studies."""
+    foreseen = result["discounted"]
+    values = {name: values for name, values in result["values"].items() if name != AGAIN} | foreseen.get("values", {})
+    return walk_of(result)._replace(worth=np.array(foreseen["scores"]), nothing=0.0, values=values)
+
+
+def sign_table(kinds: dict[str, list[Walk]], pairs: Pairs) -> str:
+    """A column for each kind of walk."""
+    counts = [len(signs(walks, ALWAYS, pairs)) for walks in kinds.values()]
+    header = ["estimate", *(f"{kind}: {count}" for kind, count in zip(kinds, counts, strict=True))]
+    return markdown_table(
+        header, [[column, *(told(signs(walks, column, pairs)) for walks in kinds.values())] for column in (*ESTIMATES, ALWAYS)]
+    )
+
+
+def told(found: list[tuple[bool, bool]]) -> str:
+    """The share of the signs that are told, and in brackets, or that are of changes within the margin."""
+    if not found:
+        return NOTHING
+    return f"{fmean(same for same, _ in found):.0%} ({fmean(same or near for same, near in found):.0%})"
+
+
+def signs(walks: list[Walk], column: str, pairs: Pairs) -> list[tuple[bool, bool]]:
+    """Of all pairs that differ: whether an estimate tells the sign, and whether the change is within the margin."""
+    found: list[tuple[bool, bool]] = []
+    for walk in walks:
+        if (values := estimated(walk, column)) is None:
+            continue
+        change = pairs.change(walk.worth)
+        same = np.sign(pairs.change(values)) == np.sign(change)
+        near = np.abs(change) <= MARGIN * np.abs(pairs.before(walk.worth) - walk.nothing)
+        counted = (change != 0) & (walk.within_budget[1:] | (not pairs.within_budget))
+        found += zip(same[counted].tolist(), near[counted].tolist(), strict=True)
+    return found
+
+
+def estimated(walk: Walk, column: str) -> NDArray[np.float64] | None:
+    """What an estimate says of the policies (K, M); None if it was not asked."""
+    if column == ALWAYS:
+        return np.broadcast_to(np.arange(float(len(walk.worth)))[:, None], walk.worth.shape)
+    name, horizons = ESTIMATES[column]
+    return next((np.array(walk.values[name.format(each)]) for each in horizons if name.format(each) in walk.values), None)
 
 
 def climbs(cells: list[dict[str, Any]]) -> str:

@@ -4,7 +4,8 @@ Uni-O4 on a task of D4RL without a gate: every `gate_period` steps each member's
 policy on the way is measured in the environment, by its score and by its discounted return, which is what critics foresee, and
 estimated in the learned model on common start states and noise. For every estimate: how often it tells the sign of a true change between
 two policies that follow one another, and where a gate that rests on it (a one-sided 90 % test against the best so far, ending after three
-refusals) would have stopped each member. Beside them what the default gate makes of the same.
+refusals) would have stopped each member. Beside them what the default gate makes of the same, and as one more estimate the same policies
+measured in as many other episodes, which no estimate can be expected to beat.
 
 python benchmarks/gates.py hopper-medium-expert [--seed 0] [--steps 1000] [--data runs/d4rl/data] [--cells runs/d4rl/cells] [--unseen]
        [--exploration-std 0.3, 0 for as recorded]
@@ -15,15 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
+from gate_study import AGAIN, MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
+from numpy.typing import NDArray
 from shared import say
 
-from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.evaluation import Act, Evaluator, mean_action
 from d4rl_bench.job import EVALUATION_SEED
 from d4rl_bench.offline import PARTS, OfflineConfig, config_of, fitted_learner
 from d4rl_bench.online import SEED_STRIDE
@@ -41,21 +44,31 @@ def study(task: Task, config: OfflineConfig, seed: int, steps: int, data: str, p
     learner, scaler = fitted_learner(transitions, learning_rewards(task, transitions), config, seed, parts, say)
     other = unseen_critics(UniO4(learner.transitions, learner.start, 1, config.uni_o4, seed + OTHER_SEED), parts) if unseen else None
     policies = walk(learner, steps)
-    shape = -1, config.uni_o4.members
-    evaluator = Evaluator(task, EVALUATION_SEED + SEED_STRIDE * seed)
-    rewards = [evaluator.rewards(mean_action(policy, scaler)).mean(axis=1) for policy in policies]
     gated = learner.improve(say, folder=parts)
-    score = evaluator.score(mean_action(gated.policy, scaler))
-    evaluator.close()
-    returns = np.array([each.sum() for each in rewards]).reshape(shape)
-    discounted = np.array([each @ config.uni_o4.iql.gamma ** np.arange(len(each)) for each in rewards]).reshape(shape)
-    scores, margins = (returns - task.random_return) / task.point, MARGIN * np.abs(returns) / task.point
-    found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
+    acts = [mean_action(policy, scaler) for policy in (*policies, gated.policy)]
+    starts = EVALUATION_SEED + SEED_STRIDE * seed
+    (*returns, of_gated), (*discounted, _) = measured(task, acts, starts, config.uni_o4.iql.gamma)
+    again = measured(task, acts[:-1], starts + task.evaluation_episodes, config.uni_o4.iql.gamma)
+    shape = -1, config.uni_o4.members
     kl = np.array(distances(learner, policies)).reshape(shape)
+    estimated = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
+    found, foreseen = (estimated | {AGAIN: torch.from_numpy(each)} for each in again)
     described = {"task": task.name, "data": transitions.sha256, "seed": seed, "period": config.uni_o4.gate_period}
-    described |= {"exploration_std": config.uni_o4.exploration_std} | by_default(gated, score)
-    foreseen = verdicts(found, discounted, MARGIN * np.abs(discounted), kl)
-    return described | verdicts(found, scores, margins, kl) | {"values": means(found, scores.shape), "discounted": foreseen}
+    described |= {"exploration_std": config.uni_o4.exploration_std} | by_default(gated, task.score(float(of_gated.mean())))
+    true, discounted_true = (np.array(each).mean(axis=1).reshape(shape) for each in (returns, discounted))
+    of_discounted = verdicts(foreseen, discounted_true, MARGIN * np.abs(discounted_true), kl)
+    of_scores = verdicts(found, (true - task.random_return) / task.point, MARGIN * np.abs(true) / task.point, kl)
+    of_discounted |= {"values": means({AGAIN: foreseen[AGAIN]}, true.shape)}
+    return described | of_scores | {"values": means(found, true.shape), "discounted": of_discounted}
+
+
+def measured(task: Task, acts: Sequence[Act], first_seed: int, gamma: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns and discounted returns of each policy's episodes (P, N), whose starts are those of `first_seed` and the seeds after it."""
+    evaluator = Evaluator(task, first_seed)
+    rewards = [evaluator.rewards(act) for act in acts]
+    evaluator.close()
+    discounted = [gamma ** np.arange(len(each)) @ each for each in rewards]
+    return np.array([each.sum(axis=0) for each in rewards]), np.array(discounted)
 
 
 def main() -> int:

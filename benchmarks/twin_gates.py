@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
+from gate_study import AGAIN, MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
 from numpy.typing import NDArray
 from shared import MeanAction, say
 
@@ -65,12 +65,12 @@ def recorded(policy: PolicyArtifact, terrain: str, seed: int, out: Path) -> Robo
     return build_dataset(list_episodes(out / "logs"), HOLDOUT_SHARE, seed)
 
 
-def true_returns(policies: Sequence[GaussianPolicy], world: World, layout: ObservationLayout) -> NDArray[np.float64]:
-    """Mean return (P,) over COMMANDS x TRIALS trials, the same starts for all."""
+def true_returns(policies: Sequence[GaussianPolicy], world: World, layout: ObservationLayout, seed: int) -> NDArray[np.float64]:
+    """The return of each of COMMANDS x TRIALS trials (P, N), the same starts for all policies; `seed` draws them."""
     found = []
     for index, policy in enumerate(policies):
-        trials = [evaluate(MeanAction(policy), world, straight_command(vx), TRIALS, TRIAL_SEED, TRIAL_STEPS, layout) for vx in COMMANDS]
-        found.append(np.mean([trial.returns.mean() for trial in trials]))
+        trials = [evaluate(MeanAction(policy), world, straight_command(vx), TRIALS, seed, TRIAL_STEPS, layout) for vx in COMMANDS]
+        found.append(np.concatenate([trial.returns for trial in trials]))
         say("measured", index + 1, len(policies), {})
     return np.array(found)
 
@@ -86,12 +86,13 @@ def study(policy: Path, terrain: str, config: UniO4Config, seed: int, steps: int
     policies = walk(learner, steps)
     shape = -1, learner.config.members
     gated = learner.improve(say, folder=out)
-    *of_members, of_gated = true_returns([*policies, gated.policy], find_world(terrain), layout)
-    returns = np.array(of_members).reshape(shape)
-    found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
+    *of_members, of_gated = true_returns([*policies, gated.policy], find_world(terrain), layout, TRIAL_SEED)
+    returns = np.array(of_members).mean(axis=1).reshape(shape)
+    again = true_returns(policies, find_world(terrain), layout, TRIAL_SEED + 1)
+    found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS) | {AGAIN: torch.from_numpy(again)}
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"terrain": terrain, "seed": seed, "period": config.gate_period, "exploration_std": config.exploration_std}
-    described |= {"falls_in_data": dataset.report.falls} | by_default(gated, of_gated)
+    described |= {"falls_in_data": dataset.report.falls} | by_default(gated, float(of_gated.mean()))
     return described | verdicts(found, returns, MARGIN * np.abs(returns), kl) | {"values": means(found, returns.shape)}
 
 
