@@ -6,15 +6,11 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 TERMINAL_PERIOD_S = 0.2
 LINE_PERIOD_S = 10.0
@@ -47,10 +43,10 @@ class Progress:
         self._began_s, self._shown_s = clock(), -math.inf
         self._shown: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._shown != self.done:
             self._show()
         if self._bar is not None:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 from common.metrics import Metrics
 from common.progress import Progress
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 
 class Reporter:
@@ -31,10 +26,10 @@ class Reporter:
         if figures:
             self._metrics.write(part, done, figures)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Reporter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end_part()
 
     def _end_part(self) -> None:

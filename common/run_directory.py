@@ -7,17 +7,13 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from common.config import first_difference, load_config, to_yaml
 from common.errors import ConfigError, QuadloopError
 from common.files import hold, remove_left_behind, write_bytes, write_json
 from common.metrics import Metrics
 from common.revision import git_revision
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 CONFIG = "config.yaml"
 REVISION = "revision"
@@ -72,10 +68,10 @@ class RunDirectory(Generic[T]):
             self._lock.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RunDirectory[T]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

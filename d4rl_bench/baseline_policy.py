@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.arrays import load_arrays
 from common.errors import QuadloopError
 
-Float32Array = NDArray[np.float32]
 Layer = tuple[Float32Array, Float32Array]
 
 MAX_LAYERS = 16

@@ -9,19 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.errors import QuadloopError
 from common.signal_names import signal_name
-from d4rl_bench.baseline_policy import BaselineError, Float32Array
+from d4rl_bench.baseline_policy import BaselineError
 from learners.progress import Progress
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 INTERPRETER_VARIABLE = "QUADLOOP_D3RLPY"
 WORKER = Path(__file__).with_name("d3rlpy_worker.py")
@@ -83,10 +80,10 @@ class D3rlpyProcess:
             )  # fmt: skip
         self._input, self._output = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> D3rlpyProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         self._output.close()

@@ -17,13 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray
 from common.errors import QuadloopError
 from common.files import refuse_to_overwrite, whole_or_absent
 from common.hdf5_arrays import check_chunks, stored_here
 from d4rl_bench.task import Task, all_tasks
 from learners.transitions import Transitions
 
-BoolArray = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 """Arrays under D4RL's keys: float32 numbers, bool flags, all of N rows"""
 

@@ -18,13 +18,9 @@ import threading
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from common.errors import MissingExtraError, QuadloopError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 LOCK, LOG = ".lock", "log.txt"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -53,7 +49,7 @@ class Engine(Protocol):
 
     def __enter__(self) -> Any: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def start(self, command: Sequence[str], folder: Path) -> None:
         """Have `command` run with the absolute path `folder`, a directory, as its last argument; what it prints goes to LOG there."""
@@ -69,10 +65,10 @@ class LocalEngine:
         self.workers = workers
         self._running: dict[Path, subprocess.Popen[bytes] | None] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> LocalEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self._running.values():
             if process is not None:
                 process.kill()
@@ -108,7 +104,7 @@ class RayEngine:
         except ModuleNotFoundError:
             raise MissingExtraError("ray", "sweep") from None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RayEngine:
         own = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": RAY_STORE_BYTES}
         options = {} if self._address else own
         _require_listener(self._address or "")
@@ -119,7 +115,7 @@ class RayEngine:
         self._task = self._ray.remote(num_cpus=1, max_retries=0)(_run_process)  # whoever uses the engine tries again
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ray.shutdown()  # ends the workers of all tasks that still run, and with them their processes
         self._running.clear()
 

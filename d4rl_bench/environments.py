@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from common.errors import QuadloopError
 from d4rl_bench.task import Task
 
-Float32Array = NDArray[np.float32]
 Environment = gymnasium.Env[Any, Any]
 
 DROPPED_PEN_HEIGHT_M = 0.075  # D4RL's pen_v0.py

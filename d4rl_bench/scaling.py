@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from learners.transitions import Transitions
 
-Float32Array = NDArray[np.float32]
 SMALLEST_STD = 1e-3  # of an observation that hardly moves; TD3+BC and IQL add as much
 
 

@@ -12,8 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,9 +23,6 @@ from rich.text import Text
 from common.errors import QuadloopError
 from common.files import write_json
 from d4rl_bench.engines import LOG, Ending, Engine
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 JOB, PROGRESS, RESULT = "job.json", "progress.json", "result.json"
 WORKER = (sys.executable, "-m", "d4rl_bench.job_process")
@@ -215,12 +211,12 @@ class _Board:
         self._shown_s = -math.inf
         self._done = done
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> _Board:
         if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown_s = -math.inf
         self.show(self._done, ())
         if self._live is not None:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.checks import at_least, require
 from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.transitions import Transitions
-
-Float64Array = NDArray[np.float64]
 
 MOST_BELOW = 300.0
 """Nats that a weight may lie below the largest: e^-300, squared, still fits a float64."""

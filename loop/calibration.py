@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import IntArray
 from common.checks import Rule, at_least, require
 from common.errors import QuadloopError
 from common.progress import Progress
@@ -25,7 +25,6 @@ from twin.rewalk import rewalk
 from twin.walk_figures import Walk, summary
 from twin.world import FLAT, World
 
-IntArray = NDArray[np.int64]
 Policies = Mapping[str, PolicyArtifact]
 Walks = dict[str, list[Walk]]  # by the policy that drove
 

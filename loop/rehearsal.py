@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from loop.faults import FAULTS, Expected, Scene
 from loop.walker_process import Message, WalkerProcess
@@ -17,9 +16,6 @@ from robot.driver import DriverError
 from robot.supervisor import Mode
 from twin.robot_process import RobotProcess
 from twin.robot_server import Orders
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 T = TypeVar("T")
 
@@ -105,10 +101,10 @@ class Rehearsal:
         if walker is not None:
             walker.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Rehearsal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.checks import at_least, require
 from common.command_line import parse
 from common.errors import UsageError
@@ -25,7 +26,6 @@ from twin.render import FRAME_EVERY, write_video
 from twin.replay import PredictionErrors, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
 from twin.world import World, find_world
 
-Float64Array = NDArray[np.float64]
 FILES = ("replay.json", "replay.mp4", PICTURE, "index.html")
 POLICY_AND_MODE = "--policy FILE goes with --mode policy, and only with that"
 Mode = Literal["kinematic", "torque", "policy"]

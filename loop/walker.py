@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from common.array_types import Float32Array
 from robot import go1
 from robot.artifact_metadata import layout_json
 from robot.control_cycle import Period
-from robot.control_loop import STAND_TIME_S, Float32Array, Policy, PolicyContract
+from robot.control_loop import STAND_TIME_S, Policy, PolicyContract
 from robot.driver import BaseVelocity, DriverError, RobotState, VelocitySource, fault_names
 from robot.episode import EpisodeAttributes
 from robot.gait import Gait

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray, Float32Array
 from common.errors import QuadloopError
 from common.files import sha256_of_bytes
 from learners.transitions import Transitions
@@ -18,9 +19,6 @@ from robot.artifact_metadata import layout_from_json
 from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
 from robot.episode_log import read_episode
 from robot.observation import ObservationLayout
-
-BoolArray = NDArray[np.bool_]
-Float32Array = NDArray[np.float32]
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot

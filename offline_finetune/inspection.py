@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray, FloatArray
 from robot import go1
 from robot.episode import END_FALL, END_SAFETY, GAP_PERIODS, Episode
 from robot.leg_velocity import over_a_stride, stride_velocity
@@ -16,9 +17,6 @@ from robot.observation import COMMAND_NAMES, GO1_LAYOUT
 from robot.speed_bins import SPEED_BINS, speed_bin
 from robot.supervisor import SafetyEvent
 from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
-
-FloatArray = NDArray[np.floating[Any]]
-BoolArray = NDArray[np.bool_]
 
 SPEEDS = ("vx", "vy", "yaw_rate")
 # What is left of actions when their own policy's mean is taken away is its noise: about 1 std^2, and no step's noise knows the last one's.

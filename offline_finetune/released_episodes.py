@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray, Float32Array, Float64Array
 from offline_finetune.released_recordings import Recording
 from robot import go1, safety
 from robot.artifact_metadata import layout_json
@@ -26,10 +27,6 @@ from robot.episode import END_FALL, END_UNKNOWN, Episode, EpisodeAttributes
 from robot.observation import GO1_LAYOUT
 from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.velocity import flag_glitches
-
-BoolArray = NDArray[np.bool_]
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 SOURCE = "released_uni_o4"
 AFTER_FALL = "after_fall"

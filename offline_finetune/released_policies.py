@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.arrays import load_arrays
 from common.files import sha256_of_file
 from common.revision import git_revision
@@ -23,7 +23,6 @@ from learners.onnx_graph import policy_graph
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot.policy_artifact import PolicyArtifact, write_artifact
 
-Float32Array = NDArray[np.float32]
 Layer = tuple[Float32Array, Float32Array]
 
 LAYER_SIZES = (290, 512, 256, 128, 12)  # ELU between the layers

@@ -18,13 +18,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.hdf5_arrays import check_chunks, stored_here
 from offline_finetune.released_file import ReleasedFileError, check_size
 from robot import go1
 from robot.observation import COMMAND_SLICE, GO1_LAYOUT, MAX_COMMAND
 from robot.velocity import world_to_body_velocity
-
-Float64Array = NDArray[np.float64]
 
 STATE_SIZE = 76
 POSITION_W, VELOCITY_W, YAW, ANGULAR_VELOCITY_W = slice(58, 61), slice(61, 64), 69, slice(70, 73)

@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.observation import SLOT_17_AUXILIARY, SLOT_17_TIMING, ObservationLayout, ObservationTerm, go1_layout
-
-Float32Array = NDArray[np.float32]
 
 SCHEMA_VERSION = 1
 GOLDEN_PAIRS = 8

@@ -7,14 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from common.array_types import Float64Array
 from robot.control_loop import ControlLoop, Tick
 from robot.driver import BaseVelocity, JointCommand, RobotDriver, RobotState, VelocitySource
 from robot.pace import Pace
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass

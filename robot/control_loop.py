@@ -12,14 +12,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array, Float64Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
 from robot.observation import COMMAND_SIZE, MAX_COMMAND, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
 from robot.supervisor import Mode, ModeError, SafetyEvent, Supervisor
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 STAND_TIME_S = 1.5  # from lying to standing at about 1 rad/s in the joint that has furthest to go
 # rad that a joint of a robot that stands may be from the default posture. Those that were recorded sag by 0.5 to 0.6, once by 0.67, in

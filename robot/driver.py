@@ -8,12 +8,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.errors import QuadloopError
 from robot.observation import gravity_components
-
-Float64Array = NDArray[np.float64]
 
 
 class DriverError(QuadloopError):

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray, Float32Array, Float64Array
 from robot.supervisor import SafetyEvent
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 

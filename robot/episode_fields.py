@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.artifact_metadata import ArtifactError, layout_from_json
@@ -22,8 +23,6 @@ from robot.episode import (
 )
 from robot.observation import COMMAND_SIZE, GO1_LAYOUT, MAX_COMMAND
 from robot.reward import WEIGHTS
-
-Float32Array = NDArray[np.float32]
 
 MAX_STEPS = 200_000  # over an hour at 50 Hz
 _CONTROL_DT_TOLERANCE_S = 1e-9

@@ -14,8 +14,6 @@ Nothing is compressed: 5 MB a minute, and an untrusted file cannot blow up in me
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -37,9 +35,6 @@ from robot.episode_fields import (
     check_missing,
 )
 from robot.episode_reader import FORMAT, STEPS, damage_named, episode_of_rows, read_episode
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 __all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "list_unfinished", "read_episode", "write_episode"]
 
@@ -136,10 +131,10 @@ class EpisodeWriter:
             self._steps.flush()
         self._written, self._buffered = start + count, 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> EpisodeWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file:  # still open
             self._flush()
             self._file.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from common.array_types import Float64Array
 
 NAME = "unitree_go1"
 NUM_JOINTS = 12

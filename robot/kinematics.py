@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array, FloatArray
 from robot import go1
-
-FloatArray = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 _ENDS = np.array([go1.end_of(leg) for leg in go1.LEGS])
 _SIDES = np.array([go1.side_of(leg) for leg in go1.LEGS])

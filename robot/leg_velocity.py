@@ -8,17 +8,14 @@ sideways (results/velocity.json; the gyro there is the camera's). Upwards it is 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array, FloatArray
 from robot import go1
 from robot.driver import BaseVelocity, RobotState
 from robot.kinematics import foot_pos_b, foot_vel_b
-
-FloatArray = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 STRIDE_STEPS = 17  # control periods, 0.34 s: a cycle of the 3 Hz trot
 STANCE_FORCE = 15.0  # N, half of what a foot of a standing Go1 carries

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import FloatArray
 from robot import go1
 
-FloatArray = NDArray[np.floating[Any]]
 T = TypeVar("T", float, FloatArray)
 
 # The command's slots, unscaled. Units: m/s, m/s, rad/s, m, Hz, then phases and duration as shares of a cycle, m, rad, rad, m, m.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from common.array_types import Float64Array
 from robot.driver import BaseVelocity, RobotState
 from robot.observation import rotate_to_world
 from robot.safety import QUATERNION_TOLERANCE
 from robot.velocity import Glitch, PoseSample, PoseVelocity
-
-Float64Array = NDArray[np.float64]
 
 
 class OdometryVelocity:

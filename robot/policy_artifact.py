@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.errors import QuadloopError
 from common.files import refuse_to_overwrite, sha256_of_bytes, write_bytes
 from robot import go1
@@ -44,7 +45,6 @@ __all__ = [
     "write_artifact",
 ]
 
-Float32Array = NDArray[np.float32]
 
 METADATA_KEY = "quadloop"
 MAX_BYTES = 64 * 2**20  # a policy of the released size takes 1.3 MB

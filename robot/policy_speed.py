@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 
+from common.array_types import Float32Array
 from common.errors import QuadloopError
 from robot import go1
-from robot.control_loop import Float32Array, Policy
+from robot.control_loop import Policy
 
 MAX_ACT_S = 0.4 * go1.CONTROL_DT  # 8 ms; the rest of the period is for what is around it, and for a computer that is busy
 ACTS = 11

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +40,6 @@ from robot.recorder_process import (
     recording_stopped,
 )
 from robot.shared_block import SharedBlock
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 CAPACITY_ROWS = 512  # 10 s at 50 Hz, 0.9 MB
 _MAX_BEGIN_BYTES = 2**16  # of JSON; the kernel takes 200 kB in one piece, and waits for none
@@ -126,10 +122,10 @@ class Recorder:
             self._recording.leave()
         self._writer.close(timeout_s)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _revive(self) -> str:
@@ -202,10 +198,10 @@ class Recording:
             steps = min(steps, max(0, self._writer.taken_rows - self._first_row))
         return recording_stopped(why, steps, self._name)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Recording:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.leave()
 
     def _end(self, kind: str, content: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.driver import DriverError, Float64Array, JointCommand, RobotState
+from common.array_types import Float64Array
+from robot.driver import DriverError, JointCommand, RobotState
 from robot.episode import Episode
 from robot.episode_log import read_episode
 

@@ -8,12 +8,9 @@ matter, and the released code divides. Velocities are in the body frame, the com
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from common.array_types import FloatArray
 
 TRACKING_WIDTH = 0.25  # (m/s)^2 and (rad/s)^2
 NEGATIVE_SCALE = 0.02

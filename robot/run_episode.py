@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float32Array, Float64Array
 from common.errors import ConfigError
 from robot import go1
 from robot.control_cycle import ControlCycle, Period
@@ -23,9 +24,6 @@ from robot.episode_fields import EpisodeStep
 from robot.observation import VELOCITY, at_rest
 from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.supervisor import LATCHING, Mode, ModeError, SafetyEvent, event_names
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
 LONGEST_S = 600.0  # of an episode in real time: what closes its log holds all of it in memory, twice

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import BoolArray, Float64Array, FloatArray
 from common.errors import QuadloopError
 from robot import go1
-
-FloatArray = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # Deviation from 1 of a usable quaternion's length; float32 sensors stay within 1e-6.
 QUATERNION_TOLERANCE = 0.02

@@ -13,8 +13,7 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,9 +29,6 @@ from robot.policy_speed import require_quick
 from robot.recorder import Recorder, Recording
 from robot.run_episode import EpisodePlan, EpisodeSummary, run_episode, stand_up
 from robot.supervisor import Mode, ModeError, Supervisor
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 T = TypeVar("T")
 
@@ -173,9 +169,9 @@ class Session:
             return None
         return self._recorder.begin(path, self._attributes)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Session:
         self.connect()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

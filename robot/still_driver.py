@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float32Array, Float64Array
 from robot import go1
 from robot.driver import BaseVelocity, DriverError, JointCommand, RobotState
 from robot.observation import GO1_LAYOUT, ObservationLayout
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 GRAVITY = 9.81  # m/s^2
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
 from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
-
-Float64Array = NDArray[np.float64]
 
 
 class ModeError(QuadloopError):

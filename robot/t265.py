@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.extras import BY_HAND
 from robot.driver import DriverError
 from robot.velocity import PoseSample, PoseVelocity, from_t265_axes
-
-Float64Array = NDArray[np.float64]
 
 FIRST_WITHOUT = (2, 54)  # version of librealsense
 MODEL = "T265"

@@ -10,18 +10,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array, FloatArray
 from robot import go1
 from robot.driver import BaseVelocity, RobotState
 from robot.observation import rotate_to_body
 from robot.safety import QUATERNION_TOLERANCE
-
-FloatArray = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 MAX_SPEED = 3.0  # m/s; commands in the released logs reach 2 m/s
 MAX_JUMP = 0.2  # m in one control period of 0.02 s, which is 10 m/s

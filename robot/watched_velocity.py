@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array, FloatArray
 from robot import go1
 from robot.driver import BaseVelocity, RobotState, VelocitySource
 from robot.leg_velocity import STRIDE_STEPS
 from robot.velocity import Glitch
-
-FloatArray = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 DRIFT_S = 2.0
 MAX_DRIFT = 0.5  # m/s; what else was not flagged in the released logs reaches 0.47

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import BoolArray, Float32Array, Float64Array
 from common.arrays import take_over
 from common.checks import POSITIVE, between, require
 from robot import go1
@@ -24,10 +25,6 @@ from twin.actuator import ActuatorConfig
 from twin.batch import BatchState, BatchTwin
 from twin.evaluate import Walkers
 from twin.world import World
-
-Float64Array = NDArray[np.float64]
-Float32Array = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 BIAS_TIME_S = 0.3  # s, time constant of the averaged velocity error: a stride at 3 Hz
 WEIGHT_N = go1.TOTAL_MASS * 9.81  # N, unit of foot forces for the critic

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float32Array
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, between, require, require_rising
 from common.errors import ConfigError
 from common.typed_values import show
@@ -17,7 +17,6 @@ from robot import go1
 from robot.observation import ObservationLayout
 from twin.world import MAX_FRICTION, NO_PUSHES, Pushes, World
 
-Float32Array = NDArray[np.float32]
 _RANGES = ("friction", "added_mass", "com_shift", "motor_strength", "gains")
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.checks import NOT_NEGATIVE, require
 from robot import go1
 from robot.observation import foot_phases, rotate_to_body
 from twin.batch import BatchState
 
-Float64Array = NDArray[np.float64]
 Terms = dict[str, Float64Array]
 
 TRACKING_WIDTH = 0.25  # (m/s)^2 and (rad/s)^2, as on the robot

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Float32Array = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
+from common.array_types import BoolArray, Float32Array
 
 
 @dataclass(frozen=True)

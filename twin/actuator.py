@@ -11,11 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array, IntArray
 from common.checks import NOT_NEGATIVE, Rule, require, require_rising
 from robot import go1
-
-Float64Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MAX_DELAY_S = 0.1  # s, five control periods; a robot that answers later than this is broken
 

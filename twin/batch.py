@@ -17,6 +17,7 @@ import numpy as np
 from mujoco import rollout
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.arrays import take_over
 from robot import go1, safety
 from robot.observation import projected_gravity, rotate_to_body
@@ -24,7 +25,6 @@ from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target
 from twin.model import build_model, gains_of, set_gains, standing_qpos
 from twin.world import World
 
-Float64Array = NDArray[np.float64]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpos, qvel
 _JOINT_POS, _JOINT_VEL = slice(8, 20), slice(26, 38)
@@ -275,5 +275,5 @@ class BatchTwin:
     def __enter__(self) -> BatchTwin:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.errors import QuadloopError
 from common.statistics import mean_with_ci95
 from robot import go1, safety
@@ -16,8 +17,6 @@ from robot.reward import reward_terms, total_reward
 from twin.batch import INITIAL_SPREAD, BatchState, BatchTwin, InitialSpread
 from twin.gait import GaitMeter
 from twin.world import World
-
-Float64Array = NDArray[np.float64]
 
 MAX_SPEED = 5.0  # m/s and rad/s, beyond anything a Go1 does
 

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import qmc
 
+from common.array_types import Float64Array
 from twin.walk_figures import Walk, figures_by_session, figures_of, sums_of
 from twin.world import Pushes, World
 
-Float64Array = NDArray[np.float64]
 Simulate = Callable[[World, int], Sequence[Walk]]  # a world and a seed
 
 FITTED = ("time_constant_s", "damping_ratio", "friction", "push_speed")

@@ -10,17 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from common.array_types import Float64Array, IntArray
 from common.statistics import t_quantile_975
 from robot import go1
 from twin.actuator import ActuatorConfig
 from twin.replay import ReplayError, Windows, drive, errors_of
 from twin.world import STANDARD, Variation, World
-
-Float64Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # What is fitted. kd_factor is not: it and joint_damping both oppose joint_vel, and no recording tells them apart.
 FITTED = ("motor_strength", "joint_damping", "joint_frictionloss", "joint_armature")

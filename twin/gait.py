@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot import go1
-
-Float64Array = NDArray[np.float64]
 
 CONTACT_FORCE_N = 5.0  # N; a foot that carries its share of a trot presses with 60 N, one that grazes the floor with less than this
 MIN_SWING_STEPS = 2  # control steps, 0.04 s; a foot that is off the floor for less has bounced, not stepped

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot import go1
 from twin.actuator import Motors, physics_steps, target_within_speed_limit
 from twin.model import build_model, gains_of, set_gains
 from twin.world import World
-
-Float64Array = NDArray[np.float64]
 
 # A Go1 on its belly with its legs folded, as it lies before it is switched on.
 PRONE_HEIGHT = 0.10  # m

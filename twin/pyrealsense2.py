@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot.observation import rotate_to_body, rotate_to_world
-
-Float64Array = NDArray[np.float64]
 
 RATE_HZ = 200.0
 NOISE_STD = 0.02  # m/s, white, of the velocity

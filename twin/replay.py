@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.episode import GAP_PERIODS, Episode
@@ -21,8 +22,6 @@ from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, 
 from twin.batch import BatchTwin
 from twin.evaluate import Policy, Walkers
 from twin.world import NO_PUSHES, World
-
-Float64Array = NDArray[np.float64]
 
 AT_ONCE = 1024  # windows that the twin is stepped in together
 SETTLING_STEPS = 100  # control steps, 2 s, until a standing robot has stopped sinking in

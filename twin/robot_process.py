@@ -8,17 +8,13 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robot.child_process import last_line, start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 from robot.unitree.sdk_port import Address
 from twin.world import WORLDS, find_world
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 SDK_DOUBLE = "twin.robot_interface"
 START_TIMEOUT_S = 30.0  # for Python to start, with the physics engine, on a busy machine
@@ -120,10 +116,10 @@ class RobotProcess:
         late = "" if in_time else f" within {START_TIMEOUT_S:g} s"
         raise DriverError(f"the simulated robot did not start{late}: {complaint}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RobotProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot import go1
 from robot.speed_bins import SPEED_BINS, speed_bin
-
-Float64Array = NDArray[np.float64]
 
 FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
 FIGURES = (*(f"speed_{low:g}_{high:g}" for low, high in SPEED_BINS), "root_falls", "roll", "pitch")

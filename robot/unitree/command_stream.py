@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot import go1
-from robot.driver import NO_FAULT, DriverError, DriverFault, Float64Array
+from robot.driver import NO_FAULT, DriverError, DriverFault
 from robot.realtime import Priority, prioritise, spare_the_garbage_collector
 from robot.supervisor import DAMPING_KD, SINKING_S
 from robot.unitree.failsafe import RESTING, CommandSeen, Events, Failsafe, Phase, advance, command_seen

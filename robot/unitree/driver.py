@@ -8,8 +8,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,6 @@ from robot.unitree.exclusive import Exclusive
 from robot.unitree.failsafe import Phase
 from robot.unitree.link import Link, command_record, robot_state
 from robot.unitree.sdk_port import VENDOR_MODULE, Address
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11
 
 START_TIMEOUT_S = 15.0  # of the processes at the motors: a third of a second, on a computer that is not busy
 ANSWER_TIMEOUT_S = 3.0  # of the robot
@@ -176,9 +172,9 @@ class Go1Driver:
         named = (("stream", self._stream), ("guardian", self._guardian))
         return [(name, process) for name, process in named if process is not None]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Go1Driver:
         self.connect()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.array_types import Float64Array
 from robot import go1
-from robot.driver import DriverFault, Float64Array, JointCommand, RobotState
+from robot.driver import DriverFault, JointCommand, RobotState
 from robot.shared_block import Mailbox, SharedBlock
 
 _JOINTS = (go1.NUM_JOINTS,)

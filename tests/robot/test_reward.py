@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from common.array_types import FloatArray
 from robot.reward import WEIGHTS, reward_terms, total_reward
-
-FloatArray = NDArray[np.float64]
 
 
 def terms_of(**changes: FloatArray) -> dict[str, FloatArray]:
