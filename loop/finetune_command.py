@@ -12,7 +12,6 @@ from common.command_line import RunArguments, Settings, parse
 from common.files import write_json
 from common.reporter import Reporter
 from common.result import emit
-from common.revision import git_revision
 from common.run_directory import RunDirectory
 from loop.inputs import load_trainable, sha256_of_files
 from offline_finetune.config import PRESETS, FinetuneConfig
@@ -65,7 +64,7 @@ def run(arguments: list[str]) -> int:
     run_directory = RunDirectory(wanted.out, wanted.config, inputs=inputs, sources=sources, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
         with Reporter(directory.metrics) as report:
-            result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report, git_revision())
+            result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report)
         evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
         write_json(wanted.out / "evidence.json", evidence)
         page = write_report(wanted.out, evidence)

@@ -10,7 +10,6 @@ from common.command_line import RunArguments, Settings, parse
 from common.files import sha256_of_file
 from common.reporter import Reporter
 from common.result import emit
-from common.revision import git_revision
 from common.run_directory import RunDirectory
 from loop.inputs import load_trainable
 from loop.twin_station import twin_station
@@ -45,7 +44,7 @@ def run(arguments: list[str]) -> int:
         Reporter(directory.metrics) as report,
         twin_station(world, wanted.seed) as station,
     ):
-        tuner = OnlineFinetuner(station, wanted.policy, wanted.value, wanted.out, wanted.config, wanted.seed, git_revision())
+        tuner = OnlineFinetuner(station, wanted.policy, wanted.value, wanted.out, wanted.config, wanted.seed)
         artifact = tuner.run(report)
     figures = {"steps": tuner.steps, "falls": tuner.falls, "seconds": time.monotonic() - began}
     emit({"policy": artifact.path, "policy_sha256": artifact.sha256} | figures, wanted.json)

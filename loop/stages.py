@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from common.randomness import generator_for
-from common.revision import git_revision
 from learners.progress import Progress
 from loop.config import LoopConfig
 from loop.twin_station import twin_station
@@ -38,7 +37,7 @@ class Context:
 
 def run_pretrain(context: Context) -> dict[str, Any]:
     """A walker from simulation on flat ground -> pretrained/policy.onnx."""
-    artifact = pretrain(context.config.pretrain, context.seed, context.out / "pretrained", context.report, git_revision())
+    artifact = pretrain(context.config.pretrain, context.seed, context.out / "pretrained", context.report)
     return {"policy": str(artifact.path)}
 
 
@@ -70,7 +69,7 @@ def run_offline(context: Context) -> dict[str, Any]:
     dataset = build_dataset(list_episodes(context.out / "logs"), config.holdout_share, context.seed)
     result = finetune(
         context.out / "pretrained" / "policy.onnx", dataset, context.out / "offline",
-        config, context.seed, context.report, git_revision(),
+        config, context.seed, context.report,
     )  # fmt: skip
     gate, estimates = result.evidence["gate"], result.evidence["estimates"]
     return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": estimates}
@@ -80,7 +79,7 @@ def run_online(context: Context) -> dict[str, Any]:
     """PPO on the robot's own episodes -> online/policy.onnx."""
     offline, out, config = context.out / "offline", context.out / "online", context.config.online
     with twin_station(context.world, context.seed + 2) as station:
-        tuner = OnlineFinetuner(station, offline / "policy.onnx", offline / "value.pt", out, config, context.seed, git_revision())
+        tuner = OnlineFinetuner(station, offline / "policy.onnx", offline / "value.pt", out, config, context.seed)
         artifact = tuner.run(context.report)
     return {"policy": str(artifact.path), "steps": tuner.steps, "falls": tuner.falls}
 

@@ -11,6 +11,7 @@ import torch
 
 from common.files import write_json
 from common.result import json_value
+from common.revision import git_revision
 from learners.checkpoint import save_checkpoint
 from learners.improvement import Improvement
 from learners.onnx_graph import export_policy, policy_of_graph
@@ -32,9 +33,7 @@ class FinetuneResult:
     evidence: dict[str, Any]
 
 
-def finetune(
-    policy_path: Path, dataset: RobotDataset, out: Path, config: FinetuneConfig, seed: int, progress: Progress, revision: str = ""
-) -> FinetuneResult:
+def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: FinetuneConfig, seed: int, progress: Progress) -> FinetuneResult:
     """Uni-O4 from the artifact `policy_path` on a data set of robot logs.
 
     Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. What an interrupted run
@@ -55,12 +54,12 @@ def finetune(
     improvement = learner.improve(progress, folder=out)
     save_value(out / "value.pt", learner, config.uni_o4)
     artifact = keep_or_write_artifact(
-        out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout, revision
+        out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout
     )
     evidence = {
         "policy": str(artifact.path),
         "seed": seed,
-        "revision": revision,
+        "revision": git_revision(),
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
         "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress, out),

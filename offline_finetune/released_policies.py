@@ -17,7 +17,6 @@ import torch
 from common.array_types import Float32Array
 from common.arrays import load_arrays
 from common.files import sha256_of_file
-from common.revision import git_revision
 from learners.checkpoint import load_checkpoint
 from learners.onnx_graph import policy_graph
 from offline_finetune.released_file import ReleasedFileError, check_size
@@ -40,7 +39,7 @@ def import_policy(released: Path, out: Path, force: bool = False) -> PolicyArtif
     """
     layers, std = read_released_policy(released)
     graph, parent = policy_graph(layers, np.log(std)), sha256_of_file(released)
-    return write_artifact(out, graph, stage=STAGE, parent_sha256=parent, git_revision=git_revision(), force=force)
+    return write_artifact(out, graph, stage=STAGE, parent_sha256=parent, force=force)
 
 
 def read_released_policy(path: Path) -> tuple[list[Layer], Float32Array]:

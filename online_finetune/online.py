@@ -82,10 +82,8 @@ MAX_WEIGHTS = 20_000_000
 class OnlineFinetuner:
     """The loop of collecting and learning. `checkpoint.pt` in `out` lets a stopped run go on at its last update."""
 
-    def __init__(
-        self, station: Station, policy_path: Path, value_path: Path, out: Path, config: OnlineConfig, seed: int, revision: str = ""
-    ) -> None:
-        self.config, self.out, self.revision = config, out, revision
+    def __init__(self, station: Station, policy_path: Path, value_path: Path, out: Path, config: OnlineConfig, seed: int) -> None:
+        self.config, self.out = config, out
         self.parent = load_artifact(policy_path)
         self.policy = policy_of_graph(policy_path.read_bytes())
         self.policy.narrow(config.exploration_std)
@@ -163,9 +161,7 @@ class OnlineFinetuner:
 
     def _export(self) -> PolicyArtifact:
         parent = self.parent
-        return keep_or_write_artifact(
-            self.out / "policy.onnx", export_policy(self.policy), "online", parent.sha256, parent.metadata.layout, self.revision
-        )
+        return keep_or_write_artifact(self.out / "policy.onnx", export_policy(self.policy), "online", parent.sha256, parent.metadata.layout)
 
     def save(self) -> None:
         """Keep what a run that was stopped goes on from."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from common.array_types import Float32Array
 from common.errors import QuadloopError
 from common.files import refuse_to_overwrite, sha256_of_bytes, write_bytes
+from common.revision import git_revision
 from robot import go1
 from robot.artifact_graph import INPUT, OUTPUTS, check_graph, parse
 from robot.artifact_metadata import (
@@ -86,7 +87,6 @@ def write_artifact(
     stage: str,
     parent_sha256: str | None,
     layout: ObservationLayout = GO1_LAYOUT,
-    git_revision: str = "",
     force: bool = False,
     seed: int = 0,
 ) -> PolicyArtifact:
@@ -110,7 +110,7 @@ def write_artifact(
         action_clip=go1.ACTION_CLIP,
         stage=stage,
         parent_sha256=parent_sha256,
-        git_revision=git_revision,
+        git_revision=git_revision(),
     )
     with _errors_name(path):
         content = _with_contract(graph, metadata, seed)
@@ -120,7 +120,7 @@ def write_artifact(
 
 
 def keep_or_write_artifact(
-    path: Path, graph: bytes, stage: str, parent_sha256: str | None, layout: ObservationLayout = GO1_LAYOUT, git_revision: str = ""
+    path: Path, graph: bytes, stage: str, parent_sha256: str | None, layout: ObservationLayout = GO1_LAYOUT
 ) -> PolicyArtifact:
     """The artifact at `path` if it holds this very graph and parent, with whatever revision made it; else `write_artifact` over it.
 
@@ -132,7 +132,7 @@ def keep_or_write_artifact(
         same = onnx.load_model(path).graph == onnx.load_model_from_string(graph).graph
         if same and there.metadata.parent_sha256 == parent_sha256:
             return there
-    return write_artifact(path, graph, stage, parent_sha256, layout, git_revision, force=True)
+    return write_artifact(path, graph, stage, parent_sha256, layout, force=True)
 
 
 def load_artifact(path: Path) -> PolicyArtifact:

@@ -11,7 +11,6 @@ from typing import Any
 from common.command_line import RunArguments, Settings, parse
 from common.reporter import Reporter
 from common.result import emit
-from common.revision import git_revision
 from common.run_directory import RunDirectory
 from sim_pretrain.backend import make_environment
 from sim_pretrain.config import MEASURED_PRESETS, MeasuredConfig, PretrainConfig
@@ -40,7 +39,7 @@ def run(arguments: list[str]) -> int:
     run_directory = RunDirectory(wanted.out, wanted.config, inputs={"seed": wanted.seed}, resume=wanted.resume, force=wanted.force)
     with run_directory as directory:
         with Reporter(directory.metrics) as report:
-            artifact = pretrain(wanted.config, wanted.seed, wanted.out, report, git_revision())
+            artifact = pretrain(wanted.config, wanted.seed, wanted.out, report)
         result = {"policy": artifact.path, "policy_sha256": artifact.sha256, "seconds": time.monotonic() - began}
         if wanted.config.measure.trials:
             result |= {"walk": write_report(wanted.out, artifact, wanted.config.measure), "report": wanted.out / "report" / "index.html"}

@@ -30,7 +30,7 @@ from sim_pretrain.training_environment import TrainingEnvironment
 EXPORT_TOLERANCE = 1e-5  # of an action; float32 rounding of a 512-wide layer is ten times smaller
 
 
-def pretrain(config: PretrainConfig, seed: int, out: Path, report: Progress, revision: str = "") -> PolicyArtifact:
+def pretrain(config: PretrainConfig, seed: int, out: Path, report: Progress) -> PolicyArtifact:
     """Train until `config.steps`; goes on from `out`/checkpoint.pt if there is one. Writes policy.onnx (stage "pretrained").
 
     A policy.onnx that holds the result already stays as it is, with the revision of the code that made it.
@@ -47,17 +47,17 @@ def pretrain(config: PretrainConfig, seed: int, out: Path, report: Progress, rev
         trainer.save(out / "checkpoint.pt")
     finally:
         environment.close()
-    return export(trainer.average, out / "policy.onnx", config.deployed_std, revision)
+    return export(trainer.average, out / "policy.onnx", config.deployed_std)
 
 
-def export(policy: GaussianPolicy, path: Path, std: float, revision: str = "") -> PolicyArtifact:
+def export(policy: GaussianPolicy, path: Path, std: float) -> PolicyArtifact:
     """Write the policy as an artifact with the given std, unless there is one, and check it against the torch policy on random histories.
 
     ArtifactError if they differ by more than 1e-5.
     """
     with torch.no_grad():
         policy.log_std.fill_(math.log(std))
-    artifact = keep_or_write_artifact(path, export_policy(policy), "pretrained", None, git_revision=revision)
+    artifact = keep_or_write_artifact(path, export_policy(policy), "pretrained", None)
     difference = _difference(artifact, policy, std)
     if not difference <= EXPORT_TOLERANCE:
         raise ArtifactError(f"{path} differs from the policy it was made of by {difference:.2g}; please report this")

@@ -37,6 +37,12 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def at_revision(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has policies that are written from here on say that this revision of the code made them."""
+    return lambda revision: monkeypatch.setattr("robot.policy_artifact.git_revision", lambda: revision)
+
+
+@pytest.fixture
 def write_policy(tmp_path: Path) -> Callable[..., PolicyArtifact]:
     """Writes a small artifact that answers every observation with the same mean action, zero by default."""
     from learners.onnx_graph import policy_graph

@@ -18,13 +18,14 @@ TINY = replace(SMOKE, uni_o4=replace(SMOKE.uni_o4, iql=replace(SMOKE.uni_o4.iql,
 
 
 def test_a_finished_stage_keeps_its_policy_and_the_revision_that_made_it(
-    write_made: Callable[..., Path], write_policy: Callable[..., PolicyArtifact], tmp_path: Path
+    write_made: Callable[..., Path], write_policy: Callable[..., PolicyArtifact], tmp_path: Path, at_revision: Callable[[str], None]
 ) -> None:
     data = build_dataset([write_made(20, session=name) for name in "abc"])
     first, other = write_policy("first"), write_policy("other", mean=1.0)
 
     def sha256_of_result(start: PolicyArtifact, revision: str) -> str:
-        result = finetune(start.path, data, tmp_path / "out", TINY, 0, silent, revision)
+        at_revision(revision)
+        result = finetune(start.path, data, tmp_path / "out", TINY, 0, silent)
         return load_artifact(result.policy).sha256
 
     made = sha256_of_result(first, "abc")

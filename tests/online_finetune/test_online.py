@@ -24,13 +24,14 @@ TINY = OnlineConfig(
 def make(tmp_path, write_policy, value_path, make_station):
     parent = write_policy(stage="offline")
 
-    def finetuner(config=TINY, falls_at=None, falls=0, revision="abc", source="still"):
-        return OnlineFinetuner(make_station(falls_at, falls, source), parent.path, value_path, tmp_path / "online", config, 0, revision)
+    def finetuner(config=TINY, falls_at=None, falls=0, source="still"):
+        return OnlineFinetuner(make_station(falls_at, falls, source), parent.path, value_path, tmp_path / "online", config, 0)
 
     return finetuner
 
 
-def test_two_updates(make, tmp_path, write_policy):
+def test_two_updates(make, tmp_path, write_policy, at_revision):
+    at_revision("abc")
     tuner, reported = make(), []
     artifact = tuner.run(lambda part, done, total, figures: reported.append((part, done, total, figures)))
     assert [entry[:3] for entry in reported] == [("online", 40, 80), ("online", 80, 80)]
@@ -109,9 +110,11 @@ def test_a_resumed_run_does_not_repeat_the_luck_of_its_beginning(make, tmp_path)
     assert not np.allclose(first.actions - first.action_mean, second.actions - second.action_mean)
 
 
-def test_a_finished_run_gives_its_policy_again(make):
+def test_a_finished_run_gives_its_policy_again(make, at_revision):
+    at_revision("abc")
     sha256 = make().run(lambda *_: None).sha256
-    again = make(revision="def").run(lambda *_: pytest.fail("there is nothing left to do"))
+    at_revision("def")
+    again = make().run(lambda *_: pytest.fail("there is nothing left to do"))
     assert (again.sha256, again.metadata.git_revision) == (sha256, "abc")
 
 

@@ -28,7 +28,9 @@ def write(path: Path, model: onnx.ModelProto | None = None, **options: Any) -> P
 @pytest.fixture(scope="module")
 def good_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("good") / "policy.onnx"
-    write(path, git_revision="abc123")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robot.policy_artifact.git_revision", lambda: "abc123")
+        write(path)
     return path.read_bytes()
 
 
@@ -167,16 +169,20 @@ def test_an_existing_file_is_kept_unless_forced(good: Path) -> None:
     assert write(good, seed=1, force=True).sha256 == sha256_of_file(good)
 
 
-def test_what_holds_the_same_graph_and_parent_is_kept_with_the_revision_that_made_it(tmp_path: Path) -> None:
+def test_what_holds_the_same_graph_and_parent_is_kept_with_the_revision_that_made_it(
+    tmp_path: Path, at_revision: Callable[[str], None]
+) -> None:
     path, graph = tmp_path / "policy.onnx", make_graph().SerializeToString()
     for graph_now, parent, revision, kept in [
         (graph, None, "first", "first"), (graph, None, "second", "first"), (graph, "ab" * 32, "third", "third"),
         (make_graph(std=np.full(12, 0.3, np.float32)).SerializeToString(), "ab" * 32, "fourth", "fourth"),
     ]:  # fmt: skip
-        artifact = keep_or_write_artifact(path, graph_now, "offline", parent, git_revision=revision)
+        at_revision(revision)
+        artifact = keep_or_write_artifact(path, graph_now, "offline", parent)
         assert artifact.metadata.git_revision == load_artifact(path).metadata.git_revision == kept
     path.write_bytes(b"cut short")
-    assert keep_or_write_artifact(path, graph, "offline", None, git_revision="fifth").metadata.git_revision == "fifth"
+    at_revision("fifth")
+    assert keep_or_write_artifact(path, graph, "offline", None).metadata.git_revision == "fifth"
 
 
 def test_a_graph_that_would_not_load_leaves_no_file(tmp_path: Path) -> None:

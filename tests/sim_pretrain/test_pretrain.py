@@ -71,7 +71,9 @@ class Report:
 def trained(tmp_path_factory):
     """The folder of a finished run of TINY, its policy, and what it reported."""
     folder, report = tmp_path_factory.mktemp("trained"), Report()
-    return folder, pretrain(TINY, 0, folder, report, "abc"), report
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robot.policy_artifact.git_revision", lambda: "abc")
+        return folder, pretrain(TINY, 0, folder, report), report
 
 
 @pytest.fixture
@@ -138,15 +140,16 @@ def test_a_run_goes_on_from_its_checkpoint(finished):
 
 def test_a_finished_run_keeps_its_policy_and_the_revision_that_made_it(trained, finished):
     report = Report()
-    assert pretrain(TINY, 0, finished, report, "def").sha256 == trained[1].sha256
+    assert pretrain(TINY, 0, finished, report).sha256 == trained[1].sha256
     assert report.steps == []
     assert load_artifact(finished / "policy.onnx").metadata.git_revision == "abc"
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"half a policy")], ids=["absent", "damaged"])
-def test_a_finished_run_without_a_policy_exports_it_again(trained, finished, damage):
+def test_a_finished_run_without_a_policy_exports_it_again(trained, finished, damage, at_revision):
+    at_revision("abc")
     damage(finished / "policy.onnx")
-    assert pretrain(TINY, 0, finished, Report(), "abc").sha256 == trained[1].sha256
+    assert pretrain(TINY, 0, finished, Report()).sha256 == trained[1].sha256
     assert load_artifact(finished / "policy.onnx").sha256 == trained[1].sha256
 
 
