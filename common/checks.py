@@ -28,9 +28,14 @@ def at_least(least: int) -> Rule:
     return Rule(f"at least {least}", lambda value: value >= least)
 
 
+def at_most(most: float) -> Rule:
+    """`most` or less."""
+    return Rule(f"at most {most:g}", lambda value: value <= most)
+
+
 def between(least: float, most: float, unit: str = "") -> Rule:
     """From `least` to `most`, in `unit`."""
-    return Rule(f"from {least:,} to {most:,} {unit}".rstrip(), lambda value: least <= value <= most)
+    return Rule(f"from {least:,.12g} to {most:,.12g} {unit}".rstrip(), lambda value: least <= value <= most)
 
 
 def require(config: object, rule: Rule, *names: str) -> None:

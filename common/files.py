@@ -15,6 +15,8 @@ from typing import IO, Any
 
 from common.errors import QuadloopError
 
+MAX_JSON_BYTES = 16 * 2**20
+
 _BLOCK_BYTES = 1 << 20
 _LEFT_BEHIND = re.compile(r"\..+\.\d+\.tmp")
 
@@ -92,7 +94,7 @@ def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def hold(lock: IO[bytes]) -> bool:
+def hold(lock: IO[bytes] | int) -> bool:
     """Whether this open file is now held by nobody but us, until it is closed or this process ends."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,6 +116,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with whole_or_absent(path) as temporary:
         temporary.write_bytes(content)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. OSError if it cannot be read, ValueError if it is no JSON or larger than 16 MiB."""
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -68,8 +68,7 @@ class Progress:
             return f"{self.done:,}/{self.total:,} {self.unit}"
         elapsed_s = self._clock() - self._began_s
         rate = (self.done - self._done_before) / elapsed_s if elapsed_s > 0 else 0.0
-        left = f", {_hours((self.total - self.done) / rate)} left" if rate > 0 and self.done < self.total else ""
-        return f"{self.done:,}/{self.total:,} {self.unit}, {_short(rate)} {self.unit}/s{left}"
+        return f"{self.done:,}/{self.total:,} {self.unit}, {pace(rate, self.total - self.done, self.unit)}"
 
     def _show(self) -> None:
         self._shown_s, self._shown = self._clock(), self.done
@@ -95,10 +94,13 @@ class _Bar:
         self._progress.stop()
 
 
-def _short(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+def pace(rate: float, left: float, unit: str = "") -> str:
+    """Such as "240 steps/s, 0:00:16 left", of `rate` units a second where `left` units are left."""
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{f'{speed} {unit}'.rstrip()}/s" + (f", {hours(left / rate)} left" if rate > 0 and left > 0 else "")
 
 
-def _hours(seconds: float) -> str:
+def hours(seconds: float) -> str:
+    """Such as "1:02:03"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

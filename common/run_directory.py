@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from common.config import first_difference, load_config, to_yaml
 from common.errors import ConfigError, QuadloopError
-from common.files import hold, remove_left_behind, write_bytes, write_json
+from common.files import hold, read_json, remove_left_behind, write_bytes, write_json
 from common.metrics import Metrics
 from common.revision import git_revision
 
@@ -21,7 +20,6 @@ INPUTS = "inputs.json"
 STAGES = "stages"
 LOCK = ".lock"
 CLEARING = ".clearing"  # the config of a run that is being deleted
-_MAX_JSON_BYTES = 1 << 24  # of inputs or a stage's result; what is larger was not written by a run
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 T = TypeVar("T")
@@ -175,8 +173,8 @@ class RunDirectory(Generic[T]):
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_JSON_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        value = read_json(path)
+    except (OSError, ValueError):
         value = None
     if not isinstance(value, dict):
         raise RunDirectoryError(f"{path} is damaged; delete it to do that part again, or choose another --out")

@@ -6,7 +6,6 @@ runs nor on how many run at once.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from common.errors import MissingExtraError, QuadloopError
+from common.files import hold
 
 LOCK, LOG = ".lock", "log.txt"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -157,7 +157,7 @@ def start_process(command: Sequence[str], folder: Path, directory: Path) -> subp
     """
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        if not _taken(lock):
+        if not hold(lock):
             return None
         with (folder / LOG).open("ab") as log:
             return subprocess.Popen(
@@ -181,14 +181,6 @@ def _exit_at_end_of_input() -> None:
     while os.read(0, 1024):
         pass
     os._exit(1)
-
-
-def _taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _run_process(command: list[str], folder: Path, directory: Path) -> str:

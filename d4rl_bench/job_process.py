@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import QuadloopError
-from common.files import write_json
+from common.files import read_json, write_json
 from common.revision import git_revision
 from d4rl_bench.engines import die_with_parent
-from d4rl_bench.sweep import JOB, PROGRESS, RESULT, read_json, read_result
+from d4rl_bench.sweep import JOB, PROGRESS, RESULT, read_result
 from learners.progress import Progress
 
 PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "gymnasium-robotics", "d3rlpy")

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from common.errors import QuadloopError
-from common.files import write_json
+from common.files import read_json, write_json
 from common.typed_values import WrongTypeError, as_type, describe, show
 from d4rl_bench.source import MINARI
-from d4rl_bench.sweep import RESULT, read_json
+from d4rl_bench.sweep import RESULT
 from d4rl_bench.task import EARLY_STEPS, FROM_NOTHING, all_tasks, first_of_world
 
 CURVE_POINTS = 40

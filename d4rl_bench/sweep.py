@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -10,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import QuadloopError
-from common.files import write_json
+from common.files import read_json, write_json
+from common.progress import hours, pace
 from d4rl_bench.engines import LOG, Ending, Engine
 
 JOB, PROGRESS, RESULT = "job.json", "progress.json", "result.json"
 WORKER = (sys.executable, "-m", "d4rl_bench.job_process")
-MAX_JSON_BYTES = 16 * 2**20
 MAX_LAST_LINE_BYTES = 2000
 POLL_S = 0.1
 BUSY_S = 1.0  # until a folder in which somebody else works is looked at again
@@ -80,18 +78,6 @@ def read_result(folder: Path, key: str) -> dict[str, Any] | None:
     return result if result is not None and result.get("key") == key else None
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. OSError if it cannot be read, ValueError if it is no JSON or larger than 16 MiB."""
-    with path.open("rb") as file:
-        content = file.read(MAX_JSON_BYTES + 1)
-    if len(content) > MAX_JSON_BYTES:
-        raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
         value = read_json(path)
@@ -124,8 +110,8 @@ class _Cell:
         if part != self.first[0] or done < self.first[1]:  # less is done where it goes on after it was killed
             self.first = part, done, seconds
         _, begun, since_s = self.first
-        pace = _pace((done - begun) / (seconds - since_s), total - done) if seconds > since_s and begun < done < total else ""
-        return f"{part} {done:,}/{total:,}{pace}"
+        speed = f", {pace((done - begun) / (seconds - since_s), total - done)}" if seconds > since_s and begun < done < total else ""
+        return f"{part} {done:,}/{total:,}{speed}"
 
     def last_words(self) -> str:
         """The last line of the worker's log."""
@@ -240,14 +226,5 @@ class _Board:
         """Such as "12/20, 0:10:00 so far, 0:20:00 left": as fast as the jobs that were done here."""
         elapsed_s = time.monotonic() - self._began_s
         here, left = self._done - self._done_before, self._total - self._done
-        estimate = f", {_hours(elapsed_s / here * left)} left" if here and left else ""
-        return f"{self._done}/{self._total}, {_hours(elapsed_s)} so far{estimate}"
-
-
-def _pace(rate: float, left: int) -> str:
-    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-    return f", {speed}/s, {_hours(left / rate)} left"
-
-
-def _hours(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+        estimate = f", {hours(elapsed_s / here * left)} left" if here and left else ""
+        return f"{self._done}/{self._total}, {hours(elapsed_s)} so far{estimate}"

@@ -18,6 +18,7 @@ from torch import Tensor
 from learners.iql import IqlCritics
 from learners.networks import MLP
 from learners.policy import GaussianPolicy
+from learners.training import descend
 from learners.transitions import Transitions
 
 HALF = 0.5
@@ -117,7 +118,5 @@ def _fitted(inputs: Tensor, targets: Tensor, config: RegressionConfig, generator
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4, fused=True)
     for _ in range(min(_MOST, max(_FEWEST, _PASSES * len(inputs) // config.batch_size))):
         picks = torch.randint(len(inputs), (config.batch_size,), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
-        (network(inputs[picks]) - targets[picks]).square().mean().backward()
-        optimizer.step()
+        descend(optimizer, (network(inputs[picks]) - targets[picks]).square().mean())
     return network.requires_grad_(False)

@@ -13,7 +13,7 @@ from learners.batches import TensorData
 from learners.disagreement import disagreement
 from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.progress import Progress
-from learners.training import Stateful, part_path, train
+from learners.training import Stateful, descend, part_path, train
 from learners.transitions import Transitions
 
 
@@ -76,9 +76,7 @@ def cloning_step(
     batch = data.draw(config.batch_size, generator)
     noise = torch.randn(*policies.members, *batch.actions.shape, generator=generator)
     loss, figures = cloning_loss(policies, batch.observations, batch.actions, noise, config.disagreement_weight, action_limit)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    descend(optimizer, loss)
     return figures
 
 

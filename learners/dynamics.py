@@ -12,6 +12,7 @@ from common.checks import POSITIVE, at_least, require, require_rising
 from learners.batches import Batch
 from learners.networks import CONSTANT, MLP, Normaliser
 from learners.precision import Precision, autocast
+from learners.training import descend
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ class DynamicsEnsemble(nn.Module):
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step of every member on the same batch; returns the mean loss by that name."""
         loss = self.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss.sum())
         return {"loss": loss.detach().mean()}
 
     @torch.no_grad()

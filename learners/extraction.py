@@ -13,7 +13,7 @@ from torch import Tensor
 from common.checks import NOT_NEGATIVE, POSITIVE, at_least, require
 from learners.policy import GaussianPolicy, clipped_log_prob, weights_hash
 from learners.progress import Progress
-from learners.training import Stateful, part_path, train
+from learners.training import Stateful, descend, part_path, train
 from learners.uni_o4 import UniO4
 
 MOST_WEIGHT = 100.0
@@ -78,9 +78,7 @@ def extract(learner: UniO4, config: ExtractionConfig, progress: Progress, folder
             weights = advantage_weights(advantages, config.temperature)
         log_prob = clipped_log_prob(batch.actions, policy(batch.observations), policy.log_std, learner.config.action_limit)
         loss = extraction_loss(log_prob, weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss)
         falling.step()
         return {"log_prob": log_prob.detach().mean()}
 

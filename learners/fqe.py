@@ -19,7 +19,7 @@ from learners.batches import TensorData
 from learners.networks import MLP, Normaliser
 from learners.policy import GaussianPolicy, weights_hash
 from learners.progress import Progress, silent
-from learners.training import Stateful, part_path, train
+from learners.training import Stateful, descend, part_path, train
 from learners.transitions import Transitions
 from learners.value import level_of_values
 
@@ -133,10 +133,8 @@ class _Evaluator:
             goal = fqe_target(batch.rewards, next_q, batch.terminated, self.config.gamma)
         inputs = self.normaliser(torch.cat([batch.observations, batch.actions], -1))
         error = self.q(inputs).squeeze(-1) - goal
-        self.optimizer.zero_grad(set_to_none=True)
         losses = (weights[:, picks] * error.square()).mean(-1)
-        losses.sum().backward()
-        self.optimizer.step()
+        descend(self.optimizer, losses.sum())
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.q.parameters()), self.config.polyak)
         return {"loss": losses.detach().mean()}

@@ -11,7 +11,7 @@ from common.checks import OPEN_SHARE, POSITIVE, SHARE, at_least, require
 from learners.batches import Batch
 from learners.networks import MLP
 from learners.precision import Precision, autocast
-from learners.training import Stateful
+from learners.training import Stateful, descend
 from learners.value import Value, level_of_values
 
 
@@ -125,9 +125,7 @@ class IqlCritics:
             q_values = self.q(batch.observations, batch.actions).float()
         value_loss = expectile_loss(target_q - values, self.config.expectile)
         critic_loss = q_loss(q_values, td_target(batch.rewards, next_values, batch.terminated, self.config.gamma**batch.steps))
-        self.optimizer.zero_grad(set_to_none=True)
-        (value_loss + critic_loss).backward()
-        self.optimizer.step()
+        descend(self.optimizer, value_loss + critic_loss)
         self._follow()
         return {"value_loss": value_loss.detach(), "q_loss": critic_loss.detach(), "value": values.detach().mean()}
 

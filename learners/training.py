@@ -42,6 +42,13 @@ RECIPE = 5
 """Raised by whoever changes the learners so that equal data, settings and seeds give other weights: nothing older is taken over."""
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One gradient step down `loss`, a number."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
 def part_path(folder: Path | None, part: str, what: Mapping[str, Any]) -> Path | None:
     """The file of a part of a training in `folder`, named by all that decides its weights: data, settings, seed. None without a folder."""
     return folder / f"{part}-{config_hash({'recipe': RECIPE, **what})[:16]}.pt" if folder is not None else None

@@ -29,7 +29,7 @@ from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, average, gaussian_log_prob, member, stack, weights_hash
 from learners.progress import Progress
 from learners.surrogate import clipped_surrogate, normalise_advantages
-from learners.training import part_path, refuse_divergence, train
+from learners.training import descend, part_path, refuse_divergence, train
 from learners.transitions import Transitions
 
 
@@ -239,9 +239,7 @@ class UniO4:
         log_prob = gaussian_log_prob(actions, mean, target.log_std)
         surrogate = clipped_surrogate(log_prob, behavior_log_prob, advantages, config.clip_ratio)
         diversity = disagreement(target.log_std, mean.clamp(-config.action_limit, config.action_limit), noise)
-        optimizer.zero_grad(set_to_none=True)
-        (-(surrogate + config.disagreement_weight * diversity).sum()).backward()
-        optimizer.step()
+        descend(optimizer, -(surrogate + config.disagreement_weight * diversity).sum())
         return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
 
     def gatekeeper(self, incumbents: GaussianPolicy) -> Gatekeeper:

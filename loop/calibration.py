@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.array_types import IntArray
-from common.checks import Rule, at_least, require
+from common.checks import at_least, between, require
 from common.errors import QuadloopError
 from common.progress import Progress
 from common.statistics import cluster_ratio_ci95
@@ -63,7 +63,7 @@ class CalibrationConfig:
         require(self, at_least(2), "held_out")
         require(self, at_least(1), "horizon", "every", "repeats", "rounds", "tracked_steps")
         require(self, at_least(20), "points")
-        require(self, Rule("from 1 to 3600 s", lambda value: 1 <= value <= 3600), "walk_s")
+        require(self, between(1, 3600, "s"), "walk_s")
 
 
 @dataclass(frozen=True)

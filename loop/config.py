@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import NOT_NEGATIVE, Rule, at_least, between, require, require_rising
+from common.checks import NOT_NEGATIVE, at_least, between, require, require_rising
 from common.errors import ConfigError
 from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.config import FinetuneConfig
@@ -55,9 +55,7 @@ class MeasureConfig:
     """control steps of a video; 0 makes none"""
 
     def __post_init__(self) -> None:
-        if not self.commands:
-            raise ConfigError("commands is empty; give at least one forward speed, m/s")
-        require(self, Rule(f"from -{MAX_SPEED:g} to {MAX_SPEED:g} m/s", lambda speed: abs(speed) <= MAX_SPEED), "commands")
+        require(self, between(-MAX_SPEED, MAX_SPEED, "m/s"), "commands")
         require(self, at_least(1), "trials", "steps")
         require(self, NOT_NEGATIVE, "seed", "video_steps")
 

@@ -12,7 +12,7 @@ import tyro
 from numpy.typing import NDArray
 
 from common.array_types import Float64Array
-from common.checks import at_least, require
+from common.checks import NOT_NEGATIVE, at_least, require
 from common.command_line import parse
 from common.errors import UsageError
 from common.files import refuse_to_fill, write_json
@@ -60,7 +60,7 @@ class ReplayArguments:
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon", "every")
-        require(self, at_least(0), "episode", "video_steps")
+        require(self, NOT_NEGATIVE, "episode", "video_steps")
         if (self.policy is None) == (self.mode == "policy"):
             raise UsageError(POLICY_AND_MODE)
 

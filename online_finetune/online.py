@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, at_least, between, require, require_rising
 from common.errors import QuadloopError
 from common.randomness import generator_for
 from common.typed_values import as_type
@@ -32,7 +32,7 @@ from robot.run_episode import EpisodeSummary
 from robot.station import Collector, ForwardCommands, Station
 from robot.stick import FASTEST
 
-COMMANDED_SPEED = Rule(f"from -{FASTEST.vx:g} to {FASTEST.vx:g} m/s", lambda value: abs(value) <= FASTEST.vx)
+COMMANDED_SPEED = between(-FASTEST.vx, FASTEST.vx, "m/s")
 """What a robot may be told: no policy walks faster, and one that is asked to falls until nothing can be learnt."""
 
 

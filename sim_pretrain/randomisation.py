@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.array_types import Float32Array
-from common.checks import NOT_NEGATIVE, POSITIVE, Rule, between, require, require_rising
+from common.checks import NOT_NEGATIVE, POSITIVE, at_most, between, require, require_rising
 from common.errors import ConfigError
 from common.typed_values import show
-from robot import go1
 from robot.observation import ObservationLayout
-from twin.world import MAX_FRICTION, NO_PUSHES, Pushes, World
+from twin.world import ADDED_MASS, MAX_FRICTION, NO_PUSHES, Pushes, World
 
 _RANGES = ("friction", "added_mass", "com_shift", "motor_strength", "gains")
 
@@ -42,8 +41,8 @@ class RandomisationConfig:
     def __post_init__(self) -> None:
         require(self, between(1, 10_000), "variants")
         require(self, POSITIVE, "friction", "motor_strength", "gains")
-        require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
-        require(self, Rule(f"at most {MAX_FRICTION:g}", lambda value: value <= MAX_FRICTION), "friction")
+        require(self, ADDED_MASS, "added_mass")
+        require(self, at_most(MAX_FRICTION), "friction")
         for name in _RANGES:
             require_rising(self, name)
             given = getattr(self, name)

@@ -11,6 +11,7 @@ from common.errors import QuadloopError
 from robot import go1
 from twin.actuator import IDEAL, ActuatorConfig
 
+ADDED_MASS = Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS)
 SHORT_NAME = Rule("printable and at most 100 characters long", lambda name: name.isprintable() and len(name) <= 100)
 """Of a world: a log names what walked as twin:NAME."""
 MAX_FRICTION = 5.0  # of a floor; rubber on dry concrete has 1
@@ -42,7 +43,7 @@ class Variation:
     """dry friction, N m"""
 
     def __post_init__(self) -> None:
-        require(self, Rule(f"above -{go1.TRUNK_MASS} kg, what the trunk weighs", lambda value: value > -go1.TRUNK_MASS), "added_mass")
+        require(self, ADDED_MASS, "added_mass")
         require(self, POSITIVE, "motor_strength", "kp_factor", "kd_factor", "joint_armature")
         require(self, NOT_NEGATIVE, "joint_damping", "joint_frictionloss")
 
