@@ -32,7 +32,7 @@ class Verb(NamedTuple):
 VERBS = {
     "loop": Verb("run the whole loop on the twin: pretrain, collect, fine-tune offline and online, report", "loop.command:run"),
     "pretrain": Verb("train a walking policy in simulation", "sim_pretrain.command:run"),
-    "collect": Verb("walk a robot episode by episode, with a person beside it, and log it", "loop.collect_command:run"),
+    "collect": Verb("walk a robot episode by episode, with a person beside it, and log it", "loop.collect.command:run"),
     "finetune": Verb("improve a policy from robot logs, without the robot", "loop.finetune_command:run"),
     "online": Verb("improve a policy while it walks; in this version on the twin only", "loop.online_command:run"),
     "evaluate": Verb("measure how well a policy follows a command", "twin.command:run"),
@@ -41,7 +41,7 @@ VERBS = {
     "inspect": Verb("say what is in a policy, a log, or a directory of logs", "offline_finetune.inspect_command:run"),
     "replay": Verb("show a recorded walk on the twin, or drive the twin with it", "loop.replay_command:run"),
     "calibrate": Verb("fit the twin's motors and floor to a robot's logs", "loop.calibrate_command:run"),
-    "inject": Verb("rehearse a fault on the twin, in real time, and measure how the robot reacts", "loop.inject_command:run"),
+    "inject": Verb("rehearse a fault on the twin, in real time, and measure how the robot reacts", "loop.inject.command:run"),
     "d4rl": Verb("run the D4RL benchmark with the same learners: tasks, data, offline, online, table", "d4rl_bench.command:run"),
     "doctor": Verb("say what is installed and what is missing for each stage", "common.doctor:run"),
 }

@@ -18,8 +18,8 @@ from common.result import json_value
 from learners.onnx_graph import policy_of_graph
 from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.dataset import build_dataset
-from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import list_episodes
+from robot.policy.artifact import load_artifact
 
 
 def main() -> int:

@@ -21,22 +21,22 @@ from busy_cores import busy_cores  # beside this file
 from holding_policy import write_holding_policy
 
 from common.progress import Progress
+from common.realtime import prepare_control_process, spare_the_garbage_collector
 from robot import go1
+from robot.command import trot_command
 from robot.driver import fault_names
-from robot.episode_log import read_episode
-from robot.leg_velocity import LegVelocity
+from robot.log.attributes import attributes_of
+from robot.log.episode_log import read_episode
+from robot.log.recorder import Recorder
 from robot.loop_statistics import LoopStatistics
-from robot.observation import trot_command
-from robot.policy_artifact import PolicyArtifact, load_artifact
-from robot.realtime import prepare_control_process, spare_the_garbage_collector
-from robot.recorder import Recorder
+from robot.policy.artifact import PolicyArtifact, load_artifact
 from robot.run_episode import EpisodePlan
 from robot.session import Session
-from robot.station import attributes_of
 from robot.supervisor import Mode, event_names
-from robot.t265_process import T265Process
 from robot.unitree.driver import Go1Driver
-from robot.watched_velocity import WatchedVelocity
+from robot.velocity.legs import LegVelocity
+from robot.velocity.t265_process import T265Process
+from robot.velocity.watched import WatchedVelocity
 from twin.robot_process import RobotProcess
 
 COMMAND = 0.5  # m/s

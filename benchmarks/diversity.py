@@ -26,7 +26,7 @@ from learners.policy import GaussianPolicy, clipped_log_prob
 from learners.transitions import Transitions
 from offline_finetune.dataset import build_dataset
 from robot import go1
-from robot.episode_log import list_episodes
+from robot.log.episode_log import list_episodes
 
 MEMBERS = 4
 TOY_LIMIT = 1.0

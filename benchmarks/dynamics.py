@@ -30,8 +30,8 @@ from learners.onnx_graph import policy_of_graph
 from learners.policy import GaussianPolicy
 from learners.uni_o4 import ELITE_SHARE, UniO4, UniO4Config
 from offline_finetune.dataset import build_dataset
-from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import list_episodes
+from robot.policy.artifact import load_artifact
 
 
 def of_task(name: str, data: str, cells: Path) -> tuple[UniO4, Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from learners.onnx_graph import policy_graph
 from robot import go1
 from robot.observation import GO1_LAYOUT
-from robot.policy_artifact import PolicyArtifact, write_artifact
+from robot.policy.artifact import PolicyArtifact, write_artifact
 
 SIZES = (GO1_LAYOUT.size, 512, 256, 128, go1.NUM_JOINTS)
 

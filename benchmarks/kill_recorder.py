@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rehearsal import ATTRIBUTES, standing, still_cycle  # beside this file
 
-from robot.episode_fields import EpisodeStep
-from robot.episode_log import EpisodeLogError, read_episode
-from robot.recorder import Recorder, Recording
+from common.shared_block import SharedBlock
+from robot.log.episode_fields import EpisodeStep
+from robot.log.episode_log import EpisodeLogError, read_episode
+from robot.log.recorder import Recorder, Recording
 from robot.run_episode import run_episode
-from robot.shared_block import SharedBlock
 
 _STEPS = 100_000  # more than anybody waits for
 _STAMP = np.dtype(np.float64)

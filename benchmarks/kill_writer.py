@@ -17,7 +17,7 @@ from pathlib import Path
 from rehearsal import ATTRIBUTES, standing, still_cycle  # beside this file
 
 from common.files import sha256_of_file
-from robot.episode_log import EpisodeLogError, EpisodeWriter, list_episodes, read_episode
+from robot.log.episode_log import EpisodeLogError, EpisodeWriter, list_episodes, read_episode
 from robot.run_episode import run_episode
 
 

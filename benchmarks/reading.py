@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from offline_finetune.dataset import build_dataset
-from robot.episode_log import list_episodes
+from robot.log.episode_log import list_episodes
 
 
 def peak_bytes() -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from offline_finetune.released_logs import import_logs
-from offline_finetune.released_policies import import_policy
-from robot.episode_log import list_episodes, read_episode
+from offline_finetune.released.logs import import_logs
+from offline_finetune.released.policies import import_policy
+from robot.log.episode_log import list_episodes, read_episode
 
 RECORDINGS = {"20230808-205726": "sim_000200", "20230808-211516": "sim_000300"}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from robot import go1
-from robot.artifact_metadata import layout_json
+from robot.command import trot_command
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
-from robot.episode import EpisodeAttributes
-from robot.observation import GO1_LAYOUT, trot_command
+from robot.log.episode import EpisodeAttributes
+from robot.observation import GO1_LAYOUT
 from robot.pace import RealTime
+from robot.policy.metadata import layout_json
 from robot.run_episode import EpisodePlan
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
 from robot.supervisor import Supervisor

@@ -29,9 +29,9 @@ from learners.uni_o4 import UniO4
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset, build_dataset
 from offline_finetune.evidence import estimates_of
-from robot.episode_log import list_episodes
+from robot.log.episode_log import list_episodes
 from robot.observation import ObservationLayout
-from robot.policy_artifact import load_artifact
+from robot.policy.artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import find_world
 

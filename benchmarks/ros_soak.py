@@ -39,7 +39,7 @@ from std_srvs.srv import Trigger
 
 from common.progress import Progress
 from robot import go1
-from robot.episode_log import list_episodes, list_unfinished, read_episode
+from robot.log.episode_log import list_episodes, list_unfinished, read_episode
 
 SAMPLE_S = 5.0
 WARM_UP_S = 120.0

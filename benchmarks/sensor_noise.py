@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.episode_log import list_episodes, read_episode
+from robot.log.episode_log import list_episodes, read_episode
 from robot.observation import GO1_LAYOUT
 
 MEASURED = ("projected_gravity", "joint_pos", "joint_vel")

@@ -34,9 +34,9 @@ from learners.uni_o4 import UniO4, UniO4Config
 from loop.config import CollectConfig, LoopConfig
 from loop.stages import Context, run_collect
 from offline_finetune.dataset import RobotDataset, build_dataset
-from robot.episode_log import list_episodes
+from robot.log.episode_log import list_episodes
 from robot.observation import ObservationLayout
-from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.policy.artifact import PolicyArtifact, load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import World, find_world
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from common.page import draw
 from offline_finetune.inspection import velocities_over_a_stride
-from robot.episode import Episode
-from robot.episode_log import list_episodes, read_episode
+from robot.log.episode import Episode
+from robot.log.episode_log import list_episodes, read_episode
 
 SHOWN = 4  # episodes in the picture
 

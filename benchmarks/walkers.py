@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.gait import Gait
-from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.policy.artifact import PolicyArtifact, load_artifact
 from sim_pretrain.report import MeasureConfig, measure
 from twin.evaluate import evaluate, straight_command
 from twin.world import FLAT

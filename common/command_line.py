@@ -132,7 +132,7 @@ def _with_defaults(kind: type[T], **values: Any) -> T:
 
 
 def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str | None, default: T, others_too: bool = False) -> T:
-    """`arguments` as `kind`; UsageError for what does not fit, but for arguments of another `kind` if there may be `others_too`."""
+    """Read `arguments` as `kind`. UsageError for what does not fit; with `others_too` arguments that `kind` does not know are ignored."""
     complaint = io.StringIO()
     program = f"quadloop {verb}"
     try:
@@ -149,8 +149,10 @@ def _parsed(verb: str, kind: type[T], arguments: Sequence[str], description: str
 
 
 def _with_flags(message: str, default: Any, arguments: Sequence[str]) -> str:
-    """What a config says of its fields, "name is value", with the flags that gave them, or of the verb that kept their defaults: a config
-    does not know where it lies in another."""
+    """A config's message, such as "steps is 0", with the field's name replaced by the flag that sets it.
+
+    A config does not know where it lies in another: the flag is one that was given or, if none fits, one of the verb's own settings.
+    """
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     own = getattr(default, "own", default)
     for settings in filter(dataclasses.is_dataclass, (own, getattr(own, "config", None))):

@@ -74,7 +74,7 @@ def files_below(directory: Path, ending: str) -> list[Path]:
 
 
 def _refuse_closed(error: OSError) -> None:
-    """What is left out without a word would be missed by nobody. A folder that vanished meanwhile is none."""
+    """Raise on a folder that we may not read: its files would be missing without a word. One that vanished meanwhile is ignored."""
     if isinstance(error, PermissionError):
         raise error
 

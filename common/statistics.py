@@ -45,9 +45,9 @@ def cluster_ratio_ci95(
 def jackknife_ci95(whole: float, without: NDArray[np.float64], sizes: NDArray[Any]) -> list[float] | None:
     """95 % interval [lo, hi] of an estimate from G independent groups of these `sizes` (G,), given what it is `without` each (G,).
 
-    Student's t (Tukey 1958) with a degree of freedom less than there are groups, of which one that is large among small ones leaves little
-    more than one: (sum n)^2 / sum n^2. None of one group. For a mean of equal groups it is the textbook's; drawing groups again, as a
-    bootstrap does, is far too sure of itself where they are few: of two groups that differ by luck alone half its intervals leave out 0.
+    Student's t (Tukey 1958) with Kish's effective number of groups, (sum n)^2 / sum n^2, less one as its degrees of freedom: with one large
+    group among small ones there is in effect little more than one. None for a single group. For a mean of equal groups it is the textbook's
+    interval. A bootstrap over few groups is far too sure of itself: of two that differ by luck alone half its intervals leave out 0.
     """
     count, effective = len(without), float(np.sum(sizes) ** 2 / np.square(sizes).sum())
     if count < 2:
@@ -58,8 +58,8 @@ def jackknife_ci95(whole: float, without: NDArray[np.float64], sizes: NDArray[An
 
 
 def t_quantile_975(degrees_of_freedom: float) -> float:
-    """The 97.5 % quantile of Student's t: within 1 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5), exact for 1 and 2, which
-    also stand for what lies above them."""
+    """The 97.5 % quantile of Student's t: exact for 1 and 2 degrees of freedom, whose values also serve for fractions up to the next whole
+    number, and within 1 % from 3 on (Abramowitz and Stegun 26.7.5)."""
     if degrees_of_freedom < 3:
         share = 0.95  # between the quantile and its mirror image
         return math.tan(math.pi / 2 * share) if degrees_of_freedom < 2 else share * math.sqrt(2 / (1 - share**2))

@@ -57,9 +57,9 @@ Config = OfflineConfig | BaselineConfig | OnlineConfig | OnlineBaselineConfig
 
 @dataclass(frozen=True)
 class Job:
-    """What a cell is made from. `data` and `start` are places; what lies there decides, not where.
+    """What a cell is made from. `data` and `start` are paths or names; the cell's key depends on the content that they lead to.
 
-    What starts from nothing has the first task of its world, whichever is asked for.
+    A run that starts from nothing is the same for all tasks of a world, and is filed under the first of them.
     """
 
     phase: str
@@ -123,7 +123,7 @@ class Job:
         return config_hash(parts | {"task": {name: getattr(find_task(self.task), name) for name in names}})[:16]
 
     def _recipes(self) -> list[int]:
-        """Of all code that decides the result."""
+        """The numbers of all parts of the code that decide the result."""
         if self.method in BASELINES:
             return [EVALUATION_RECIPE, BASELINE_RECIPE]
         return [EVALUATION_RECIPE, RECIPE] + ([ONLINE_RECIPE] if self.phase == "online" else [])
@@ -139,7 +139,7 @@ class Job:
 
 @cache
 def _data_hash(task: str, where: str) -> str:
-    """Of the data, which are not kept: a sweep has many jobs. DataError where they are none of the task."""
+    """The hash of the data, which are not kept in memory: a sweep has many jobs. DataError if they are not of this task."""
     return load(find_task(task), where).sha256
 
 

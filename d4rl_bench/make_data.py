@@ -47,8 +47,8 @@ class MakeConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(2), "steps")
-        require_rising(self.training, "evaluate_every", "steps")  # who was never evaluated is neither medium nor expert
-        if self.steps > self.training.steps:  # nor is anyone medium who was not trained for that long
+        require_rising(self.training, "evaluate_every", "steps")  # medium and expert are chosen among the evaluated policies
+        if self.steps > self.training.steps:  # and the medium one is at least that old
             raise ConfigError(f"training.steps is {self.training.steps}; it must be at least steps, which is {self.steps}")
 
 

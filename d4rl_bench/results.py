@@ -141,9 +141,9 @@ Groups = Mapping[Group, Sequence[Result]]
 def collect(out: Path, into: Path) -> None:
     """Put the results that are finished below `out`, the folder of a sweep, into `into`/<phase>/<task>.json beside what is there.
 
-    Of two of the same group and seed that are other work (another key) the one that was finished last stands, and the other is named on
-    standard error; one that does not say when it was finished takes no place in `into` from another. Curves are thinned to about
-    CURVE_POINTS. ResultsError for damaged files.
+    If two results of the same group and seed have different keys, the one that was finished last is kept and the other is named on standard
+    error; a result that does not say when it was finished replaces none in `into`. Curves are thinned to about CURVE_POINTS. ResultsError
+    for damaged files.
     """
     there = {result.place: result for result in read_results([into])} if into.is_dir() else {}
     kept = {result.key for result in there.values()}

@@ -181,11 +181,14 @@ class UniO4:
         return self.outcome(run, gatekeeper, test)
 
     def outcome(self, run: Improving, gatekeeper: Gatekeeper, test: AdvantageTest | None = None) -> Improvement:
-        """With the average of the improved members, or else the one that AM-Q likes best; where there is none, with the start, of clones
-        with the one that AM-Q likes best.
+        """What the improvement ends with, the first of these that there is:
 
-        Where members began as one policy and the gate's budget holds them near it, they can be averaged: weights far apart have no
-        average that acts like any of them. No estimate tells who is the best, and their average depends on the luck of none (docs/gate.md).
+        1. the average of several improved members, if they began as one policy, the gate's budget held them near it, and the gate accepts
+           the average; weights that are far apart have no average that acts like any of them;
+        2. the improved member that AM-Q likes best;
+        3. the start; of clones the one that AM-Q likes best.
+
+        No estimate tells which member is the best, and the average depends on no member's luck (docs/gate.md).
         """
         improved = [index for index, steps in enumerate(run.accepted) if steps]
         if not improved and not self.start.members:
@@ -243,8 +246,10 @@ class UniO4:
         return {"surrogate": float(surrogate.detach().mean()), "disagreement": float(diversity.detach().mean())}
 
     def gatekeeper(self, incumbents: GaussianPolicy) -> Gatekeeper:
-        """Of the policies that the members have accepted so far. Its luck is the seed's, whatever was drawn before, and what is drawn
-        afterwards does not depend on it."""
+        """A gatekeeper for members that have accepted `incumbents` so far.
+
+        Its start states and noise depend on the seed alone, and drawing them changes nothing that is drawn afterwards.
+        """
         drawn, gate = self.generator.get_state(), self.config.gate
         self.begin("queries")
         starts, noise = self.draw_luck(gate.starts, gate.horizon)

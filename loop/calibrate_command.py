@@ -18,9 +18,9 @@ from loop.calibrate_report import PICTURE, write_report
 from loop.calibration import Calibration, CalibrationConfig, calibrate
 from offline_finetune.dataset import of_one_kind
 from offline_finetune.readable_log import logs_below, read_log
-from robot.episode import Episode
-from robot.episode_log import EpisodeLogError
-from robot.policy_artifact import load_by_name
+from robot.log.episode import Episode
+from robot.log.episode_log import EpisodeLogError
+from robot.policy.artifact import load_by_name
 
 WORLD, RESULT = "world.yaml", "calibration.json"
 BRIEF = ("world", "motors", "floor", "prediction", "seconds", "report")  # what people are told; the page has the rest

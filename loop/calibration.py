@@ -14,9 +14,9 @@ from common.errors import QuadloopError
 from common.progress import Progress
 from common.statistics import cluster_ratio_ci95
 from offline_finetune.inspection import EXACT_ERROR, driver_of, likelihood
-from robot.episode import END_FALL, Episode
-from robot.observation import projected_gravity
-from robot.policy_artifact import PolicyArtifact
+from robot.log.episode import END_FALL, Episode
+from robot.policy.artifact import PolicyArtifact
+from robot.rotation import projected_gravity
 from twin.evaluate import evaluate, straight_command
 from twin.fit_floor import FloorFit, fit_floor
 from twin.fit_motors import DELAYS, fit_motors

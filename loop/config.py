@@ -10,7 +10,7 @@ from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.config import FinetuneConfig
 from online_finetune.online import COMMANDED_SPEED, OnlineConfig
 from online_finetune.online import PRESETS as ONLINE_PRESETS
-from robot.episode_fields import MAX_STEPS
+from robot.log.episode_fields import MAX_STEPS
 from sim_pretrain.config import PRESETS as PRETRAIN_PRESETS
 from sim_pretrain.config import PretrainConfig
 from twin.evaluate import MAX_SPEED

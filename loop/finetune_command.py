@@ -18,8 +18,8 @@ from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
 from offline_finetune.report import said_by_estimates, verdict, write_report
-from robot.episode_log import EpisodeLogError, list_episodes
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import EpisodeLogError, list_episodes
+from robot.policy.artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
 from twin.world import World, files_of_world, find_world
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.files import sha256_of_bytes, sha256_of_file
 from learners.onnx_graph import ForeignGraphError, policy_of_graph
-from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.policy.artifact import PolicyArtifact, load_artifact
 
 
 def load_trainable(path: Path) -> PolicyArtifact:

@@ -20,8 +20,8 @@ from common.result import emit
 from loop.replay_report import PICTURE, write_report
 from offline_finetune.readable_log import read_log
 from robot import go1
-from robot.episode import END_FALL, Episode
-from robot.policy_artifact import load_artifact
+from robot.log.episode import END_FALL, Episode
+from robot.policy.artifact import load_artifact
 from twin.render import FRAME_EVERY, write_video
 from twin.replay import PredictionErrors, drive, errors_of, follow, recorded_poses, standing_sink, windows_of
 from twin.world import World, find_world

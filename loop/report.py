@@ -11,7 +11,7 @@ from common.page import draw, heading, paragraph, picture, table, video, with_in
 from loop.config import LoopConfig
 from loop.stages import POLICY_STAGES
 from offline_finetune.report import paint_gate_differences
-from robot.policy_artifact import load_artifact
+from robot.policy.artifact import load_artifact
 from twin.evaluate import straight_command
 from twin.render import record_walk, write_video
 from twin.world import World

@@ -15,10 +15,11 @@ from loop.twin_station import twin_station
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
 from online_finetune.online import OnlineFinetuner
-from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.forward_commands import ForwardCommands
+from robot.log.episode_log import list_episodes
+from robot.policy.artifact import load_artifact
 from robot.run_episode import EpisodeSummary
-from robot.station import Collector, ForwardCommands
+from robot.station import Collector
 from sim_pretrain.pretrain import pretrain
 from twin.evaluate import evaluate, straight_command
 from twin.world import World

@@ -15,10 +15,10 @@ from common.array_types import BoolArray, Float32Array
 from common.errors import QuadloopError
 from common.files import sha256_of_bytes
 from learners.transitions import Transitions
-from robot.artifact_metadata import layout_from_json
-from robot.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
-from robot.episode_log import read_episode
+from robot.log.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
+from robot.log.episode_log import read_episode
 from robot.observation import ObservationLayout
+from robot.policy.metadata import layout_from_json
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot

@@ -63,9 +63,9 @@ def paired_by_session(values: NDArray[np.floating[Any]], sessions: NDArray[np.in
 def paired_by_replica(values: Tensor, sessions: int) -> dict[str, Any]:
     """Of (2, replicas) values of the old and the new policy.
 
-    Replicas know no more than the sessions that they are drawn from, and few are there of both: their degrees of freedom add up as
-    resistors beside one another do. A bootstrap's variance is too small by (n - 1) / n. No interval where all replicas agree, as draws of
-    two sessions may.
+    Student's t, for there are few replicas r, drawn from few sessions s, and they know no more than these: its degrees of freedom are
+    1 / (1 / (s - 1) + 1 / (r - 1)). A bootstrap's variance is too small by (s - 1) / s, which is made up for. There is no interval if all
+    replicas agree, as draws of two sessions may.
     """
     difference = values[1] - values[0]
     interval, mean, spread = None, float(difference.mean()), float(difference.std())

@@ -18,7 +18,7 @@ from common.files import whole_or_absent
 from learners.transitions import leads_to_next
 from offline_finetune.dataset import DatasetError, is_usable, read_all, read_together
 from robot import go1
-from robot.episode import without_unreadable_end
+from robot.log.episode import without_unreadable_end
 from robot.observation import GO1_LAYOUT
 
 MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets

@@ -14,7 +14,7 @@ from common.errors import UsageError
 from common.files import refuse_to_overwrite
 from common.result import emit
 from offline_finetune.export import export_d4rl, export_minari, put_back
-from robot.episode_log import EpisodeLogError, list_episodes
+from robot.log.episode_log import EpisodeLogError, list_episodes
 
 Format = Literal["d4rl", "minari"]
 FORMATS: dict[Format, Callable[[Sequence[Path], Path], dict[str, int]]] = {"d4rl": export_d4rl, "minari": export_minari}

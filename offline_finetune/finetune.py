@@ -21,7 +21,7 @@ from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset
 from offline_finetune.evidence import estimates_of
-from robot.policy_artifact import keep_or_write_artifact, load_artifact
+from robot.policy.artifact import keep_or_write_artifact, load_artifact
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import tyro
 from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
-from offline_finetune.released_file import ReleasedFileError
-from offline_finetune.released_logs import import_logs
-from offline_finetune.released_policies import import_policy
+from offline_finetune.released.file import ReleasedFileError
+from offline_finetune.released.logs import import_logs
+from offline_finetune.released.policies import import_policy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from common.result import emit
 from offline_finetune.inspect_report import EPISODES, session_rows, write_report
 from offline_finetune.inspection import inspect_episode, remarks, summarise
 from offline_finetune.readable_log import logs_below, read_log
-from robot.policy_artifact import PolicyArtifact, load_artifact, load_by_name
+from robot.policy.artifact import PolicyArtifact, load_artifact, load_by_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from common.array_types import BoolArray, FloatArray
 from robot import go1
-from robot.episode import END_FALL, END_SAFETY, GAP_PERIODS, Episode
-from robot.leg_velocity import over_a_stride, stride_velocity
-from robot.observation import COMMAND_NAMES, GO1_LAYOUT
+from robot.command import COMMAND_NAMES
+from robot.log.episode import END_FALL, END_SAFETY, GAP_PERIODS, Episode
+from robot.observation import GO1_LAYOUT
 from robot.speed_bins import SPEED_BINS, speed_bin
 from robot.supervisor import SafetyEvent
-from robot.watched_velocity import DRIFT_S, MAX_DRIFT, mean_difference
+from robot.velocity.legs import over_a_stride, stride_velocity
+from robot.velocity.watched import DRIFT_S, MAX_DRIFT, mean_difference
 
 SPEEDS = ("vx", "vy", "yaw_rate")
 # What is left of actions when their own policy's mean is taken away is its noise: about 1 std^2, and no step's noise knows the last one's.
@@ -30,7 +31,7 @@ SHORT_S = 1.0  # episodes shorter than this teach little but how to fall
 
 
 class Policy(Protocol):
-    """What may have driven, such as a robot.policy_artifact.PolicyArtifact."""
+    """What may have driven, such as a robot.policy.artifact.PolicyArtifact."""
 
     def act(self, observation_history: FloatArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Action mean (T, 12) and std (12,) or (T, 12) of histories (T, 5, 58)."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offline_finetune.released_episodes import episode_of, walking_stretches
-from offline_finetune.released_file import ReleasedFileError
-from offline_finetune.released_logs import session_of
-from offline_finetune.released_recordings import read_recording
-from robot.episode import Episode
-from robot.episode_fields import UnreadableFileError
-from robot.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
+from offline_finetune.released.episodes import episode_of, walking_stretches
+from offline_finetune.released.file import ReleasedFileError
+from offline_finetune.released.logs import session_of
+from offline_finetune.released.recordings import read_recording
+from robot.log.episode import Episode
+from robot.log.episode_fields import UnreadableFileError
+from robot.log.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
 
 
 def read_log(path: Path, source: Path | None = None) -> list[Episode]:

@@ -122,7 +122,7 @@ def _by_outcome(decisions: Sequence[Mapping[str, Any]]) -> list[tuple[list[Mappi
 
 
 def _column(decisions: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    """None, of a candidate that blew up, becomes NaN, which is not drawn."""
+    """One figure of every decision. A candidate that blew up has None, which becomes NaN and is not drawn."""
     return np.array([decision[name] for decision in decisions], dtype=np.float64)
 
 

@@ -12,7 +12,7 @@ from learners.advantages import generalised_advantages
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoBatch
 from learners.value import Value
-from robot.episode import Episode, without_unreadable_end
+from robot.log.episode import Episode, without_unreadable_end
 
 
 class ForeignEpisodeError(QuadloopError):

@@ -24,12 +24,13 @@ from learners.progress import Progress
 from learners.value import Value
 from online_finetune.batch import on_policy_batch
 from robot import go1
-from robot.episode import is_simulated
-from robot.episode_fields import MAX_STEPS
-from robot.episode_log import read_episode
-from robot.policy_artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
+from robot.forward_commands import ForwardCommands
+from robot.log.episode import is_simulated
+from robot.log.episode_fields import MAX_STEPS
+from robot.log.episode_log import read_episode
+from robot.policy.artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
 from robot.run_episode import EpisodeSummary
-from robot.station import Collector, ForwardCommands, Station
+from robot.station import Collector, Station
 from robot.stick import FASTEST
 
 COMMANDED_SPEED = between(-FASTEST.vx, FASTEST.vx, "m/s")

@@ -1,1 +1,1 @@
-"""What a Go1 is and does: constants, observation, reward, contracts, control loop. numpy, h5py and onnxruntime only."""
+"""What a Go1 is and does: constants, observation, reward, contracts, control loop. numpy, h5py, onnx and onnxruntime only."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from common.array_types import Float32Array, Float64Array
 from common.errors import QuadloopError
 from robot import go1
+from robot.command import COMMAND_SIZE, MAX_COMMAND, trot_command
 from robot.driver import JointCommand, RobotState
-from robot.observation import COMMAND_SIZE, MAX_COMMAND, ObservationHistory, ObservationLayout, advance_gait, observe, trot_command
+from robot.observation import ObservationHistory, ObservationLayout, advance_gait, observe
 from robot.supervisor import Mode, ModeError, SafetyEvent, Supervisor
 
 STAND_TIME_S = 1.5  # from lying to standing at about 1 rad/s in the joint that has furthest to go
@@ -30,7 +31,7 @@ class CommandError(QuadloopError):
 
 
 class PolicyContract(Protocol):
-    """What the loop needs of an artifact's metadata (robot.artifact_metadata.ArtifactMetadata)."""
+    """What the loop needs of an artifact's metadata (robot.policy.metadata.ArtifactMetadata)."""
 
     @property
     def kp(self) -> float:
@@ -46,7 +47,7 @@ class PolicyContract(Protocol):
 
 
 class Policy(Protocol):
-    """Something that acts (robot.policy_artifact.PolicyArtifact)."""
+    """Something that acts (robot.policy.artifact.PolicyArtifact)."""
 
     @property
     def metadata(self) -> PolicyContract:

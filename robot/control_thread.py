@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from common.errors import QuadloopError
+from common.realtime import Priority, prioritise
 from robot.control_cycle import ControlCycle
 from robot.driver import DriverError
-from robot.realtime import Priority, prioritise
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class ControlThread:
     def __init__(self, cycle: ControlCycle, on_failure: Callable[[BaseException], None] | None = None) -> None:
         self.cycle, self._on_failure = cycle, on_failure
         self.error: BaseException | None = None
-        self.refused: list[str] = []  # what the operating system refused, see robot.realtime
+        self.refused: list[str] = []  # what the operating system refused, see common.realtime
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._turning, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.array_types import Float64Array
 from common.errors import QuadloopError
-from robot.observation import gravity_components
+from robot.rotation import gravity_components
 
 
 class DriverError(QuadloopError):

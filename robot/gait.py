@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.checks import OPEN_SHARE, Rule, require
-from robot.observation import COMMAND_NAMES
+from robot.command import COMMAND_NAMES
 
 
 @dataclass(frozen=True)

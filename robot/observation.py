@@ -8,25 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.array_types import FloatArray
 from robot import go1
+from robot.command import COMMAND_NAMES, COMMAND_SIZE
 
-T = TypeVar("T", float, FloatArray)
-
-# The command's slots, unscaled. Units: m/s, m/s, rad/s, m, Hz, then phases and duration as shares of a cycle, m, rad, rad, m, m.
-COMMAND_NAMES = (
-    "vx", "vy", "yaw_rate", "body_height", "gait_frequency", "gait_phase", "gait_offset", "gait_bound", "gait_duration",
-    "foot_swing_height", "pitch", "roll", "stance_width", "stance_length", "slot_17",
-)  # fmt: skip
 COMMAND_SCALES = (2.0, 2.0, 0.25, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.15, 0.3, 0.3, 1.0, 1.0, 1.0)
-COMMAND_SIZE = len(COMMAND_NAMES)
-MAX_COMMAND = 10.0  # in each slot's own unit; the largest in use is the gait frequency, 3 to 4 Hz
-VELOCITY = slice(0, 3)  # vx, vy, yaw_rate
 
 # Meaning of the last command slot: a constant 0 in the released policies, the gait's timing reference in the paper's text.
 SLOT_17_AUXILIARY = "auxiliary"
@@ -103,49 +94,6 @@ def go1_layout(slot_17: str = SLOT_17_AUXILIARY) -> ObservationLayout:
 
 GO1_LAYOUT = go1_layout()
 COMMAND_SLICE = slice(3, 3 + COMMAND_SIZE)
-
-
-def trot_command(vx: float = 0.0, vy: float = 0.0, yaw_rate: float = 0.0) -> NDArray[np.float64]:
-    """Unscaled command (15,) for a trot at 3 Hz with the logs' stance; m/s, m/s, rad/s."""
-    command = dict.fromkeys(COMMAND_NAMES, 0.0) | {
-        "vx": vx, "vy": vy, "yaw_rate": yaw_rate, "gait_frequency": 3.0, "gait_phase": 0.5, "gait_duration": 0.5,
-        "foot_swing_height": 0.08, "stance_width": 0.33, "stance_length": 0.40,
-    }  # fmt: skip
-    return np.array([command[name] for name in COMMAND_NAMES])
-
-
-def at_rest(command: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same gait, stepping on the spot."""
-    still = command.copy()
-    still[VELOCITY] = 0.0
-    return still
-
-
-def projected_gravity(quaternion_wxyz: FloatArray) -> FloatArray:
-    """Unit gravity in the body frame, R^T (0, 0, -1), (..., 3), from body-to-world quaternions (..., 4)."""
-    return np.stack(gravity_components(*(quaternion_wxyz[..., i] for i in range(4))), axis=-1)
-
-
-def gravity_components(w: T, x: T, y: T, z: T) -> tuple[T, T, T]:
-    """`projected_gravity` of numbers, or of arrays: for one robot numbers take a fifth of the time."""
-    return -2 * (x * z - w * y), -2 * (y * z + w * x), -(1 - 2 * (x * x + y * y))
-
-
-def rotate_to_body(quaternion_wxyz: FloatArray, vector_w: FloatArray) -> FloatArray:
-    """World vectors (..., 3) in the body frame, R^T v, for body-to-world quaternions (..., 4)."""
-    w, x, y, z = np.moveaxis(quaternion_wxyz, -1, 0)
-    vx, vy, vz = np.moveaxis(vector_w, -1, 0)
-    # v + w c + u x c with u = -(x, y, z) and c = 2 u x v, written out: np.cross costs ten times as much for one robot.
-    cx, cy, cz = 2 * (z * vy - y * vz), 2 * (x * vz - z * vx), 2 * (y * vx - x * vy)
-    return np.stack([vx + w * cx + z * cy - y * cz, vy + w * cy + x * cz - z * cx, vz + w * cz + y * cx - x * cy], axis=-1)
-
-
-_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
-
-
-def rotate_to_world(quaternion_wxyz: FloatArray, vector_b: FloatArray) -> FloatArray:
-    """Body vectors (..., 3) in the world frame, R v, for body-to-world quaternions (..., 4)."""
-    return rotate_to_body(quaternion_wxyz * _CONJUGATE, vector_b)
 
 
 def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.CONTROL_DT) -> FloatArray:

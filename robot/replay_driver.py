@@ -9,8 +9,8 @@ import numpy as np
 
 from common.array_types import Float64Array
 from robot.driver import DriverError, JointCommand, RobotState
-from robot.episode import Episode
-from robot.episode_log import read_episode
+from robot.log.episode import Episode
+from robot.log.episode_log import read_episode
 
 _NEEDED = ("joint_pos", "joint_vel", "quaternion_wxyz")
 

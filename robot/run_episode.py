@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from common.array_types import Float32Array, Float64Array
 from common.errors import ConfigError
 from robot import go1
+from robot.command import VELOCITY, at_rest
 from robot.control_cycle import ControlCycle, Period
 from robot.control_loop import MAX_SAG, STAND_TIME_S, Tick, furthest_joint
 from robot.driver import NO_FAULT, DriverFault, fault_names
-from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
-from robot.episode_fields import EpisodeStep
-from robot.observation import VELOCITY, at_rest
+from robot.log.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT
+from robot.log.episode_fields import EpisodeStep
 from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.supervisor import LATCHING, Mode, ModeError, SafetyEvent, event_names
 
@@ -38,7 +38,7 @@ def _never() -> bool:
 
 
 class EpisodeSink(Protocol):
-    """Where an episode's rows go: robot.episode_log.EpisodeWriter, or a robot.recorder.Recording, which never waits for the disk."""
+    """Where an episode's rows go: robot.log.episode_log.EpisodeWriter, or robot.log.recorder.Recording, which never waits for the disk."""
 
     def append(self, step: EpisodeStep) -> None:
         """Add one row."""
@@ -80,7 +80,7 @@ class EpisodeSummary:
     steps: int
     episode_return: float  # sum of the rewards
     distance_m: float  # sum of the forward velocity times the control period, over the steps whose velocity is valid
-    ended: str  # one of robot.episode's reasons
+    ended: str  # one of robot.log.episode's reasons
     events: SafetyEvent  # everything that happened while the policy acted, and what ended it
     invalid_velocity: int  # steps whose reward lacks the velocity
     overruns: int  # steps that missed their deadline

@@ -22,11 +22,11 @@ from robot.control_cycle import ControlCycle, Period
 from robot.control_loop import ControlLoop, Policy
 from robot.control_thread import ControlThread
 from robot.driver import RobotDriver, VelocitySource
-from robot.episode import EpisodeAttributes
 from robot.health import unguarded
+from robot.log.episode import EpisodeAttributes
+from robot.log.recorder import Recorder, Recording
 from robot.pace import RealTime
-from robot.policy_speed import require_quick
-from robot.recorder import Recorder, Recording
+from robot.policy.speed import require_quick
 from robot.run_episode import EpisodePlan, EpisodeSummary, run_episode, stand_up
 from robot.supervisor import Mode, ModeError, Supervisor
 

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import QuadloopError
-from robot import go1
-from robot.artifact_metadata import layout_json
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.driver import RobotDriver, VelocitySource
-from robot.episode import EpisodeAttributes
-from robot.episode_log import EpisodeWriter
-from robot.observation import trot_command
+from robot.forward_commands import ForwardCommands
+from robot.log.attributes import attributes_of
+from robot.log.episode_log import EpisodeWriter
 from robot.pace import Pace
-from robot.policy_artifact import PolicyArtifact
+from robot.policy.artifact import PolicyArtifact
 from robot.run_episode import EpisodePlan, EpisodeSummary, HeldBackError, ThrownOverError, run_episode
 from robot.supervisor import Mode, Supervisor
 
 STAND_ATTEMPTS = 5
 """Of an episode: a floor that throws a robot over as often in a row cannot be walked on."""
-
-HOLD_S = 4.0
-"""For which a commanded speed stays."""
 
 EMPTY_EPISODES = 10
 """So many in a row without a step say that the robot cannot walk at all, and that asking again does not help."""
@@ -111,40 +103,3 @@ class Collector:
         if self.loop.mode is Mode.STAND:  # it does not stand by itself: before the next episode somebody sets it upright
             self.loop.request_estop()
         return summary
-
-
-def attributes_of(
-    policy: PolicyArtifact, source: str, velocity: VelocitySource, session: str, config: Mapping[str, Any]
-) -> EpisodeAttributes:
-    """What every log of a sitting carries; `source` is the robot's name, `config` holds JSON values."""
-    metadata = policy.metadata
-    return EpisodeAttributes(
-        robot=metadata.robot,
-        policy_sha256=policy.sha256,
-        control_dt_s=metadata.control_dt_s,
-        layout_json=layout_json(metadata.layout),
-        config_json=json.dumps(config),
-        session=session,
-        source=source,
-        velocity_source=velocity.name,
-    )
-
-
-def fresh_seed() -> int:
-    """From the operating system's entropy, so that no two sittings share their luck; 0 to 2^31 - 1, which every interface takes."""
-    return secrets.randbits(31)
-
-
-@dataclass(frozen=True)
-class ForwardCommands:
-    """Forward speeds for an episode: a new one every HOLD_S, uniform in a range. At the end run_episode slows the robot down."""
-
-    vx_low: float  # m/s
-    vx_high: float  # m/s
-
-    def draw(self, max_steps: int, rng: np.random.Generator) -> EpisodePlan:
-        """A plan of up to `max_steps` control steps with commands drawn now."""
-        hold = round(HOLD_S / go1.CONTROL_DT)
-        speeds = rng.uniform(self.vx_low, self.vx_high, max_steps // hold + 1)
-        commands: list[NDArray[np.float64]] = [trot_command(speed) for speed in speeds]
-        return EpisodePlan(max_steps, lambda step: commands[step // hold])

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.checks import POSITIVE, require
+from robot.command import trot_command
 from robot.gait import Gait
-from robot.observation import trot_command
 
 STALE_AFTER_S = 0.5  # ten messages of a joystick at 20 Hz
 

@@ -1,4 +1,4 @@
-"""A robot that stands still, with a policy and a velocity source to go with it: for rehearsing a session without a robot."""
+"""A robot that stands still, with a policy and a velocity source to go with it: a shipped double, for tests and benchmarks of a session."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Supervisor:
 
     @property
     def sinking(self) -> bool:
-        """Whether the robot is damped and may still be on its way down, as also while it is silent, so that `rearm` is refused."""
+        """Whether the robot is damped and may still be on its way down, so that `rearm` is refused. A robot that is silent may be, too."""
         return self.mode is Mode.DAMPING and self._damped_periods * go1.CONTROL_DT < SINKING_S
 
     def trip(self, event: SafetyEvent) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.array_types import BoolArray, Float64Array
 from common.arrays import take_over
 from common.checks import POSITIVE, SHARE, at_least, between, require, require_rising
-from robot.observation import COMMAND_NAMES, MAX_COMMAND, trot_command
+from robot.command import COMMAND_NAMES, MAX_COMMAND, trot_command
 
 GAIT_AND_POSTURE = (
     "body_height", "gait_frequency", "gait_duration", "foot_swing_height", "pitch", "roll", "stance_width", "stance_length",

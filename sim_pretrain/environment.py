@@ -15,7 +15,8 @@ from common.array_types import BoolArray, Float32Array, Float64Array
 from common.arrays import take_over
 from common.checks import POSITIVE, between, require
 from robot import go1
-from robot.observation import GO1_LAYOUT, foot_phases, trot_command
+from robot.command import trot_command
+from robot.observation import GO1_LAYOUT, foot_phases
 from sim_pretrain import reward
 from sim_pretrain.commands import CommandConfig, Commander
 from sim_pretrain.nan_guard import NanGuard
@@ -23,7 +24,7 @@ from sim_pretrain.randomisation import NoiseConfig, RandomisationConfig, draw_wo
 from sim_pretrain.training_environment import StepResult
 from twin.actuator import ActuatorConfig
 from twin.batch import BatchState, BatchTwin
-from twin.evaluate import Walkers
+from twin.walkers import Walkers
 from twin.world import World
 
 BIAS_TIME_S = 0.3  # s, time constant of the averaged velocity error: a stride at 3 Hz

@@ -21,7 +21,7 @@ from learners.progress import Progress
 from learners.value import Value
 from robot import go1
 from robot.observation import GO1_LAYOUT
-from robot.policy_artifact import ArtifactError, PolicyArtifact, keep_or_write_artifact
+from robot.policy.artifact import ArtifactError, PolicyArtifact, keep_or_write_artifact
 from sim_pretrain.backend import make_environment
 from sim_pretrain.config import PretrainConfig
 from sim_pretrain.rollout import Rollout

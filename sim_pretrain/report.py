@@ -16,7 +16,7 @@ from common.metrics import rows_of_stage
 from common.page import draw, heading, paragraph, picture, table, video, with_interval, write_page
 from robot import go1
 from robot.observation import foot_phases
-from robot.policy_artifact import PolicyArtifact
+from robot.policy.artifact import PolicyArtifact
 from twin.evaluate import evaluate, record_gait, straight_command
 from twin.gait import CONTACT_FORCE_N
 from twin.render import record_walk, write_video

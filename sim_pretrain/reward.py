@@ -14,7 +14,8 @@ import numpy as np
 from common.array_types import Float64Array
 from common.checks import NOT_NEGATIVE, require
 from robot import go1
-from robot.observation import foot_phases, rotate_to_body
+from robot.observation import foot_phases
+from robot.rotation import rotate_to_body
 from twin.batch import BatchState
 
 Terms = dict[str, Float64Array]

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.checks import POSITIVE, require
+from common.child_process import last_line
 from common.errors import QuadloopError
 from robot import go1
-from robot.child_process import last_line
 from robot.observation import GO1_LAYOUT
 from sim_pretrain.training_environment import StepResult
 from sim_pretrain.worker import protocol

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from robot.policy_artifact import PolicyArtifact, write_artifact
+from robot.policy.artifact import PolicyArtifact, write_artifact
 
 # Before torch is imported: on a busy machine threads that spin while they wait make small networks ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -39,7 +39,7 @@ def real_data() -> Path:
 @pytest.fixture
 def at_revision(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has policies that are written from here on say that this revision of the code made them."""
-    return lambda revision: monkeypatch.setattr("robot.policy_artifact.git_revision", lambda: revision)
+    return lambda revision: monkeypatch.setattr("robot.policy.artifact.git_revision", lambda: revision)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from common.array_types import Float64Array
 from common.arrays import take_over
 from robot import go1, safety
-from robot.observation import projected_gravity, rotate_to_body
+from robot.rotation import projected_gravity, rotate_to_body
 from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
 from twin.model import build_model, gains_of, set_gains, standing_qpos
 from twin.world import World

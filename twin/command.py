@@ -11,7 +11,7 @@ from common.command_line import parse
 from common.errors import UsageError
 from common.result import emit
 from robot.gait import Gait
-from robot.policy_artifact import load_artifact
+from robot.policy.artifact import load_artifact
 from twin.evaluate import MAX_SPEED, evaluate, straight_command
 from twin.world import find_world
 

@@ -76,10 +76,10 @@ def fit_motors(windows: Windows, sessions: IntArray, world: World, told: Callabl
 
 
 def intervals(best: Best) -> dict[str, tuple[float, float]] | None:
-    """95 % by Student's t of G sessions: a degree of freedom for each beyond the parameters, errors larger by sqrt(G / (G - 1)).
+    """95 % intervals by Student's t: of G sessions and P parameters with G - P degrees of freedom, errors larger by sqrt(G / (G - 1)).
 
-    They hold the truth in about 95 % of the cases of 42 sessions and in more of 6 (tests/twin/test_fit_motors.py). None of no more
-    sessions than parameters.
+    They hold the truth in about 95 % of the cases with 42 sessions, and in more with 6 (tests/twin/test_fit_motors.py). None unless there
+    are more sessions than parameters.
     """
     count, left = len(best.losses), len(best.losses) - len(best.logs)
     if left < 1:

@@ -1,4 +1,4 @@
-"""A stand-in for the vendor's pyrealsense2 with one T265, as far as robot.t265 uses it: names, raw axes, noise, and what goes wrong."""
+"""A stand-in for the vendor's pyrealsense2 with one T265, as far as ours uses it: names, raw axes, noise, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.array_types import Float64Array
-from robot.observation import rotate_to_body, rotate_to_world
+from robot.rotation import rotate_to_body, rotate_to_world
 
 RATE_HZ = 200.0
 NOISE_STD = 0.02  # m/s, white, of the velocity

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.child_process import start_module
 from robot import go1
-from robot.child_process import start_module
 from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchTwin, InitialSpread
 from twin.drawing import CANNOT_DRAW
-from twin.evaluate import Policy, Walkers
+from twin.walkers import Policy, Walkers
 from twin.world import World
 
 FRAME_EVERY = 2  # control steps: 25 frames a second

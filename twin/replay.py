@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from common.array_types import Float64Array
 from common.errors import QuadloopError
 from robot import go1
-from robot.episode import GAP_PERIODS, Episode
 from robot.kinematics import foot_pos_b
-from robot.observation import GO1_LAYOUT, ObservationLayout, projected_gravity, rotate_to_body, rotate_to_world
+from robot.log.episode import GAP_PERIODS, Episode
+from robot.observation import GO1_LAYOUT, ObservationLayout
+from robot.rotation import projected_gravity, rotate_to_body, rotate_to_world
 from twin.batch import BatchTwin
-from twin.evaluate import Policy, Walkers
+from twin.walkers import Policy, Walkers
 from twin.world import NO_PUSHES, World
 
 AT_ONCE = 1024  # windows that the twin is stepped in together

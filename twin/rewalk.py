@@ -13,8 +13,8 @@ import numpy as np
 from robot import go1
 from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchTwin
-from twin.evaluate import Policy, Walkers
 from twin.walk_figures import Walk
+from twin.walkers import Policy, Walkers
 from twin.world import World
 
 AT_ONCE = 256  # robots; when one has walked its commands or fallen, another takes its place

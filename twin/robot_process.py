@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from robot.child_process import last_line, start_module
+from common.child_process import last_line, start_module
 from robot.driver import DriverError
 from robot.unitree.driver import Go1Config
 from robot.unitree.sdk_port import Address
@@ -82,7 +82,7 @@ class RobotProcess:
 
     @property
     def camera(self) -> str:
-        """What robot.t265_process.T265Process takes for the camera on this robot's back."""
+        """What robot.velocity.t265_process.T265Process takes for the camera on this robot's back."""
         return f"twin.robot_camera:camera_at:{self.config.address.port + 1}"
 
     def order(self, **orders: Any) -> dict[str, Any]:

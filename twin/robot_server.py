@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.realtime import Priority, prioritise
 from robot import go1
-from robot.realtime import Priority, prioritise
 from twin import wire
 from twin.live import LiveTwin
 from twin.pyrealsense2 import camera_faults

@@ -14,13 +14,13 @@ import numpy as np
 
 from common.errors import QuadloopError
 from robot.driver import RobotDriver, VelocitySource
-from robot.leg_velocity import STANCE_FORCE, LegVelocity
-from robot.odometry_velocity import OdometryVelocity
 from robot.replay_driver import ReplayDriver
-from robot.t265_process import T265Process
 from robot.unitree.driver import Go1Config, Go1Driver
 from robot.unitree.sdk_port import Address
-from robot.watched_velocity import WatchedVelocity
+from robot.velocity.legs import STANCE_FORCE, LegVelocity
+from robot.velocity.odometry import OdometryVelocity
+from robot.velocity.t265_process import T265Process
+from robot.velocity.watched import WatchedVelocity
 from twin.robot_process import RobotProcess
 
 ROBOTS = ("go1", "twin", "replay")

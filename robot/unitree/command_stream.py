@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.array_types import Float64Array
+from common.realtime import Priority, prioritise, spare_the_garbage_collector
 from robot import go1
 from robot.driver import NO_FAULT, DriverError, DriverFault
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
 from robot.supervisor import DAMPING_KD, SINKING_S
 from robot.unitree.failsafe import RESTING, CommandSeen, Events, Failsafe, Phase, advance, command_seen
 from robot.unitree.link import STATE, Link

@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.child_process import last_line, start_module
 from robot import go1
-from robot.child_process import last_line, start_module
 from robot.driver import DriverError, DriverStatus, JointCommand, RobotState
 from robot.supervisor import DAMPING_KD
 from robot.unitree.exclusive import Exclusive

@@ -16,8 +16,8 @@ import signal
 import sys
 import time
 
+from common.realtime import Priority, prioritise, spare_the_garbage_collector
 from robot.driver import DriverError, DriverFault
-from robot.realtime import Priority, prioritise, spare_the_garbage_collector
 from robot.unitree.command_stream import hushed, ignore_interrupts, stream
 from robot.unitree.failsafe import Phase
 from robot.unitree.link import Link

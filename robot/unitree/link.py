@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.array_types import Float64Array
+from common.shared_block import Mailbox, SharedBlock
 from robot import go1
 from robot.driver import DriverFault, JointCommand, RobotState
-from robot.shared_block import Mailbox, SharedBlock
 
 _JOINTS = (go1.NUM_JOINTS,)
 

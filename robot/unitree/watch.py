@@ -35,14 +35,14 @@ _FASTEST = (STANDARD_LIMITS.max_joint_vel_ratio * go1.JOINT_VEL_LIMIT).tolist()
 
 
 class Lateness:
-    """How late the answers are: one that waited in a queue is new to us and old all the same.
+    """How late the robot's answers are: an answer that waited in a queue is new to us, and old all the same.
 
-    Only the robot's clock tells how old, and how that clock stands to ours is known only from the quickest answer. What is known fades at
-    CLOCKS_APART, so that clocks which run apart make no answer late; nor does one that counts faster than in ms. So a delay that grows
-    by less is not seen. One that is seen fades at LATE_FADES: a queue that stands still is not to be forgotten. After it, clocks further
-    apart than that stay late until a new connection.
+    Only the robot's clock tells an answer's age, and the offset between that clock and ours is known only from the quickest answer so far.
+    The known offset drifts by CLOCKS_APART, so that two clocks which run at different rates do not make answers late; the price is that a
+    delay which grows more slowly than that is not seen. While answers are late it drifts by LATE_FADES only, so that a queue which stands
+    still is not forgotten; after a late spell, clocks that differ by more than LATE_FADES stay late until a new connection.
 
-    `fell_behind` says whether the robot's clock ever did so in a silence: it began anew.
+    `fell_behind` says whether the robot's clock ever fell behind during a silence: the robot was restarted.
     """
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class Lateness:
         self._heard_s = math.nan  # when that silence ended
 
     def of(self, sent_s: float, now: float) -> float:
-        """At `now`, s, of the newest answer, which the robot sent at `sent_s`, s by its clock; too small by a cycle, never too large.
+        """The lateness, s, at `now` of the newest answer, sent at `sent_s`, s by the robot's clock; too small by a cycle, never too large.
 
-        When an answer came is not known exactly: this process may be held up between looking at its clock and receiving, and would take
-        all later answers for late. But the answer before had come by `now`.
+        When an answer came is not known exactly: this process may be held up between reading its clock and receiving, and would then take
+        all later answers for late. So the offset is taken from the answer before, which had come by `now`.
         """
         if sent_s != self._sent_s:
             if self._seen_s - self._new_s > SILENCE_S:  # looked for in vain for so long: our own queue would have been emptied
@@ -70,7 +70,7 @@ class Lateness:
         return now - sent_s - self._least_s
 
     def _judge_silence(self, sent_s: float, now: float) -> None:
-        """A clock that is where it should be did not begin anew; one that is still behind when all that waited on the way has come did."""
+        """The robot did not restart if its clock is where it should be; it did if the clock is still behind once the queue has emptied."""
         if self._silence is None:
             return
         new_s, before_s = self._silence

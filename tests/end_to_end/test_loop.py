@@ -11,8 +11,8 @@ import pytest
 
 from common.files import sha256_of_file
 from quadloop import main
-from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import list_episodes
+from robot.policy.artifact import load_artifact
 
 STAGES = ("pretrain", "collect", "offline", "online", "measure")
 FIGURES = {"trials", "steps", "return", "forward_speed", "forward_speed_error", "distance", "falls", "policy_sha256"}

@@ -26,9 +26,9 @@ from go1_control.node import EXECUTOR_THREADS, ControlNode
 from go1_control.publisher import StatePublisher
 from robot import go1
 from robot.driver import BaseVelocity, DriverError
-from robot.episode_log import list_episodes, read_episode, write_episode
 from robot.gait import Gait
-from robot.recorder import RecorderStatus
+from robot.log.episode_log import list_episodes, read_episode, write_episode
+from robot.log.recorder import RecorderStatus
 from robot.stick import Stick, VelocityLimits
 from robot.still_driver import StillDriver, StillVelocity
 from robot.supervisor import Mode, SafetyEvent

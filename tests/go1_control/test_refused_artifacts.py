@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from robot.policy_artifact import write_artifact
-from tests.robot.broken_artifacts import change_metadata, change_model, make_external, make_graph
+from robot.policy.artifact import write_artifact
+from tests.robot.policy.broken_artifacts import change_metadata, change_model, make_external, make_graph
 
 
 def of_another_robot(path):

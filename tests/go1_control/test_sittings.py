@@ -8,7 +8,7 @@ from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 
-from robot.episode_log import list_episodes, read_episode
+from robot.log.episode_log import list_episodes, read_episode
 
 
 def test_estop_acts_in_every_mode_and_a_person_rearms(shared_node, client):

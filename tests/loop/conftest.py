@@ -9,7 +9,7 @@ import pytest
 from learners.onnx_graph import policy_graph
 from loop.config import CollectConfig, LoopConfig
 from loop.stages import Context, run_collect
-from robot.policy_artifact import write_artifact
+from robot.policy.artifact import write_artifact
 from tests.loop.processes import MARK
 from twin.world import FLAT
 

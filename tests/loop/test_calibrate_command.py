@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from quadloop import main
-from robot.episode_log import list_episodes, read_episode, write_episode
+from robot.log.episode_log import list_episodes, read_episode, write_episode
 from twin.world import find_world
 
 SETTINGS = {"held-out": 2, "horizon": 3, "every": 5, "repeats": 1, "points": 20, "rounds": 1, "tracked-steps": 20}

@@ -15,8 +15,8 @@ from common.run_directory import RunDirectory
 from loop.config import PRESETS as LOOP_PRESETS
 from loop.stages import STAGES
 from quadloop import main
-from robot.episode_log import list_episodes
-from robot.policy_artifact import load_artifact, write_artifact
+from robot.log.episode_log import list_episodes
+from robot.policy.artifact import load_artifact, write_artifact
 from twin.world import find_world
 
 SMALL = [

@@ -5,8 +5,8 @@ import pytest
 
 from loop.twin_station import twin_station
 from robot.driver import DriverError
-from robot.episode_log import list_episodes, read_episode
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import list_episodes, read_episode
+from robot.policy.artifact import load_artifact
 from twin.world import FLAT
 
 

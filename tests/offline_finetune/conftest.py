@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robot.episode_log import write_episode
+from robot.log.episode_log import write_episode
 from tests.offline_finetune.made_data import made_episode
 
 Array = NDArray[Any]

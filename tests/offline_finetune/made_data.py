@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.artifact_metadata import layout_json
-from robot.episode import Episode, EpisodeAttributes
+from robot.log.episode import Episode, EpisodeAttributes
 from robot.observation import GO1_LAYOUT
+from robot.policy.metadata import layout_json
 
 LAYER_SIZES = (290, 512, 256, 128, 12)
 MISSING = ("action_mean", "log_prob", "accelerometer_b", "foot_force", "velocity_age_s", "stamp_s", "loop_latency_s")

@@ -16,11 +16,11 @@ from learners.progress import silent
 from offline_finetune.config import PRESETS as FINETUNE_PRESETS
 from offline_finetune.dataset import DatasetError, build_dataset, held_out_groups, usable_rows
 from offline_finetune.finetune import finetune
-from robot.artifact_metadata import layout_json
-from robot.episode import Episode
-from robot.episode_log import EpisodeLogError, read_episode, write_episode
+from robot.log.episode import Episode
+from robot.log.episode_log import EpisodeLogError, read_episode, write_episode
 from robot.observation import SLOT_17_TIMING, go1_layout
-from robot.policy_artifact import write_artifact
+from robot.policy.artifact import write_artifact
+from robot.policy.metadata import layout_json
 from tests.offline_finetune.made_data import made_episode
 
 Write = Callable[..., Path]

@@ -13,9 +13,9 @@ import pytest
 
 from offline_finetune.export import DATASET_ID, MINARI_ROOT
 from quadloop import main
-from robot.artifact_metadata import layout_json
-from robot.episode_log import list_episodes, read_episode, write_episode
+from robot.log.episode_log import list_episodes, read_episode, write_episode
 from robot.observation import SLOT_17_TIMING, go1_layout
+from robot.policy.metadata import layout_json
 from robot.supervisor import SafetyEvent
 
 

@@ -11,7 +11,7 @@ from learners.progress import silent
 from offline_finetune.config import PRESETS
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import finetune
-from robot.policy_artifact import PolicyArtifact, load_artifact
+from robot.policy.artifact import PolicyArtifact, load_artifact
 
 SMOKE = PRESETS["smoke"]
 TINY = replace(SMOKE, uni_o4=replace(SMOKE.uni_o4, iql=replace(SMOKE.uni_o4.iql, steps=10, gamma=0.9)), fqe=replace(SMOKE.fqe, steps=5))

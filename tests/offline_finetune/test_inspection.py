@@ -19,9 +19,9 @@ from offline_finetune.inspection import (
     velocity_drifts,
 )
 from offline_finetune.readable_log import read_log
-from offline_finetune.released_policies import import_policy
+from offline_finetune.released.policies import import_policy
 from robot import go1
-from robot.episode import Episode
+from robot.log.episode import Episode
 from robot.supervisor import SafetyEvent
 from tests.offline_finetune.made_data import made_episode
 

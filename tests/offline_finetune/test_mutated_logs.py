@@ -12,7 +12,7 @@ import numpy as np
 
 from common.errors import QuadloopError
 from offline_finetune.readable_log import read_log
-from robot.episode_log import write_episode
+from robot.log.episode_log import write_episode
 from tests.damage import mutated
 from tests.offline_finetune.made_data import made_episode, standing_states
 

@@ -9,8 +9,9 @@ import torch
 from learners.onnx_graph import policy_of_graph
 from learners.value import Value
 from online_finetune.batch import ForeignEpisodeError, on_policy_batch
-from robot.episode_log import read_episode
-from robot.station import Collector, ForwardCommands
+from robot.forward_commands import ForwardCommands
+from robot.log.episode_log import read_episode
+from robot.station import Collector
 from robot.supervisor import SafetyEvent
 
 

@@ -9,8 +9,8 @@ from learners.checkpoint import load_checkpoint, save_checkpoint
 from learners.ppo import PpoConfig
 from learners.training import DivergedError
 from online_finetune.online import OnlineConfig, OnlineFinetuner, load_value
-from robot.episode_log import list_episodes, read_episode
-from robot.policy_artifact import load_artifact
+from robot.log.episode_log import list_episodes, read_episode
+from robot.policy.artifact import load_artifact
 from robot.still_driver import StillVelocity
 
 STANDING_UP = 77  # control periods, 1.5 s, before the policy acts

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from robot import go1
+from robot.command import trot_command
 from robot.control_loop import MAX_SAG, CommandError, ControlLoop, furthest_joint, gaussian_log_prob
-from robot.observation import COMMAND_SLICE, trot_command
+from robot.observation import COMMAND_SLICE
 from robot.still_driver import StillContract, StillDriver, StillPolicy
 from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor
 

@@ -8,11 +8,11 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from robot import control_loop, control_thread
+from robot.command import trot_command
 from robot.control_cycle import ControlCycle
 from robot.control_loop import CommandError, ControlLoop
 from robot.control_thread import ControlThread
 from robot.driver import DriverError
-from robot.observation import trot_command
 from robot.pace import RealTime
 from robot.run_episode import EpisodePlan, run_episode, stand_up
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity
@@ -42,7 +42,7 @@ class Watched(StillDriver):
 
 @pytest.fixture(autouse=True)
 def in_a_test(monkeypatch):
-    """The priority and the locked memory of robot.realtime would outlast the test; a still robot stands up at once."""
+    """The priority and the locked memory of common.realtime would outlast the test; a still robot stands up at once."""
     monkeypatch.setattr(control_thread, "prioritise", lambda priority: ["refused in tests"])
     monkeypatch.setattr(control_loop, "STAND_TIME_S", 0.1)
 

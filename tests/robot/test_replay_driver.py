@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robot.driver import DriverError, JointCommand
-from robot.episode_log import EpisodeLogError, write_episode
+from robot.log.episode_log import EpisodeLogError, write_episode
 from robot.replay_driver import ReplayDriver
 from tests.offline_finetune.made_data import made_episode
 

@@ -7,17 +7,18 @@ import pytest
 
 from common.errors import ConfigError
 from loop.twin_station import twin_station
-from offline_finetune.released_policies import import_policy
+from offline_finetune.released.policies import import_policy
 from robot import go1
-from robot.artifact_metadata import layout_json
+from robot.command import trot_command
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.driver import BaseVelocity, DriverError, DriverFault
-from robot.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
-from robot.episode_log import EpisodeWriter, read_episode
-from robot.observation import GO1_LAYOUT, trot_command
+from robot.log.episode import END_FALL, END_OPERATOR, END_SAFETY, END_TIME_LIMIT, EpisodeAttributes
+from robot.log.episode_log import EpisodeWriter, read_episode
+from robot.observation import GO1_LAYOUT
 from robot.pace import AsFastAsPossible, RealTime
-from robot.policy_artifact import load_artifact
+from robot.policy.artifact import load_artifact
+from robot.policy.metadata import layout_json
 from robot.reward import WEIGHTS
 from robot.run_episode import STOP_STEPS, EpisodePlan, HeldBackError, run_episode, stand_up
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from robot import go1
-from robot.artifact_metadata import layout_json
+from robot.command import trot_command
 from robot.driver import DriverError
-from robot.episode import EpisodeAttributes
-from robot.episode_log import read_episode
-from robot.observation import GO1_LAYOUT, trot_command
-from robot.policy_speed import SlowPolicyError
-from robot.recorder import Recorder
+from robot.log.episode import EpisodeAttributes
+from robot.log.episode_log import read_episode
+from robot.log.recorder import Recorder
+from robot.observation import GO1_LAYOUT
+from robot.policy.metadata import layout_json
+from robot.policy.speed import SlowPolicyError
 from robot.run_episode import EpisodePlan, stand_up
 from robot.session import Session
 from robot.still_driver import StillDriver, StillPolicy, StillVelocity

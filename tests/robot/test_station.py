@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from robot import go1
-from robot.episode_log import list_episodes, read_episode
+from robot.forward_commands import ForwardCommands
+from robot.log.episode_log import list_episodes, read_episode
 from robot.pace import AsFastAsPossible
 from robot.run_episode import ThrownOverError
-from robot.station import STAND_ATTEMPTS, Collector, ForwardCommands, Station, fresh_seed
+from robot.station import STAND_ATTEMPTS, Collector, Station
 from robot.still_driver import StillDriver, StillVelocity
 from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError
 
@@ -98,18 +99,6 @@ def test_one_that_is_held_back_is_seen_to_and_goes_on(write_policy, tmp_path, si
     collector.use(write_policy("another"))
     assert collector.collect(tmp_path / "logs" / "second.hdf5", PLAN).falls_standing == 0
     assert driver.placed == 1 and len(list_episodes(tmp_path / "logs")) == 2
-
-
-def test_a_seed_is_fresh_and_fits_every_interface():
-    seeds = [fresh_seed() for _ in range(100)]
-    assert len(set(seeds)) == 100 and all(0 <= seed < 2**31 for seed in seeds)
-
-
-def test_commands_are_held_for_seconds_and_lie_within_their_range():
-    plan = ForwardCommands(0.2, 0.8).draw(450, np.random.default_rng(0))
-    speeds = [plan.command_at(step)[0] for step in range(450)]
-    assert all(len(set(speeds[start : start + 200])) == 1 for start in (0, 200, 400)) and len(set(speeds)) == 3
-    assert all(0.2 <= speed <= 0.8 for speed in speeds)
 
 
 def test_one_that_never_stands_is_an_error_and_leaves_no_log(write_policy, tmp_path):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from robot.command import COMMAND_NAMES, trot_command
 from robot.gait import Gait
-from robot.observation import COMMAND_NAMES, trot_command
 from robot.stick import STALE_AFTER_S, Stick, VelocityLimits
 from sim_pretrain.config import PRESETS
 

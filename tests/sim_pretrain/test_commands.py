@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import QuadloopError
-from robot.observation import COMMAND_NAMES, trot_command
+from robot.command import COMMAND_NAMES, trot_command
 from sim_pretrain.commands import GAIT_AND_POSTURE, CommandConfig, Commander
 
 # 4 x 2 cells of 0.5 m/s x 1 rad/s; the middle two over vx are easy.

@@ -17,7 +17,7 @@ from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
 from learners.training import DivergedError
 from quadloop import main
-from robot.policy_artifact import load_artifact
+from robot.policy.artifact import load_artifact
 from sim_pretrain.backend import make_environment
 from sim_pretrain.config import MeasuredConfig, PretrainConfig
 from sim_pretrain.environment import EnvironmentConfig
@@ -72,7 +72,7 @@ def trained(tmp_path_factory):
     """The folder of a finished run of TINY, its policy, and what it reported."""
     folder, report = tmp_path_factory.mktemp("trained"), Report()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robot.policy_artifact.git_revision", lambda: "abc")
+        patch.setattr("robot.policy.artifact.git_revision", lambda: "abc")
         return folder, pretrain(TINY, 0, folder, report), report
 
 

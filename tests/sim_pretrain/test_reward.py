@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robot.observation import trot_command
+from robot.command import trot_command
 from sim_pretrain.reward import (
     BIAS_WIDTH,
     CONTACT_FORCE,

@@ -7,8 +7,9 @@ import pytest
 
 from learners.onnx_graph import policy_graph
 from quadloop import main
-from robot.observation import GO1_LAYOUT, trot_command
-from robot.policy_artifact import write_artifact
+from robot.command import trot_command
+from robot.observation import GO1_LAYOUT
+from robot.policy.artifact import write_artifact
 from twin.command import Gait
 
 
@@ -72,7 +73,7 @@ def test_a_terrain_of_ones_own(write_policy, tmp_path, capsys):
     ("arguments", "status", "complaint"),
     [
         (["--terrain", "swamp"], 1, "unknown terrain 'swamp'"),
-        (["--command", "9"], 2, "--command is (9.0,); it must be from -5.0 to 5.0 m/s"),
+        (["--command", "9"], 2, "--command is (9.0,); it must be from -5 to 5 m/s"),
         (["--command", "0.1", "0.1", "0.1", "0.1"], 2, "--command is given 4 numbers; it takes up to three"),
         (["--command", "1", "nan"], 2, "--command is"),
         (["--command", "fast"], 2, "fast"),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from robot import go1
+from robot.command import trot_command
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.driver import DriverError, JointCommand
-from robot.episode import END_FALL
-from robot.observation import trot_command
+from robot.log.episode import END_FALL
 from robot.pace import AsFastAsPossible
 from robot.run_episode import EpisodePlan, run_episode, stand_up
 from robot.still_driver import StillPolicy

@@ -5,7 +5,8 @@ from common.errors import QuadloopError
 from robot import go1
 from robot.observation import GO1_LAYOUT
 from twin.batch import BatchTwin
-from twin.evaluate import Walkers, evaluate, straight_command
+from twin.evaluate import evaluate, straight_command
+from twin.walkers import Walkers
 from twin.world import FLAT
 
 STILL = straight_command(0.0)
@@ -164,7 +165,7 @@ def test_an_evaluation_of_nothing_is_refused(trials, steps):
 
 
 def test_a_released_policy_walks_unchanged(real_data, tmp_path):
-    from offline_finetune.released_policies import import_policy
+    from offline_finetune.released.policies import import_policy
 
     source = real_data / "go1_mattress" / "policies" / "sim_000300.npz"
     if not source.is_file():

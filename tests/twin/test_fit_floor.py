@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robot.observation import trot_command
+from robot.command import trot_command
 from twin.fit_floor import FITTED, LOWER, PUSH_EVERY_S, UPPER, fit_floor
 from twin.walk_figures import Walk
 from twin.world import FLAT, Pushes, World

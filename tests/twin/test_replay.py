@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from robot import go1
-from robot.episode import Episode
-from robot.episode_log import read_episode
+from robot.forward_commands import ForwardCommands
+from robot.log.episode import Episode
+from robot.log.episode_log import read_episode
 from robot.observation import GO1_LAYOUT
 from robot.pace import AsFastAsPossible
-from robot.station import Collector, ForwardCommands, Station
+from robot.station import Collector, Station
 from twin.actuator import ActuatorConfig
 from twin.driver import TwinDriver, TwinVelocity
 from twin.replay import ReplayError, drive, errors_of, follow, recorded_poses, standing_sink, windows_of

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robot.observation import trot_command
+from robot.command import trot_command
 from twin.walk_figures import Walk
 
 UP = (0.0, 0.0, -1.0)

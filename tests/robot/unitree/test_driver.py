@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.realtime import Priority
 from robot import control_thread, go1
 from robot.control_cycle import ControlCycle
 from robot.control_loop import ControlLoop
 from robot.control_thread import ControlThread
 from robot.driver import NO_FAULT, DriverError, DriverFault, JointCommand, RobotState, fault_names
 from robot.pace import RealTime
-from robot.realtime import Priority
 from robot.run_episode import stand_up
 from robot.still_driver import StillPolicy, StillVelocity
 from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor
@@ -70,7 +70,7 @@ def children():
 def hurry():
     """This thread's priority as a control thread has it, where that is granted, so that a busy computer does not stop the robot.
 
-    Without the locked memory of robot.realtime, which would outlast the test.
+    Without the locked memory of common.realtime, which would outlast the test.
     """
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(Priority.CONTROL))
@@ -594,7 +594,7 @@ import json, sys, time
 import numpy as np
 from robot import go1
 from robot.driver import JointCommand
-from robot.realtime import Priority, prioritise
+from common.realtime import Priority, prioritise
 from robot.unitree.driver import Go1Config, Go1Driver
 from robot.unitree.sdk_port import Address
 

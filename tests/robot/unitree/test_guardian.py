@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from common.child_process import start_module
 from robot import go1
-from robot.child_process import start_module
 from robot.driver import JointCommand
 from robot.unitree.failsafe import Phase
 from robot.unitree.guardian import must_take_over

@@ -9,12 +9,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from robot.driver import DriverError, fault_names
 from robot.health import unguarded
+from robot.log.recorder import RecorderStatus
 from robot.loop_statistics import LoopStatistics
-from robot.recorder import RecorderStatus
 from robot.session import Session
 from robot.stick import Stick
 from robot.supervisor import Mode, event_names
-from robot.watched_velocity import WatchedVelocity
+from robot.velocity.watched import WatchedVelocity
 
 Part = tuple[bytes, str, dict[str, object]]
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR

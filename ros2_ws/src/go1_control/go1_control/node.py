@@ -40,20 +40,20 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from common.errors import QuadloopError
+from common.realtime import prepare_control_process, spare_the_garbage_collector
 from go1_control import messages, parameters, qos
 from go1_control.health import health, not_configured
 from go1_control.publisher import StatePublisher
 from go1_control.recording import EpisodeRecording
 from robot.control_cycle import Period
-from robot.episode import EpisodeAttributes
-from robot.log_directory import try_to_record
+from robot.log.attributes import attributes_of
+from robot.log.directory import try_to_record
+from robot.log.episode import EpisodeAttributes
+from robot.log.recorder import Recorder
 from robot.loop_statistics import LoopStatistics
-from robot.policy_artifact import PolicyArtifact, load_artifact
-from robot.realtime import prepare_control_process, spare_the_garbage_collector
-from robot.recorder import Recorder
+from robot.policy.artifact import PolicyArtifact, load_artifact
 from robot.run_episode import LONGEST_S, LONGEST_STEPS, EpisodePlan, EpisodeSummary
 from robot.session import Session
-from robot.station import attributes_of
 from robot.stick import Stick
 from robot.supervisor import Mode, event_names
 from twin.robots import OpenRobot, open_robot

@@ -11,9 +11,9 @@ from rclpy.node import Node
 
 from common.checks import require
 from common.errors import QuadloopError
+from common.randomness import fresh_seed
 from robot.gait import Gait
-from robot.log_directory import NOTES, PLAIN_NAME
-from robot.station import fresh_seed
+from robot.log.directory import NOTES, PLAIN_NAME
 from robot.stick import FASTEST, STALE_AFTER_S, VelocityLimits
 from twin.robots import ROBOTS, VELOCITY_SOURCES, WantedRobot
 

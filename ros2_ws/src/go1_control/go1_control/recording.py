@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from robot.recorder import Recorder
+from robot.log.recorder import Recorder
 
 FIRST_ROW_TIMEOUT_S = 1.0
 WRITTEN_TIMEOUT_S = 10.0  # a log of ten minutes takes about a second

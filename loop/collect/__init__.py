@@ -1,0 +1,1 @@
+"""`quadloop collect`: a person at a robot, and the walks that are logged."""

@@ -1,0 +1,1 @@
+"""`quadloop inject`: faults, rehearsed on the twin through the processes that run on a robot."""

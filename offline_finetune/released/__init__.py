@@ -1,0 +1,1 @@
+"""The policies and logs that were released with Uni-O4, as ours."""
