@@ -13,8 +13,8 @@ import numpy as np
 from common.arrays import load_arrays
 from common.config import config_hash
 from common.files import whole_or_absent
-from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Evaluator, mean_action
+from d4rl_bench.evaluation import recipe as evaluation_recipe
 from d4rl_bench.online import RECIPE as ONLINE_RECIPE
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, Rollout, learner_from_nothing
 from d4rl_bench.task import Task
@@ -41,7 +41,7 @@ class Agent:
 
     def __init__(self, task: Task, config: OnlineConfig, seed: int, folder: Path) -> None:
         training = {name: value for name, value in asdict(config).items() if name != "steps"}
-        recipes = [RECIPE, ONLINE_RECIPE, EVALUATION_RECIPE]
+        recipes = [RECIPE, ONLINE_RECIPE, evaluation_recipe(task)]
         key = config_hash({"recipes": recipes, "task": task.environment, "seed": seed, "training": training})[:16]
         self.folder = folder / f"agent-{key}"
         self.stages: list[Stage] = []

@@ -3,8 +3,8 @@
 gymnasium-robotics has changed Adroit since: from 1.2.1 on, three dense rewards grow with the hand's distance from what it should
 reach for (0.1 |d| where D4RL has -0.1 |d|), and a dropped pen no longer ends the episode. Both are set right here, from the
 observation, so that scores mean what the published ones mean. Its kitchen does not start with MuJoCo 4, whose types of joints no longer
-equal the numbers in a model: it is shown numbers instead. Its mazes move start and goal by up to a metre each time, let the ant begin
-without a tremble and count the goal as reached within 0.45 m: all three are set to D4RL's.
+equal the numbers in a model: it is shown numbers instead. Its mazes move start and goal by up to a metre each way, let the ant begin
+without a tremble and count the goal as reached within 0.45 m: all of this is set to D4RL's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Environment = gymnasium.Env[Any, Any]
 DROPPED_PEN_HEIGHT_M = 0.075  # D4RL's pen_v0.py
 REACH_WEIGHT = 0.1
 GOAL_RADIUS_M = 0.5  # D4RL's goal_reaching_env.py; the library has 0.45
+GOAL_SHIFTS_M = (1.0, 0.5)  # the goal lies up to this beyond its cell's middle, a uniform draw of each (its maze_env.py: goal_sampler)
 ANT_TREMBLE = 0.1  # of an ant's positions and velocities when an episode begins, D4RL's ant.py; the library's mazes have none
 
 _MAZES = {
@@ -100,7 +101,7 @@ def _options(task: Task) -> dict[str, Any]:
 
 
 def _set_luck(maze: Any) -> None:
-    """D4RL's luck, which `gymnasium.make` cannot be told: none in a maze's places, some in the ant, or all episodes would be the same."""
+    """D4RL's luck, which `gymnasium.make` cannot be told: the ant trembles at its start, which stays. AntMazeGoal moves the goal."""
     maze.position_noise_range = 0.0
     maze.ant_env._reset_noise_scale = ANT_TREMBLE
 
@@ -163,7 +164,16 @@ class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
 
 
 class AntMazeGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """D4RL's radius: within GOAL_RADIUS_M of the goal the ant earns 1, and the episode ends."""
+    """D4RL's goal, drawn anew for each episode as all its -v2 mazes do (`v2_resets` in its ant.py), and its radius: within GOAL_RADIUS_M of
+    the goal the ant earns 1, and the episode ends."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As gymnasium's, with the goal moved to the right, and down, where the library's y falls and D4RL's rises."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        maze: Any = self.unwrapped
+        shift = sum(maze.np_random.uniform(0.0, most, 2) for most in GOAL_SHIFTS_M)
+        maze.goal = maze.goal + shift * (1.0, -1.0)
+        return observation | {"desired_goal": maze.goal.copy()}, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """As gymnasium's, with reward and termination set right."""

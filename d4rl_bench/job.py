@@ -19,8 +19,8 @@ from d4rl_bench.baselines import RECIPE as BASELINE_RECIPE
 from d4rl_bench.baselines import BaselineConfig, OnlineBaselineConfig, finetune_baseline, train_baseline
 from d4rl_bench.d3rlpy_process import library_versions
 from d4rl_bench.environments import make_environment
-from d4rl_bench.evaluation import RECIPE as EVALUATION_RECIPE
 from d4rl_bench.evaluation import Act, Evaluator, mean_action
+from d4rl_bench.evaluation import recipe as evaluation_recipe
 from d4rl_bench.finetuning import Curve, finetune
 from d4rl_bench.offline import PRESETS, OfflineConfig, config_of, run_uni_o4
 from d4rl_bench.online import PAPER, SCRATCH, SEED_STRIDE, OnlineConfig
@@ -124,9 +124,10 @@ class Job:
 
     def _recipes(self) -> list[int]:
         """The numbers of all parts of the code that decide the result."""
+        evaluation = evaluation_recipe(find_task(self.task))
         if self.method in BASELINES:
-            return [EVALUATION_RECIPE, BASELINE_RECIPE]
-        return [EVALUATION_RECIPE, RECIPE] + ([ONLINE_RECIPE] if self.phase == "online" else [])
+            return [evaluation, BASELINE_RECIPE]
+        return [evaluation, RECIPE] + ([ONLINE_RECIPE] if self.phase == "online" else [])
 
     def name(self) -> str:
         """The cell's folder, relative: task, then phase, method, seed and key."""

@@ -70,7 +70,8 @@ class PoseVelocity:
             lin_vel_b, ang_vel_b = world_to_body_velocity(sample.quaternion_wxyz, sample.lin_vel_w, sample.ang_vel_w, self._lever_arm_b)
         age_s = state.stamp_s - sample.stamp_s
         self.glitch = self._glitch(sample, age_s, lin_vel_b)
-        self._last = sample
+        if np.isfinite([sample.stamp_s, *sample.position_w]).all():  # or nothing could be seen to jump from it
+            self._last = sample
         return BaseVelocity(lin_vel_b, ang_vel_b, self.name, age_s, valid=not self.glitch)
 
     def _glitch(self, sample: PoseSample, age_s: float, lin_vel_b: Float64Array) -> Glitch:
@@ -107,10 +108,14 @@ def flag_glitches(position_w: FloatArray, velocity_w: FloatArray) -> NDArray[np.
 def glitch_reasons(position_w: FloatArray, velocity_w: FloatArray) -> NDArray[np.uint8]:
     """Why each of T samples of one recording is a glitch: a mask of Glitch (T,), zero where it is none.
 
-    position_w (T, 3) m, velocity_w (T, 3) m/s, one sample a control period. The first sample cannot be a jump; after a jump the
-    samples count again, from the new place.
+    position_w (T, 3) m, velocity_w (T, 3) m/s, one sample a control period. A jump is one from the last sample that has a place; the first
+    cannot be one, and after it the samples count again, from the new place.
     """
-    return _reasons(position_w, velocity_w, np.concatenate([position_w[:1], position_w[:-1]]))
+    rows = np.arange(len(position_w))
+    placed = np.maximum.accumulate(np.where(np.isfinite(position_w).all(axis=-1), rows, -1))  # the last row with a place
+    last = np.where((before := np.roll(placed, 1)) < 0, rows, before)
+    last[:1] = 0
+    return _reasons(position_w, velocity_w, position_w[last], np.maximum(rows - last, 1))
 
 
 def from_t265_axes(vector: FloatArray) -> FloatArray:
@@ -122,7 +127,9 @@ def from_t265_axes(vector: FloatArray) -> FloatArray:
     return np.stack([-z, -x, y], axis=-1)
 
 
-def _reasons(position_w: FloatArray, velocity_w: FloatArray, previous_w: FloatArray, periods: float = 1.0) -> NDArray[np.uint8]:
+def _reasons(
+    position_w: FloatArray, velocity_w: FloatArray, previous_w: FloatArray, periods: float | NDArray[np.int64]
+) -> NDArray[np.uint8]:
     """Mask of Glitch (...), but for the age; `previous_w` (..., 3) is where the tracker was `periods` control periods before."""
     with np.errstate(all="ignore"):
         finite = np.isfinite(position_w).all(axis=-1) & np.isfinite(velocity_w).all(axis=-1)

@@ -188,6 +188,7 @@ def test_hash_is_that_of_the_sorted_json() -> None:
     # sha256 of {"clip_ratio": 0.25, "epochs": 3, "max_kl": null}
     assert config_hash(Learner(0.25, 3)) == "33678ed42a3519f07b16e445443cb954073a5551bcdfd3615681a9b012f85412"
     assert config_hash(Learner(0.25, 4)) != config_hash(Learner(0.25, 3))
+    assert config_hash({"b": 1, "a": {"d": 2, "c": 3}}) == config_hash({"a": {"c": 3, "d": 2}, "b": 1})
 
 
 @pytest.mark.parametrize(

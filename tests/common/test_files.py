@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from common import files
 from common.errors import QuadloopError
-from common.files import FileExistsAlreadyError, files_below, refuse_to_fill, whole_or_absent
+from common.files import FileExistsAlreadyError, files_below, refuse_to_fill, whole_or_absent, write_bytes, write_json
 
 NOBODY = 65534
 
@@ -87,6 +89,29 @@ def test_a_directory_that_may_not_be_written_to_is_refused_before_the_work(every
     (everybodys / "out").mkdir()
     with without_rights(everybodys / "out"), pytest.raises(QuadloopError, match="out may not be written to; choose another --out"):
         refuse_to_fill(everybodys / "out", ["index.html"], force=False)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    replace = os.replace
+
+    def renamed(old: Path, new: Path) -> None:
+        done.append(("named", new.name))
+        replace(old, new)
+
+    monkeypatch.setattr(files, "sync", lambda path: done.append(("synced", path.name)))
+    monkeypatch.setattr(os, "replace", renamed)
+    write_bytes(tmp_path / "log.hdf5", b"rows")
+    assert done == [("synced", f".log.hdf5.{os.getpid()}.tmp"), ("named", "log.hdf5"), ("synced", tmp_path.name)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_json_does_not_know_is_refused_and_leaves_no_file(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "result.json", {"mean": [1.0, value]})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_the_system_names_the_file_that_was_wanted(tmp_path: Path) -> None:

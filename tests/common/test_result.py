@@ -11,7 +11,7 @@ from common.result import emit, json_value, only_results_on_stdout
 
 RESULT = {
     "policy": Path("runs/p.onnx"),
-    "return": {"mean": np.float32(0.5), "ci95": [float("nan"), 1.0]},
+    "return": {"mean": np.float32(0.5), "ci95": [float("nan"), 1.0, float("-inf")]},
     "falls": np.int64(3),
     "shape": np.array([1, 2]),
     "note": None,
@@ -24,7 +24,8 @@ def test_json_is_one_line_of_plain_values(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert json.loads(printed) == {
-        "policy": "runs/p.onnx", "return": {"mean": 0.5, "ci95": [None, 1.0]}, "falls": 3, "shape": [1, 2], "note": None, "walks": True,
+        "policy": "runs/p.onnx", "return": {"mean": 0.5, "ci95": [None, 1.0, None]}, "falls": 3, "shape": [1, 2], "note": None,
+        "walks": True,
     }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     emit(RESULT, as_json=False)
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert [[name, value.strip()] for name, value in rows] == [
-        ["policy", "runs/p.onnx"], ["return.mean", "0.5"], ["return.ci95", "-, 1"], ["falls", "3"], ["shape", "1, 2"],
+        ["policy", "runs/p.onnx"], ["return.mean", "0.5"], ["return.ci95", "-, 1, -"], ["falls", "3"], ["shape", "1, 2"],
         ["note", "-"], ["walks", "True"],
     ]  # fmt: skip
 

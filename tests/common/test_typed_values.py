@@ -1,10 +1,16 @@
-"""How values are shown in messages."""
+"""What counts as a value of a type, and how values are shown in messages."""
 
 from __future__ import annotations
 
 import pytest
 
-from common.typed_values import show
+from common.typed_values import WrongTypeError, as_type, show
+
+
+@pytest.mark.parametrize(("kind", "value"), [(float, True), (int, True), (bool, 1), (int, 1.0), (str, 1), (float, None)])
+def test_true_is_no_number_and_no_number_is_true(kind: type, value: object) -> None:
+    with pytest.raises(WrongTypeError):
+        as_type(kind, value)
 
 
 def nested(depth: int, width: int) -> object:

@@ -117,20 +117,25 @@ def test_the_last_observation_of_an_episode_is_not_the_next_ones_first():
 # Cells are 4 m wide and the maze's middle is (0, 0): cell (row, column) of a maze of R rows and C columns lies at
 # x = 4 (column + 0.5 - C / 2), y = 4 (R / 2 - row - 0.5). U: 5 x 5, medium: 8 x 8, large: 9 x 12.
 @pytest.mark.parametrize(
-    ("name", "start", "goal"),
+    ("name", "start", "cell"),
     [
         ("antmaze-umaze", (-4, 4), (-4, -4)),
         ("antmaze-medium-play", (-10, 10), (10, -10)),
         ("antmaze-large-diverse", (-18, 12), (14, -12)),
     ],
 )
-def test_an_ant_starts_and_ends_where_d4rls_does_whatever_the_seed(name, start, goal):
+def test_an_ant_starts_and_ends_where_d4rls_does(name, start, cell):
     environment = make_environment(find_task(name))
-    starts = []
-    for seed in range(5):
+    starts, goals = [], []
+    for seed in range(40):
         observation, _ = environment.reset(seed=seed)
         starts.append(observation[:2])
-        assert environment.unwrapped.goal == pytest.approx(goal, abs=1e-9)
+        goals.append(environment.unwrapped.goal)
+    beyond = (np.array(goals) - cell) * (1, -1)  # the cell's middle, and downwards: a draw from [0, 1] and one from [0, 0.5], m
+    assert beyond.min() >= 0 and 1.2 < beyond.max() <= 1.5
+    assert beyond.mean(axis=0) == pytest.approx([0.75, 0.75], abs=0.2)  # the standard error is 0.05
+    environment.reset(seed=3)
+    assert environment.unwrapped.goal == pytest.approx(goals[3])
     assert np.abs(np.array(starts) - start).max() <= 0.1  # m
     assert np.ptp(starts, axis=0).min() > 0  # another start for each seed: or all episodes would be the same
     environment.close()

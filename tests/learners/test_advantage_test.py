@@ -85,6 +85,14 @@ def test_a_good_state_says_nothing_of_the_action():
     assert abs(found.z) < 3
 
 
+def test_how_much_is_still_to_come_says_nothing_of_the_action():
+    """What is done early is larger, and more is earned after it, whatever it is."""
+    torch.manual_seed(0)
+    data = walks(100, 5, lambda states, *_: np.ones(len(states)), 0)
+    data.actions[:, 0] -= data.time
+    assert abs(compare(Likes(large), anybody(), data).z) < 3
+
+
 def test_clones_may_be_an_ensemble():
     torch.manual_seed(0)
     data = walks(100, 5, lambda states, actions, random: actions, 0)

@@ -89,6 +89,17 @@ def test_a_policy_that_mostly_acts_at_the_limit_is_found_beyond_it():
         torch.testing.assert_close(policies.log_std.exp().flatten(), torch.full((2,), 0.5), atol=0.1, rtol=0.0)
 
 
+def test_clones_are_kept_by_all_that_decides_them(tmp_path):
+    data, other = (steps_with(np.zeros((8, 1)), np.full((8, 1), action)) for action in (0.0, 0.5))
+    config = CloningConfig(steps=1, batch_size=4, hidden=(4,))
+
+    def kept(data=data, members=2, limit=1.0, seed=0):
+        clone_behavior(data, members, limit, config, seed, lambda *_: None, tmp_path)
+        return len(list(tmp_path.glob("cloning-*.pt")))
+
+    assert [kept(), kept(), kept(data=other), kept(members=3), kept(limit=0.5), kept(seed=1)] == [1, 1, 2, 3, 4, 5]
+
+
 def test_the_same_seed_clones_the_same_and_progress_reaches_the_end():
     data = steps_with(np.linspace(-1, 1, 50)[:, None], np.zeros((50, 1)))
     heard, clones = [], []

@@ -64,6 +64,12 @@ def test_the_nearest_other_member_counts():
     assert gradient[2].item() == pytest.approx(0.0, abs=1e-5)
 
 
+def test_each_member_has_its_own_deviation():
+    """Means of 0, deviations 1 and 2, actions of 0: the second is half as likely as the first. ln Z = ln(2 / (1 + 1/2)); less ln 2."""
+    values = disagreement(torch.tensor([0.0, math.log(2)])[:, None, None], torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
+    assert values.tolist() == pytest.approx([math.log(4 / 3), math.log(4 / 3) - math.log(2)], abs=1e-6)
+
+
 def test_a_member_alone_has_no_one_to_disagree_with():
     values, gradient = disagreement_of(3.0)
     assert values.tolist() == [0.0]

@@ -43,6 +43,12 @@ def blank():
     return model, data
 
 
+def test_inputs_are_normalised_by_the_data(blank):
+    model, _ = blank  # states (0, 0) and (0, 10), actions 0: only the newest frame varies, mean 5, std sqrt 50
+    normalised = model.inputs(torch.tensor([[0.0, 10.0, 0.0], [3.0, 5.0, -2.0]]))
+    torch.testing.assert_close(normalised, torch.tensor([[0.0, 0.5**0.5, 0.0], [3.0, 0.0, -2.0]]))
+
+
 def test_the_loss_by_hand(blank):
     model, data = blank
     # normalised targets are -+1/sqrt 2: 0.5 * 0.5 * e^4 - 2 = 13.6495375 - 2; termination at logit 0: ln 2 = 0.6931472

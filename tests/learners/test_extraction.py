@@ -1,10 +1,14 @@
 """Advantage-weighted regression: its weights by hand, and what it makes of data with good and bad actions."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from learners import training
+from learners.checkpoint import load_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.extraction import CLONING, ExtractionConfig, advantage_weights, extract, extraction_loss
 from learners.iql import IqlConfig
@@ -62,6 +66,34 @@ def test_cloning_does_what_the_data_do_and_extraction_what_earned(learner):
     better = extract(learner, ExtractionConfig(**sizes), quiet)
     assert mean_action(clone) == pytest.approx(0.0, abs=0.1)
     assert mean_action(better) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_temperature_means_the_same_whatever_advantages_are_measured_in(learner):
+    """Good actions by a thousandth better than the mean, bad ones by as much worse: e^3 to e^-3, 0.4975 on average."""
+    small = copy.deepcopy(learner)
+    small.critics.advantages = lambda _, actions: 1e-3 * actions[..., 0].sign()
+    policy = extract(small, ExtractionConfig(steps=300, batch_size=128, learning_rate=1e-2), quiet)
+    assert mean_action(policy) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_learning_rate_falls_to_nothing_at_the_end(learner, tmp_path):
+    extract(learner, ExtractionConfig(steps=20), quiet, tmp_path)
+    [kept] = tmp_path.glob("extraction-*.pt")
+    assert load_checkpoint(kept)["learnt"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_policy_is_kept_by_all_that_decides_it(learner, tmp_path):
+    def kept(learner, temperature=3.0):
+        extract(learner, ExtractionConfig(steps=2, temperature=temperature), quiet, tmp_path)
+        return len(list(tmp_path.glob("extraction-*.pt")))
+
+    elsewhere, limited, judged = (copy.deepcopy(learner) for _ in range(3))
+    with torch.no_grad():
+        elsewhere.start.log_std += 0.1
+    limited.config = replace(learner.config, action_limit=0.7)
+    judged.config = replace(learner.config, iql=replace(learner.config.iql, expectile=0.8))
+    assert [kept(learner), kept(learner), kept(elsewhere), kept(limited), kept(judged), kept(learner, 0.0)] == [1, 1, 2, 3, 4, 5]
+    assert kept(judged, 0.0) == 5  # cloning asks no critic
 
 
 def test_cloning_asks_no_critic(learner):

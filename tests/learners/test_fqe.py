@@ -1,5 +1,7 @@
 """Fitted-Q evaluation: an MDP whose values are known, paired differences, and bootstrap weights by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,40 @@ def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chai
     values = evaluate()
     torch.testing.assert_close(values, evaluate(), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(values[0], values[1], atol=1e-5, rtol=0.0)
+
+
+def test_what_observations_are_measured_in_does_not_matter(chain):
+    transitions, groups = chain
+    columns = {name: 512 + 64 * getattr(transitions, name) for name in ("observations", "next_observations")}
+    config = FqeConfig(steps=20, batch_size=16, members=2, hidden=(8,), learning_rate=1e-2)
+    values, others = (
+        fitted_q_evaluation(data, groups, [always(1.0, 3)], 1.0, config, seed=0).values
+        for data in (transitions, replace(transitions, **columns))
+    )
+    torch.testing.assert_close(values, others, atol=1e-2, rtol=0.0)
+
+
+def test_values_begin_at_the_level_of_the_data_and_are_averaged_over_all_of_it():
+    """10,000 steps that earn 100 and end: more than are asked about at once."""
+    rows, one = 10_000, np.ones((10_000, 1), np.float32)
+    earning = Transitions(
+        observations=one, actions=one, rewards=100 * one[:, 0], next_observations=one, terminated=np.ones(rows, np.bool_),
+        truncated=np.zeros(rows, np.bool_), episode_starts=np.arange(rows),
+    )  # fmt: skip
+    config = FqeConfig(steps=1, batch_size=1, members=2, hidden=(8,), learning_rate=1e-9)
+    values = fitted_q_evaluation(earning, np.arange(rows) % 5, [always(1.0, 1)], 1.0, config, seed=0).values
+    torch.testing.assert_close(values, torch.full((1, 2), 100.0), atol=3.0, rtol=0.0)
+
+
+def test_an_evaluation_is_kept_by_its_groups_and_its_policies(chain, tmp_path):
+    transitions, groups = chain
+    config = FqeConfig(steps=1, batch_size=4, members=2, hidden=(4,))
+
+    def kept(groups, *actions):
+        fitted_q_evaluation(transitions, groups, [always(action, 3) for action in actions], 1.0, config, seed=0, folder=tmp_path)
+        return len(list(tmp_path.glob("fqe-*.pt")))
+
+    assert [kept(groups, 1.0), kept(groups, 1.0), kept(groups // 2, 1.0), kept(groups, -1.0)] == [1, 1, 2, 3]
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_values(chain, tmp_path, monkeypatch):

@@ -69,6 +69,23 @@ def test_values_begin_at_the_level_of_the_data():
             torch.testing.assert_close(values, torch.full_like(values, 700.0), rtol=0.0, atol=50.0)
 
 
+def test_observations_are_normalised_by_the_data_for_q_as_for_v():
+    batch = some_batch()
+    data = replace(batch, observations=torch.tensor([[1.0, 10.0, 100.0], [3.0, 50.0, 300.0]]))  # std sqrt 2, 20 sqrt 2, 100 sqrt 2
+    critics = critics_for(data)
+    for normaliser in (critics.v.normaliser, critics.q.normaliser, critics.q_target.normaliser):
+        torch.testing.assert_close(normaliser(torch.tensor([[1.0, 50.0, 200.0]])), torch.tensor([[-(0.5**0.5), 0.5**0.5, 0.0]]))
+
+
+def test_layer_norm_bounds_what_q_says_of_actions_far_beyond_the_data():
+    batch = some_batch()
+    with torch.no_grad():
+        bounded, unbounded = (
+            critics_for(batch, gamma=0.0, layer_norm=norm).q(batch.observations, 1e6 * batch.actions) for norm in (True, False)
+        )
+    assert bounded.abs().max() < 10 < 1e3 < unbounded.abs().max()
+
+
 def test_the_twins_differ_and_the_minimum_is_the_smaller():
     batch = some_batch()
     q = critics_for(batch).q
@@ -110,6 +127,19 @@ def test_every_one_of_any_number_of_critics_learns():
     critics.update(batch)
     moved = [(one != other).flatten(1).any(1) for one, other in zip(before, critics.q.network.parameters(), strict=True)]
     assert all(len(each) == 5 and each.all() for each in moved)
+
+
+def test_v_learns_from_the_target_network_alone():
+    """Eq. 2 with V = 2 and a target network that says 2: no error, whatever Q itself and the rewards are."""
+    batch = some_batch()
+    critics = saying(batch, q=[2.0, 2.0], v=2.0)
+    critics.q_target.load_state_dict(critics.q.state_dict())
+    with torch.no_grad():
+        critics.q.network.biases[-1].fill_(9.0)
+    v, q = ([parameter.clone() for parameter in network.parameters()] for network in (critics.v.network, critics.q.network))
+    critics.update(batch)
+    assert all(torch.equal(now, then) for now, then in zip(critics.v.network.parameters(), v, strict=True))
+    assert not all(torch.equal(now, then) for now, then in zip(critics.q.network.parameters(), q, strict=True))
 
 
 def test_advantages_are_the_smaller_q_minus_v_without_gradient():

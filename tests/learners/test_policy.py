@@ -1,12 +1,13 @@
 """The Gaussian policy: densities by hand and against torch.distributions, sampling, and the way into an ensemble and out."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learners.policy import GaussianPolicy, average, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack
+from learners.policy import GaussianPolicy, average, clipped_log_prob, distance, gaussian_kl, gaussian_log_prob, member, stack, weights_hash
 
 LN2 = math.log(2)
 
@@ -157,6 +158,24 @@ def test_distance_is_averaged_over_states_and_counted_for_each_dimension():
     states = torch.tensor([[1.0], [2.0]])
     assert distance(one, other, states).item() == pytest.approx((0.5 + 2.0) / 2 / 2)
     assert distance(stack([one, other]), other, states).tolist() == pytest.approx([0.625, 0.0])
+
+
+def test_distance_is_the_kl_from_the_first_to_the_second():
+    narrow, wide = (GaussianPolicy(1, 1, (), initial_std=std) for std in (1.0, 2.0))
+    wide.actor.load_state_dict(narrow.actor.state_dict())
+    states = torch.ones(1, 1)
+    assert distance(narrow, wide, states).item() == pytest.approx(LN2 - 0.375, abs=1e-6)  # 0.5 (1/4 - 1) + ln 2
+    assert distance(wide, narrow, states).item() == pytest.approx(1.5 - LN2, abs=1e-6)  # 0.5 (4 - 1) - ln 2
+
+
+def test_a_hash_knows_weights_activation_and_whether_a_policy_is_an_ensemble():
+    policy = GaussianPolicy(1, 1, (2,))
+    relu, moved = GaussianPolicy(1, 1, (2,), activation="relu"), copy.deepcopy(policy)
+    relu.load_state_dict(policy.state_dict())
+    with torch.no_grad():
+        moved.log_std += 1e-6
+    assert len({weights_hash(each) for each in (policy, relu, moved, stack([policy]))}) == 4
+    assert weights_hash(copy.deepcopy(policy)) == weights_hash(policy)
 
 
 def test_the_average_of_some_members_has_the_mean_of_their_weights_and_shares_none():

@@ -82,12 +82,37 @@ def test_the_learning_rate_recovers_and_has_a_floor():
     assert floor.policy_lr == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize(("ratio", "factor"), [(0.45, 1.5), (0.55, 1.0), (1.9, 1.0), (2.1, 1 / 1.5)])
+def test_the_learning_rate_stays_from_half_to_twice_the_desired_kl(ratio, factor):
+    def updated(desired_kl):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        ppo = learner(desired_kl=desired_kl, policy_lr=1e-2)
+        ppo.policy_optimizer.param_groups[0]["lr"] = 2e-3
+        return ppo.update(bandit_batch(ppo.policy, generator), generator)["kl"], ppo.policy_lr
+
+    kl, _ = updated(1.0)
+    assert updated(kl / ratio)[1] == pytest.approx(2e-3 * factor)
+
+
 def test_an_update_ends_once_the_policy_has_moved_too_far():
     generator = torch.Generator().manual_seed(0)
     ppo = learner(max_kl=1e-7, policy_lr=1e-2)
     figures = ppo.update(bandit_batch(ppo.policy, generator), generator)
     assert figures["steps"] == 2  # the first step starts from the acting policy itself, the second sees how far it led
     assert figures["kl"] > 1e-7
+
+
+def test_an_update_goes_on_as_long_as_the_kl_is_no_more_than_the_most():
+    def updated(**settings):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        ppo = learner(minibatches=2, policy_lr=1e-2, **settings)
+        return ppo.update(bandit_batch(ppo.policy, generator), generator)
+
+    kl = updated(epochs=1)["kl"]  # that the second step sees
+    assert updated(epochs=2, max_kl=0.9 * kl)["steps"] == 2
+    assert updated(epochs=2, max_kl=1.1 * kl)["steps"] > 2
 
 
 def test_an_update_that_stays_near_runs_to_its_end():
@@ -114,6 +139,15 @@ def test_without_advantages_the_policy_stays_and_the_value_learns():
     assert ppo.update(level, generator)["surrogate"] == 0.0
     assert unchanged(ppo.policy, policy)
     assert not unchanged(ppo.value, value)
+
+
+def test_the_value_learns_from_its_own_observations_where_there_are_some():
+    generator = torch.Generator().manual_seed(0)
+    ppo = learner(epochs=40, minibatches=1, policy_lr=0.0, value_lr=3e-2)
+    sides = torch.tensor([[-1.0], [1.0]]).repeat(128, 1)  # the policy's are all the same
+    batch = replace(bandit_batch(ppo.policy, generator), critic_observations=sides, returns=2 * sides[:, 0])
+    ppo.update(batch, generator)
+    assert ppo.value(torch.tensor([[-1.0], [1.0]])).tolist() == pytest.approx([-2.0, 2.0], abs=0.3)
 
 
 def test_an_entropy_weight_widens_the_policy():

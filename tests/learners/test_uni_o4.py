@@ -1,6 +1,7 @@
 """Uni-O4's offline procedure on a bandit with contexts: it improves what is true, and keeps only what the gate accepted."""
 
 import copy
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -10,12 +11,12 @@ import torch
 
 from common.errors import ConfigError
 from learners import training, uni_o4
-from learners.advantage_test import RegressionConfig, compare
+from learners.advantage_test import AdvantageTest, RegressionConfig, compare
 from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.dynamics import DynamicsConfig
 from learners.gate import Decision, GateConfig
 from learners.improvement import Improving
-from learners.iql import IqlConfig
+from learners.iql import IqlConfig, IqlCritics
 from learners.policy import GaussianPolicy, gaussian_kl, member, stack
 from learners.training import DivergedError
 from learners.transitions import Transitions
@@ -264,6 +265,19 @@ def test_an_improvement_that_blows_up_says_so_and_keeps_the_query_before(learner
     assert load_checkpoint(path)["step"] == 20
 
 
+def test_an_improvement_is_kept_by_its_settings_and_by_where_it_began(learner, start, tmp_path):
+    def kept(**changes):
+        learner.config = replace(CONFIG, improvement_steps=10, **changes)
+        learner.improve(lambda *_: None, folder=tmp_path)
+        return len(list(tmp_path.glob("improvement-*.pt")))
+
+    assert [kept(), kept(), kept(clip_ratio=0.1)] == [1, 1, 2]
+    learner.start = copy.deepcopy(start)
+    with torch.no_grad():
+        learner.start.actor.biases[-1] += 0.1
+    assert kept() == 3
+
+
 def test_the_best_accepted_policy_comes_back_and_not_the_latest(improve, start):
     budget = replace(CONFIG.gate, max_kl=0.15)
     improvement = improve(gate=budget)
@@ -416,6 +430,48 @@ def test_critics_are_asked_about_actions_as_the_limit_clips_them(learner, start)
     assert inside == pytest.approx(0.4515, abs=0.15)  # of N(0, 0.5^2); of 128 draws
 
 
+def test_of_a_policy_that_has_not_moved_the_surrogate_is_the_mean_of_normalised_advantages(learner, start):
+    """0, also where the limit clips half of the actions and they are the better ones: a ratio is that of the actions as drawn."""
+    learner.config = replace(CONFIG, action_limit=0.3)
+    learner.critics.advantages = lambda _, actions: (actions.abs() > 0.299).float()[..., 0]
+    assert step_of(learner, stack([start]))["surrogate"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_actions_are_drawn_by_the_last_accepted_policy_and_their_ratios_are_clipped(learner, start):
+    """Behavior N(0, 0.5^2), target one deviation further; an action e deviations above 0 has the advantage 1, below 0 -1, r = exp(e - 1/2).
+
+    E[min(r, 1.25); e > 0] = Phi(-0.2769) - Phi(-1) + 1.25 (1 - Phi(0.7231)) = 0.5257; below 0 r is at most 0.61 and counts as 0.75:
+    0.375. Without a clip it would be Phi(1) - Phi(-1) = 0.6827.
+    """
+    learner.config, asked = replace(CONFIG, batch_size=8192), []
+    learner.critics.advantages = lambda _, actions: asked.append(actions) or actions[..., 0].sign()
+    target = stack([start])
+    with torch.no_grad():
+        target.actor.biases[-1] += 0.5
+    figures = learner.improvement_step(target, stack([start]), torch.optim.Adam(target.parameters(), lr=0.0))
+    assert asked[0].mean() == pytest.approx(0.0, abs=0.03)
+    assert figures["surrogate"] == pytest.approx(0.5257 - 0.375, abs=0.04)
+
+
+def test_members_are_kept_apart_while_they_improve(learner, start):
+    """Where no action is better than another, two members two deviations apart part further."""
+    learner.config = replace(CONFIG, batch_size=4096)
+    learner.critics.advantages = lambda _, actions: torch.zeros(actions.shape[:-1])
+    apart = stack([start, start])
+    with torch.no_grad():
+        apart.actor.biases[-1][:] = torch.tensor([0.0, 1.0])[:, None, None]
+    learner.improvement_step(apart, copy.deepcopy(apart), torch.optim.SGD(apart.parameters(), lr=1.0))
+    low, high = apart.actor.biases[-1].detach().flatten()
+    assert low < 0.0 and high > 1.0
+
+
+def test_the_gate_imagines_actions_as_the_limit_clips_them(learner, start):
+    learner.config, asked = replace(CONFIG, action_limit=0.3), []
+    learner.critics.minimum = lambda _, actions: asked.append(actions) or torch.zeros(actions.shape[:-1])
+    learner.estimate([start], LEVEL)
+    assert max(actions.abs().max() for actions in asked) == pytest.approx(0.3)
+
+
 def test_members_that_differ_only_beyond_the_limit_act_alike(learner, start):
     apart = stack([start, start])
     with torch.no_grad():
@@ -444,7 +500,9 @@ def test_models_never_learn_from_the_episodes_that_choose_the_elites(start):
 
 def test_the_reward_scale_reaches_the_critics(start):
     learner = UniO4(bandit(50, seed=0), start, history=1, config=replace(CONFIG, reward_scale=10.0), seed=0)
-    torch.testing.assert_close(learner.data.all.rewards, 10 * torch.from_numpy(bandit(50, seed=0).rewards))
+    rewards = 10 * torch.from_numpy(bandit(50, seed=0).rewards)
+    torch.testing.assert_close(learner.data.all.rewards, rewards)
+    torch.testing.assert_close(learner.stretches.rows(torch.arange(50)).rewards, rewards)
 
 
 def test_critics_are_fitted_to_stretches_of_several_steps(start):
@@ -510,6 +568,34 @@ def test_nothing_is_improved_where_advantages_tell_nothing(start):
     assert improvement.queries == []
     assert improvement.accepted_steps == 0
     assert same(improvement.policy, start)
+
+
+def test_too_few_episodes_to_test_advantages_improve_nothing(start):
+    learner = UniO4(bandit(12, seed=0), start, history=1, config=replace(CONFIG, gate=replace(CONFIG.gate, advantage_z=0.0)), seed=0)
+    improvement = learner.improve(lambda *_: None)
+    assert math.isnan(improvement.advantage_test.z) and improvement.advantage_test.episodes == 6
+    assert improvement.queries == [] and same(improvement.policy, start)
+
+
+def test_critics_of_the_advantage_test_never_learn_from_the_episodes_that_judge_them(start, monkeypatch):
+    """A hundred episodes of four steps, each seen as its own number: half of them judges."""
+    numbers = np.arange(400, dtype=np.float32)[:, None]
+    data = replace(bandit(400, seed=0), observations=numbers, next_observations=numbers, episode_starts=np.arange(0, 400, 4))
+    update, learnt, judged = IqlCritics.update, set(), set()
+
+    def noted(critics, batch):
+        learnt.update(batch.observations.flatten().int().tolist())
+        return update(critics, batch)
+
+    def judge(_critics, _behavior, unseen, *_):
+        judged.update(unseen.observations.flatten().astype(int).tolist())
+        return AdvantageTest(0.0, 0.0, 50)
+
+    monkeypatch.setattr(IqlCritics, "update", noted)
+    monkeypatch.setattr(uni_o4, "compare", judge)
+    UniO4(data, start, history=1, config=CONFIG, seed=0).test_advantages(lambda *_: None)
+    assert learnt | judged == set(range(400))
+    assert (len(learnt), len(judged), len({row // 4 for row in judged})) == (200, 200, 50)
 
 
 @pytest.mark.usefixtures("small_regression")

@@ -111,6 +111,12 @@ def test_sensors_that_never_stood_still_lose_nothing_to_a_fault_of_the_driver() 
     assert len(usable_rows(made_episode(3, safety_events=np.array([0, 0, 1 << 16], np.uint32)))) == 3  # B on the remote
 
 
+def test_joints_that_rest_while_the_gyro_moves_are_no_sensors_that_stand_still() -> None:
+    episode = at_rest_from(4, 10, 1 << 16)
+    episode.gyro_b[:, 0] = np.arange(10)
+    assert len(usable_rows(episode)) == 10
+
+
 def test_an_episode_that_is_there_twice_is_refused(write_made: Write, tmp_path: Path) -> None:
     first = write_made(5, session="one")
     copy = replace(read_episode(first), attributes=replace(read_episode(first).attributes, session="two"))
@@ -268,6 +274,15 @@ def test_logs_of_the_twin_and_of_a_robot_are_not_mixed(tmp_path: Path) -> None:
     for paths in ([a, b, c], [c, a]):
         with pytest.raises(DatasetError, match=r"a\.hdf5 is of the simulated robot, .*c\.hdf5 of a real one; keep their logs in folders"):
             build_dataset(paths)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_log_of_a_replayed_walk_is_refused(write_made: Write, tmp_path: Path, first: bool) -> None:
+    episode = made_episode(3, session="replayed")
+    write_episode(tmp_path / "replayed.hdf5", replace(episode, attributes=replace(episode.attributes, source="replay:made")))
+    paths = [tmp_path / "replayed.hdf5", write_made(3)]
+    with pytest.raises(DatasetError, match=r"replayed\.hdf5: of a replayed walk, in which no action led to anything; leave it out"):
+        build_dataset(paths if first else paths[::-1])
 
 
 def test_a_policy_that_sees_another_layout_is_refused_before_anything_is_learnt(write_made: Write, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from robot import go1
 from robot.command import trot_command
 from robot.control_loop import MAX_SAG, CommandError, ControlLoop, furthest_joint, gaussian_log_prob
-from robot.observation import COMMAND_SLICE
+from robot.observation import COMMAND_SLICE, SLOT_17_TIMING, go1_layout
 from robot.still_driver import StillContract, StillDriver, StillPolicy
 from robot.supervisor import DAMPING_KD, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor
 
@@ -102,6 +102,15 @@ def test_a_robot_is_ready_once_no_joint_is_further_off_than_one_that_stands(join
     assert rig.loop.mode is Mode.READY  # it holds what it has
 
 
+def test_one_that_is_held_back_is_not_told_to_go_beyond_the_default_posture():
+    rig = Rig()
+    rig.loop.request_stand()
+    for _ in range(150):  # twice the time that standing up takes
+        command = rig.step(joint_pos=LYING)
+    assert rig.loop.mode is Mode.STAND
+    np.testing.assert_allclose(command.joint_pos_target, STAND, atol=1e-12)
+
+
 def test_one_that_lies_or_whose_joints_are_no_numbers_does_not_stand_while_one_that_sags_does():
     assert furthest_joint(LYING)[1] > MAX_SAG
     assert not furthest_joint(np.where(np.arange(12) == 3, np.nan, STAND))[1] <= MAX_SAG
@@ -148,6 +157,13 @@ def test_the_second_observation_has_the_first_frame_the_action_and_the_gait_one_
     np.testing.assert_allclose(second[4, 54:], [-0.368125, 0.368125, 0.368125, -0.368125], atol=1e-6)
     # one unit of action moves hips by 0.125 rad, the others by 0.25 rad
     np.testing.assert_allclose(second[4, 18:21], [0.125, 0.25, 0.25], atol=1e-6)
+
+
+def test_a_policy_that_sees_the_gaits_time_is_given_it():
+    policy = FixedPolicy(0.0)
+    policy.metadata = StillContract(layout=go1_layout(SLOT_17_TIMING))
+    Rig(policy).acting().step()
+    assert [seen[4, 17] for seen in policy.seen] == pytest.approx([0.0, 0.06])  # 3 Hz x 0.02 s
 
 
 def test_each_start_forgets_the_episode_before():
@@ -210,14 +226,17 @@ def test_log_prob_by_hand():
     assert gaussian_log_prob(action, mean, std) == pytest.approx(-4.337877, abs=1e-6)
 
 
-def test_actions_beyond_10_are_stored_clipped_with_the_log_prob_of_what_is_stored():
-    rig = Rig(FixedPolicy(10.5, std=1.0)).acting()
-    np.testing.assert_array_equal(rig.loop.last_tick.act.action, np.full(12, 10.0))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_actions_beyond_10_are_stored_clipped_with_the_log_prob_of_what_is_stored(sign):
+    rig = Rig(FixedPolicy(sign * 10.5, std=1.0)).acting()
+    np.testing.assert_array_equal(rig.loop.last_tick.act.action, np.full(12, sign * 10.0))
     # half a std from the mean in 12 dimensions: -12 (0.125 + 0.918939)
     assert rig.loop.last_tick.act.log_prob == pytest.approx(-12.527263, abs=1e-5)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(math.nan, 0.1), (math.inf, 0.1), (-math.inf, 0.1), (0.0, math.nan), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("mean", "std"), [(math.nan, 0.1), (math.inf, 0.1), (-math.inf, 0.1), (0.0, math.nan), (0.0, 0.0), (0.0, math.inf)]
+)
 def test_a_policy_that_breaks_is_damped(mean, std):
     rig = Rig(FixedPolicy(mean, std)).acting()
     tick = rig.loop.last_tick
@@ -259,7 +278,9 @@ def test_the_command_reaches_the_policy_scaled():
     np.testing.assert_allclose(policy.seen[0][4, COMMAND_SLICE][:3], [1.0, -0.4, 0.1], atol=1e-6)
 
 
-@pytest.mark.parametrize("bad", [np.zeros(14), np.full(15, np.nan), np.full(15, np.inf), np.full(15, 11.0), np.zeros((1, 15))])
+@pytest.mark.parametrize(
+    "bad", [np.zeros(14), np.full(15, np.nan), np.full(15, np.inf), np.full(15, 11.0), np.full(15, -11.0), np.zeros((1, 15))]
+)
 def test_a_broken_command_is_refused_and_the_old_one_kept(bad):
     loop = Rig().loop
     loop.command = trot_command(0.3)
@@ -321,10 +342,11 @@ def test_policies_are_exchanged_between_episodes_only_and_only_with_equal_gains(
     for _ in range(76):
         rig.step()
     assert rig.loop.mode is Mode.READY
-    stiff = StillPolicy()
-    stiff.metadata = StillContract(kp=30.0)
-    with pytest.raises(ModeError, match="30"):
-        rig.loop.use(stiff)
+    for gains, named in (({"kp": 30.0}, "30"), ({"kd": 0.7}, "0.7")):
+        stiff = StillPolicy()
+        stiff.metadata = StillContract(**gains)
+        with pytest.raises(ModeError, match=named):
+            rig.loop.use(stiff)
     policy = FixedPolicy(1.0)
     rig.loop.use(policy)
     rig.loop.request_start()

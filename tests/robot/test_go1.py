@@ -38,6 +38,11 @@ def test_limits_are_the_vendors() -> None:
     assert go1.JOINT_POS_LOWER[:3].tolist() == [-1.047, -0.663, -2.721]
     assert go1.JOINT_POS_UPPER[9:].tolist() == [1.047, 2.966, -0.837]
     assert go1.TORQUE_LIMIT[3:6].tolist() == [23.7, 23.7, 35.55]
+    assert go1.JOINT_VEL_LIMIT[6:9].tolist() == [30.1, 30.1, 20.06]
+
+
+def test_the_gains_are_those_that_the_policies_were_trained_with() -> None:
+    assert (go1.KP, go1.KD) == (20.0, 0.5)
 
 
 def test_defaults_lie_inside_the_limits() -> None:
@@ -68,6 +73,7 @@ def test_joint_pos_target_clips_the_action_at_ten() -> None:
     actions = np.full((2, 12), 25.0)
     # hip 0.1 + 0.125 x 10, thigh 0.8 + 0.25 x 10
     np.testing.assert_allclose(go1.joint_pos_target_of(actions)[:, :2], [[1.35, 3.3], [1.35, 3.3]])
+    np.testing.assert_allclose(go1.joint_pos_target_of(-actions)[:, :2], [[-1.15, -1.7], [-1.15, -1.7]])  # and 0.1 - 1.25, 0.8 - 2.5
 
 
 def test_control_period_is_four_physics_steps() -> None:

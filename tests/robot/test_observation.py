@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robot import go1
-from robot.command import trot_command
+from robot.command import at_rest, trot_command
 from robot.observation import SLOT_17_TIMING, ObservationHistory, advance_gait, foot_phases, go1_layout, observe
 
 HALF = np.sqrt(0.5)  # cos and sin of 45 degrees, half of a quarter turn
@@ -71,6 +71,7 @@ def test_a_frame_by_hand() -> None:
     np.testing.assert_allclose(frame[18:30], [0.25, *[0] * 11], atol=1e-7)
     np.testing.assert_allclose(frame[30:42], 0.2)  # 4 rad/s x 0.05
     np.testing.assert_allclose(frame[42:54], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10])  # clipped at 10
+    assert observe(**inputs | {"last_action": -np.arange(12.0)})[50:54].tolist() == [-8, -9, -10, -10]
     np.testing.assert_allclose(frame[54:], [-1, 1, 1, -1], atol=1e-6)
 
 
@@ -118,6 +119,21 @@ def test_a_longer_stance_is_stretched_over_half_the_phase() -> None:
     command[5:9] = (0.0, 0.0, 0.0, 0.8)
     assert foot_phases(np.array(0.4), command)[0] == pytest.approx(0.25)  # half of the stance
     assert foot_phases(np.array(0.9), command)[0] == pytest.approx(0.75)  # half of the swing
+
+
+@pytest.mark.parametrize(("duration", "phase"), [(0.0, 0.6997), (1.0, 0.2002), (-3.0, 0.6997), (7.0, 0.2002)])
+def test_a_stance_of_all_or_nothing_or_beyond_is_held_within_the_cycle(duration: float, phase: float) -> None:
+    command = trot_command()
+    command[5:9] = (0.0, 0.0, 0.0, duration)
+    # a share of 0.001: 0.5 + 0.5 (0.4 - 0.001) / 0.999; a share of 0.999: 0.5 x 0.4 / 0.999
+    assert foot_phases(np.array(0.4), command)[0] == pytest.approx(phase, abs=1e-5)
+
+
+def test_a_robot_at_rest_is_told_neither_to_walk_nor_to_turn_and_the_rest_stays() -> None:
+    command = trot_command(0.5, -0.2, 0.3)
+    still = at_rest(command)
+    assert still[:3].tolist() == [0.0, 0.0, 0.0] and command[:3].tolist() == [0.5, -0.2, 0.3]
+    assert still[3:].tolist() == command[3:].tolist()
 
 
 def test_gait_advances_by_frequency_and_wraps() -> None:

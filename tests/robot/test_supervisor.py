@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot import go1
-from robot.driver import RobotState
+from robot.driver import DriverFault, RobotState
 from robot.safety import SafetyLimits
-from robot.supervisor import DAMPING_KD, LATCHING, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor, event_names
+from robot.supervisor import LATCHING, SINKING_S, Mode, ModeError, SafetyEvent, Supervisor, event_names
 
 STAND = go1.DEFAULT_JOINT_POS
 PATH = {
@@ -88,6 +88,10 @@ BROKEN = {
     "backwards": ({"stamp_s": 0.97, "now": 1.0}, SafetyEvent.STALE_STATE),
     "nan_stamp": ({"stamp_s": math.nan}, SafetyEvent.STALE_STATE),
     "nan_clock": ({"now": math.nan}, SafetyEvent.STALE_STATE),
+    "drivers_fault": ({"faults": DriverFault.MOTOR_HOT}, SafetyEvent.DRIVER),
+    "long_quaternion": ({"quaternion_wxyz": np.array([1.021, 0.0, 0.0, 0.0])}, SafetyEvent.BROKEN_QUATERNION),
+    "short_quaternion": ({"quaternion_wxyz": np.array([0.979, 0.0, 0.0, 0.0])}, SafetyEvent.BROKEN_QUATERNION),
+    "a_little_from_the_future": ({"now": 0.9985}, SafetyEvent.STALE_STATE),
 }
 
 
@@ -119,6 +123,23 @@ def test_a_robot_with_a_broken_state_does_not_stand_up(name):
 def test_within_the_limits_nothing_happens():
     decision = decide(supervisor_in(Mode.POLICY), quaternion_wxyz=rolled(59), now=1.059, joint_pos=STAND + 0.1)
     assert decision.mode is Mode.POLICY and decision.events == SafetyEvent(0)
+
+
+@pytest.mark.parametrize(
+    ("joint", "most", "outward"), [(0, 1.247, 1), (0, -1.247, -1), (1, 3.166, 1), (1, -0.863, -1), (2, -0.637, 1), (2, -2.921, -1)]
+)
+def test_a_joint_is_out_of_range_a_fifth_of_a_radian_beyond_either_limit(joint, most, outward):
+    for beyond, mode in ((-1e-6, Mode.POLICY), (1e-6, Mode.DAMPING)):
+        joint_pos = np.where(np.arange(12) == joint, most + outward * beyond, STAND)
+        assert decide(supervisor_in(Mode.POLICY), joint_pos=joint_pos).mode is mode
+
+
+@pytest.mark.parametrize(("joint", "fastest"), [(0, 90.3), (1, 90.3), (2, 60.18)])  # three times 30.1 and 20.06 rad/s
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_speed_is_out_of_range_beyond_three_times_the_motors_either_way(joint, fastest, sign):
+    for beyond, mode in ((-1e-6, Mode.POLICY), (1e-6, Mode.DAMPING)):
+        joint_vel = np.where(np.arange(12) == joint, sign * (fastest + beyond), 0.0)
+        assert decide(supervisor_in(Mode.POLICY), joint_vel=joint_vel).mode is mode
 
 
 @pytest.mark.parametrize("mode", [Mode.STAND, Mode.READY, Mode.POLICY])
@@ -267,6 +288,36 @@ def test_a_tighter_tilt_limit_is_kept():
     assert decide(supervisor_in(Mode.POLICY, max_tilt_rad=0.5), quaternion_wxyz=rolled(30)).mode is Mode.DAMPING
 
 
+def test_a_tighter_age_is_kept_by_the_clock_and_by_counted_periods():
+    for now, mode in ((1.029, Mode.POLICY), (1.031, Mode.DAMPING)):
+        assert decide(supervisor_in(Mode.POLICY, max_state_age_s=0.03), now=now).mode is mode
+    supervisor = supervisor_in(Mode.POLICY, max_state_age_s=0.04)
+    assert [decide(supervisor, stamp_s=0.98, now=0.98).mode for _ in range(2)] == [Mode.POLICY, Mode.DAMPING]
+
+
+def test_a_tighter_limit_on_targets_is_kept():
+    # half of 23.7 N m / 20 N m/rad is 0.5925 rad from the joint at 0.1 rad
+    decision = decide(supervisor_in(Mode.POLICY, torque_ratio=0.5), target=np.where(np.arange(12) == 0, 1.0, STAND))
+    assert decision.command.joint_pos_target[0] == pytest.approx(0.6925)
+    assert decision.events == SafetyEvent.TORQUE_LIMIT
+
+
+def test_what_else_happens_to_a_damped_robot_is_added_to_its_cause():
+    supervisor = supervisor_in(Mode.POLICY)
+    assert decide(supervisor, quaternion_wxyz=rolled(90)).events == SafetyEvent.TILT
+    supervisor.trip(SafetyEvent.FAULT)
+    assert decide(supervisor, Mode.DAMPING, stamp_s=1.02, now=1.02).events == SafetyEvent.TILT | SafetyEvent.FAULT
+    assert supervisor.cause == SafetyEvent.TILT | SafetyEvent.FAULT
+
+
+def test_the_command_for_a_program_that_failed_damps_with_and_without_a_state():
+    supervisor = supervisor_in(Mode.POLICY)
+    for state, target in ((None, STAND), (state_at(1.0, joint_pos=STAND - 0.2), STAND - 0.2)):
+        command = supervisor.damping_command(state)
+        assert_damping(command)
+        np.testing.assert_array_equal(command.joint_pos_target, target)
+
+
 def test_the_latching_events_are_told_from_the_reported_ones():
     reported = SafetyEvent.POSITION_LIMIT | SafetyEvent.SLEW_LIMIT | SafetyEvent.TORQUE_LIMIT | SafetyEvent.REPEATED_STATE
     for event in SafetyEvent:
@@ -315,5 +366,5 @@ def assert_sound(command, state):
 
 
 def assert_damping(command):
-    assert (command.kp == 0.0).all() and (command.kd == DAMPING_KD).all()
+    assert (command.kp == 0.0).all() and (command.kd == 5.0).all()
     assert np.isfinite(command.joint_pos_target).all()

@@ -192,7 +192,7 @@ def test_a_sitting_that_is_cut_short_while_the_robot_walks_leaves_a_log_and_noth
         (["--yes", "--notes", "x" * 4001], 2, "it must be at most 4,000 characters long"),
         (["--yes", "--vx-high", "0.1"], 2, "--vx-low is 0.2, --vx-high is 0.1; each must be at least the one before it"),
         (["--yes", "--power-level", "50"], 2, "--power-level is 50; it must be from 1 to 10"),
-        (["--yes", "--lever-arm", "25", "0", "0"], 2, "--lever-arm is (25.0, 0.0, 0.0); it must be from -1.0 to 1.0 m"),
+        (["--yes", "--lever-arm", "25", "0", "0"], 2, "--lever-arm is (25.0, 0.0, 0.0); it must be from -1 to 1 m"),
         (["--yes", "--vx-high", "2.1"], 2, "--vx-high is 2.1; it must be at most 2 m/s"),
         (["--robot", "go1", "--vx-high", "9"], 2, "--vx-high is 9.0; it must be at most 2 m/s"),
     ],

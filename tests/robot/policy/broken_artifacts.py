@@ -108,6 +108,11 @@ AS_THE_OBSERVATION_SAYS = with_nodes(
 )  # fmt: skip
 
 
+def lie_about_a_size(model: onnx.ModelProto) -> None:
+    AS_THE_OBSERVATION_SAYS(model)
+    model.graph.value_info.append(helper.make_tensor_value_info("unused", TensorProto.INT64, [1]))
+
+
 def bad_weights(name: str, value: float) -> Callable[[onnx.ModelProto], None]:
     shape = (290, 12) if name == "weight" else (12,)
     return lambda model: set_weights(model, name, np.full(shape, value, dtype=np.float32))
@@ -156,6 +161,7 @@ OTHER_GRAPHS: list[tuple[Callable[[onnx.ModelProto], Any], str]] = [
     (DOUBLE, "numbers for 8 observations, more than 16,777,216"),
     (EVERY_PAIR, "numbers for 8 observations, more than 16,777,216"),
     (AS_THE_OBSERVATION_SAYS, "how large the value 'unused' is cannot be told"),
+    (lie_about_a_size, "how large the value 'unused' is cannot be told"),
     (lambda model: model.graph.node.extend([model.graph.node[1]] * 10_000), "more than 10,000; no policy does"),
     (lambda model: model.graph.sparse_initializer.add(), "sparse weights"),
     (lambda model: model.graph.node[0].input.__setitem__(1, "bias"), "parts do not fit together"),

@@ -306,9 +306,10 @@ def test_another_layout(good: Path, change: Callable[[dict[str, Any]], Any]) -> 
     assert "observation layout" in refusal(good)
 
 
-def test_golden_pairs_of_other_weights_are_refused_with_the_difference(good: Path) -> None:
+@pytest.mark.parametrize("key", ["action_mean", "action_std"])
+def test_golden_pairs_of_other_weights_are_refused_with_the_difference(good: Path, key: str) -> None:
     def more(metadata: dict[str, Any]) -> None:
-        metadata["golden"]["action_mean"][5][3] += 0.25
+        metadata["golden"][key][5][3] += 0.25
 
     change_metadata(good, more)
     assert "golden pairs differ by 0.25 (at most 1e-05)" in refusal(good)
@@ -320,6 +321,22 @@ def test_golden_pairs_within_the_tolerance_pass(good: Path) -> None:
 
     change_metadata(good, a_little_more)
     load_artifact(good)
+
+
+@pytest.mark.parametrize(("divided", "named"), [(False, "golden pairs differ by [1-9]"), (True, "golden pairs differ by nan")])
+def test_a_policy_that_answers_a_row_alone_otherwise_than_in_a_batch_is_refused(tmp_path: Path, divided: bool, named: str) -> None:
+    """Actions less their mean over the batch, which alone are 0 whatever the observation, or, over their spread, no numbers."""
+    model = make_graph(np.random.default_rng(0).standard_normal((290, 12)).astype(np.float32))
+    node = onnx.helper.make_node
+    model.graph.node[0].output[0] = "raw"
+    model.graph.node.extend([
+        node("ReduceMean", ["raw"], ["middle"], axes=[0]), node("Sub", ["raw", "middle"], ["centred"]),
+        node("ReduceL2", ["centred"], ["spread"], axes=[0]),
+        node("Div", ["centred", "spread"], ["action_mean"]) if divided else node("Identity", ["centred"], ["action_mean"]),
+    ])  # fmt: skip
+    with pytest.raises(ArtifactError, match=named):
+        write(tmp_path / "p.onnx", model)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_golden_pairs_of_another_size(good: Path) -> None:

@@ -131,6 +131,35 @@ def test_the_live_source_follows_a_change_within_a_stride():
     assert source.read(replace(later, joint_vel=np.zeros(12))).lin_vel_b[0] == pytest.approx(0.0, abs=1e-6)  # another walk
 
 
+def standing(velocity, turning=(0.0, 0.0, 0.0)):
+    """A state in which all feet stand while the trunk moves."""
+    driver = StillDriver(clock=lambda: 0.0)
+    driver.connect()
+    joint_vel = joint_vel_of(np.array(velocity), np.array(turning), go1.DEFAULT_JOINT_POS)
+    return replace(
+        driver.read(), joint_pos=go1.DEFAULT_JOINT_POS, joint_vel=joint_vel, gyro_b=np.array(turning), foot_force=np.full(4, 30.0)
+    )
+
+
+def test_the_live_source_says_nothing_of_the_height():
+    assert LegVelocity().read(standing((0.4, 0.1, -0.3))).lin_vel_b == pytest.approx([0.4, 0.1, 0.0], abs=1e-6)
+
+
+def test_without_a_gyro_a_row_is_not_valid_and_does_not_count_afterwards():
+    source, turning = LegVelocity(), standing((0.2, 0.0, 0.0), (0.0, 0.0, 2.0))
+    assert source.read(turning).valid
+    assert not source.read(replace(turning, gyro_b=np.array([0.0, 0.0, np.nan]))).valid
+    after = source.read(turning)
+    assert after.valid and after.lin_vel_b == pytest.approx([0.2, 0.0, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("faster", "rows", "valid"), [(0.95, 17, True), (1.05, 17, False), (1.05, 16, True)])
+def test_a_foot_slides_if_what_it_implies_changes_by_more_than_a_metre_a_second_within_a_whole_stride(faster, rows, valid):
+    source = LegVelocity()
+    said = [source.read(standing((faster * (row % 2), 0.0, 0.0))).valid for row in range(rows)]
+    assert said == [True] * (rows - 1) + [valid]
+
+
 def test_the_live_source_is_not_valid_while_nothing_stands_or_is_measured():
     driver = StillDriver(clock=lambda: 0.0)
     driver.connect()

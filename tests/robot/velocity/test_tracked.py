@@ -1,5 +1,6 @@
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -120,6 +121,33 @@ def test_a_jump_spoils_one_sample_and_counts_the_time_that_passed():
     source = PoseVelocity("t265", lambda: next(queue), NO_ARM)
     # 0.49 m in 0.06 s is less than 10 m/s; the same sample twice is no jump
     assert [source.read(state_at(s.stamp_s)).valid for s in samples] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("lost", [sample(math.nan), sample(1.02, (math.nan, 0.0, 0.3))])
+def test_a_sample_that_is_no_number_does_not_hide_a_jump(lost):
+    queue = iter([sample(1.0), lost, sample(1.04, (5.0, 0.0, 0.3))])
+    source = PoseVelocity("t265", lambda: next(queue), NO_ARM)
+    assert [source.read(state_at(stamp_s)).valid for stamp_s in (1.0, 1.02, 1.04)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("x", "reason"), [(0.5, 0), (0.7, Glitch.JUMP)])  # m in three periods, at most 0.2 in each
+def test_a_recorded_jump_is_measured_from_the_last_sample_with_a_place(x, reason):
+    position = np.array([[0.0, 0.0, 0.3], [math.nan, 0.0, 0.3], [math.nan, 0.0, 0.3], [x, 0.0, 0.3], [x, 0.0, 0.3]])
+    assert glitch_reasons(position, np.zeros((5, 3))).tolist() == [0, Glitch.NON_FINITE, Glitch.NON_FINITE, reason, 0]
+    assert glitch_reasons(position[1:], np.zeros((4, 3))).tolist() == [Glitch.NON_FINITE, Glitch.NON_FINITE, 0, 0]
+
+
+def test_a_tracker_that_has_started_anew_has_not_jumped():
+    samples = [sample(1.0), replace(sample(1.02, (5.0, 0.0, 0.3)), origin=1), replace(sample(1.04, (5.3, 0.0, 0.3)), origin=1)]
+    queue = iter(samples)
+    source = PoseVelocity("t265", lambda: next(queue), NO_ARM)
+    assert [source.read(state_at(each.stamp_s)).valid for each in samples] == [True, True, False]
+
+
+def test_samples_less_than_a_period_apart_may_be_as_far_apart_as_a_period_allows():
+    queue = iter([sample(1.0), sample(1.005, (0.19, 0.0, 0.3)), sample(1.01, (0.4, 0.0, 0.3))])
+    source = PoseVelocity("t265", lambda: next(queue), NO_ARM)
+    assert [source.read(state_at(1.01)).valid for _ in range(3)] == [True, True, False]
 
 
 def test_the_recorded_runs_hold_the_known_number_of_glitches():
