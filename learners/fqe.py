@@ -67,19 +67,15 @@ def bootstrap_weights(groups: Tensor, members: int, generator: torch.Generator) 
     return counts[:, rows]
 
 
-@dataclass(frozen=True)
-class FqeEstimate:
-    """Discounted value of each policy, averaged over the data's states, per bootstrap replica (P, members); units of the reward."""
-
-    values: Tensor
-
-
 def fitted_q_evaluation(
     data: Transitions, groups: NDArray[np.int64], policies: list[GaussianPolicy], action_limit: float, config: FqeConfig, seed: int,
     progress: Progress = silent, folder: Path | None = None,
-) -> FqeEstimate:  # fmt: skip
-    """Evaluate the mean actions of P policies, clipped to +- `action_limit` as the data's were, on `data`; rows of one group (N,) are
-    resampled together. `folder` keeps what is learnt: an interrupted evaluation goes on there."""
+) -> Tensor:  # fmt: skip
+    """The discounted value of each policy, averaged over the data's states, by each bootstrap replica (P, members); units of the reward.
+
+    Policies act by their means, clipped to +- `action_limit` as the data's were; rows of one group (N,) are resampled together. `folder`
+    keeps what is learnt: an interrupted evaluation goes on there.
+    """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the replicas' weights
     tensors = TensorData(data)
@@ -94,7 +90,7 @@ def fitted_q_evaluation(
         lambda: evaluator.update(torch.randint(len(tensors), (config.batch_size,), generator=generator), weights),
         evaluator.learnt, generator, progress,
     )  # fmt: skip
-    return FqeEstimate(evaluator.values(weights))
+    return evaluator.values(weights)
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def estimates_of(
     per_step = both.double().numpy() / (config.uni_o4.gate.horizon * config.uni_o4.reward_scale)
     amq = paired_by_session(per_step, sessions[picks[: per_step.shape[1]]])
     limit = config.uni_o4.action_limit
-    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], limit, config.fqe, seed, progress, folder).values
+    fqe = fitted_q_evaluation(dataset.holdout, sessions, [old, new], limit, config.fqe, seed, progress, folder)
     a_step = fqe * (1 - config.fqe.gamma)
     per_replica = paired_by_replica(a_step, len(np.unique(sessions)))
     if diverged(a_step, dataset.holdout.rewards):

@@ -22,7 +22,7 @@ from common.arrays import take_over
 from robot import go1, safety
 from robot.rotation import projected_gravity, rotate_to_body
 from twin.actuator import DelayLine, Motors, asked_torque, physics_steps, target_within_speed_limit
-from twin.model import build_model, gains_of, set_gains, standing_qpos
+from twin.model import ACCELEROMETER, FOOT_FORCE, FOOT_POS, FOOT_VEL, TORQUE, build_model, gains_of, motors_of, set_gains, standing_qpos
 from twin.world import World
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -30,11 +30,6 @@ _TIME, _QPOS, _QVEL = 0, slice(1, 20), slice(20, 38)  # FULLPHYSICS is time, qpo
 _JOINT_POS, _JOINT_VEL = slice(8, 20), slice(26, 38)
 MAX_SPEED = 1e3  # rad/s and m/s; joints reach 30 rad/s, so that a robot beyond this is no robot any more
 _LEGS = len(go1.LEGS)
-_TORQUE = slice(0, 12)
-_ACCELEROMETER = slice(12, 15)
-_FOOT_FORCE = slice(15, 19)
-_FOOT_POS = slice(19, 31)
-_FOOT_VEL = slice(31, 43)
 
 
 @dataclass(frozen=True)
@@ -182,11 +177,11 @@ class BatchTwin:
         qpos, qvel = newest[:, _QPOS], newest[:, _QVEL]
         last = self._states[:, -2]  # in which the last physics step's torque acted
         return BatchState(
-            joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, _TORQUE],
+            joint_pos=qpos[:, 7:], joint_vel=qvel[:, 6:], joint_torque=sensors[:, TORQUE],
             asked_torque=asked_torque(self._line.delivered(), last[:, _JOINT_POS], last[:, _JOINT_VEL], self._own_motors()),
             base_pos_w=qpos[:, :3], quaternion_wxyz=qpos[:, 3:7], base_lin_vel_w=qvel[:, :3], base_ang_vel_b=qvel[:, 3:6],
-            accelerometer_b=sensors[:, _ACCELEROMETER], foot_force=sensors[:, _FOOT_FORCE],
-            foot_pos_w=sensors[:, _FOOT_POS].reshape(-1, _LEGS, 3), foot_vel_w=sensors[:, _FOOT_VEL].reshape(-1, _LEGS, 3),
+            accelerometer_b=sensors[:, ACCELEROMETER], foot_force=sensors[:, FOOT_FORCE],
+            foot_pos_w=sensors[:, FOOT_POS].reshape(-1, _LEGS, 3), foot_vel_w=sensors[:, FOOT_VEL].reshape(-1, _LEGS, 3),
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -206,11 +201,7 @@ class BatchTwin:
 
     def _read_motors(self) -> Motors:
         """The motors of each variant, a row for each."""
-        return Motors(
-            np.stack([model.actuator_gainprm[:, 0] for model in self.models]),
-            np.stack([-model.actuator_biasprm[:, 2] for model in self.models]),
-            np.stack([model.actuator_forcerange[:, 1] for model in self.models]),
-        )
+        return Motors(*map(np.stack, zip(*map(motors_of, self.models), strict=True)))
 
     def _own_motors(self) -> Motors:
         """The motors of each robot, (N, 12)."""

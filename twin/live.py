@@ -10,8 +10,8 @@ import numpy as np
 
 from common.array_types import Float64Array
 from robot import go1
-from twin.actuator import Motors, physics_steps, target_within_speed_limit
-from twin.model import build_model, gains_of, set_gains
+from twin.actuator import physics_steps, target_within_speed_limit
+from twin.model import ACCELEROMETER, FOOT_FORCE, TORQUE, build_model, gains_of, motors_of, set_gains
 from twin.world import World
 
 # A Go1 on its belly with its legs folded, as it lies before it is switched on.
@@ -19,7 +19,6 @@ PRONE_HEIGHT = 0.10  # m
 PRONE_JOINT_POS = np.tile([0.0, 1.2, -2.6], len(go1.LEGS))
 _QUATERNION, _JOINT_POS = slice(3, 7), slice(7, 19)
 _LIN_VEL, _ANG_VEL, _JOINT_VEL = slice(0, 3), slice(3, 6), slice(6, 18)
-_TORQUE, _ACCELEROMETER, _FOOT_FORCE = slice(0, 12), slice(12, 15), slice(15, 19)
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ class LiveTwin:
         """The newest state; torque, forces and acceleration are those of the last step's beginning, 5 ms ago."""
         qpos, qvel, sensors = self._data.qpos.copy(), self._data.qvel.copy(), self._data.sensordata.copy()
         return LiveState(
-            qpos[_JOINT_POS], qvel[_JOINT_VEL], sensors[_TORQUE], qpos[:3], qpos[_QUATERNION], qvel[_LIN_VEL], qvel[_ANG_VEL],
-            sensors[_ACCELEROMETER], sensors[_FOOT_FORCE],
+            qpos[_JOINT_POS], qvel[_JOINT_VEL], sensors[TORQUE], qpos[:3], qpos[_QUATERNION], qvel[_LIN_VEL], qvel[_ANG_VEL],
+            sensors[ACCELEROMETER], sensors[FOOT_FORCE],
         )  # fmt: skip
 
     def _set_gains(self, kp: Float64Array, kd: Float64Array) -> None:
@@ -85,8 +84,7 @@ class LiveTwin:
 
     def _within_speed_limit(self, target: Float64Array) -> Float64Array:
         model, state = self._model, self.read()
-        motors = Motors(model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2], model.actuator_forcerange[:, 1])
-        return target_within_speed_limit(target, state.joint_pos, state.joint_vel, motors)
+        return target_within_speed_limit(target, state.joint_pos, state.joint_vel, motors_of(model))
 
     def _push(self) -> None:
         every_s, speed = self.world.pushes.every_s, self.world.pushes.speed

@@ -6,11 +6,16 @@ import mujoco
 import numpy as np
 
 from robot import go1
+from twin.actuator import Motors
 from twin.world import Variation, World
 
 # Physics that blows up is noticed by whoever steps the model; the engine would write a line for each to MUJOCO_LOG.TXT wherever the
 # program was started.
 mujoco.set_mju_user_warning(lambda _message: None)
+
+TORQUE, ACCELEROMETER, FOOT_FORCE = slice(0, 12), slice(12, 15), slice(15, 19)
+FOOT_POS, FOOT_VEL = slice(19, 31), slice(31, 43)
+"""Where a model's sensors stand in its sensor data."""
 
 FOOT_SITES = tuple(f"{leg}_foot" for leg in go1.LEGS)
 # Bodies touch the floor and nothing else: one bit for the floor, one for the robot.
@@ -61,6 +66,11 @@ def set_gains(model: mujoco.MjModel, kp: np.ndarray, kd: np.ndarray) -> None:
     model.actuator_gainprm[:, 0] = kp
     model.actuator_biasprm[:, 1] = -kp
     model.actuator_biasprm[:, 2] = -kd
+
+
+def motors_of(model: mujoco.MjModel) -> Motors:
+    """The PD law and torque limit (12,) of the position actuators: what `set_gains` set."""
+    return Motors(model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2], model.actuator_forcerange[:, 1])
 
 
 def _vary(model: mujoco.MjModel, robot: Variation) -> None:
@@ -158,6 +168,7 @@ def _add_motor(spec: mujoco.MjSpec, joint: str, index: int) -> None:
 
 
 def _add_sensors(spec: mujoco.MjSpec) -> None:
+    """In the order of TORQUE, ACCELEROMETER and the feet's slices."""
     torque, actuator = mujoco.mjtSensor.mjSENS_ACTUATORFRC, mujoco.mjtObj.mjOBJ_ACTUATOR
     for joint in go1.JOINT_NAMES:
         spec.add_sensor(name=f"{joint}_torque", type=torque, objtype=actuator, objname=joint)

@@ -63,7 +63,7 @@ def test_the_values_of_a_known_mdp_are_found(chain):
     transitions, groups = chain
     changes_its_mind = policy_of_layers([(np.array([[1.0, -1.0, 1.0]]), np.zeros(1))], np.zeros(1))
     policies = [always(1.0, 3), always(-1.0, 3), always(1.0, 3), changes_its_mind]
-    values = fitted_q_evaluation(transitions, groups, policies, 1.0, CONFIG, seed=0).values
+    values = fitted_q_evaluation(transitions, groups, policies, 1.0, CONFIG, seed=0)
     assert values.shape == (4, CONFIG.members)
     torch.testing.assert_close(values[0], torch.full((3,), 1.5), atol=0.1, rtol=0.0)
     torch.testing.assert_close(values[1], torch.full((3,), -1 / 6), atol=0.1, rtol=0.0)
@@ -76,7 +76,7 @@ def test_an_action_beyond_the_limit_is_evaluated_as_what_the_robot_makes_of_it(c
     config = FqeConfig(steps=3, batch_size=16, members=2, hidden=(8,))
 
     def evaluate(action, limit):
-        return fitted_q_evaluation(transitions, groups, [always(action, 3)], limit, config, seed=0, folder=tmp_path).values
+        return fitted_q_evaluation(transitions, groups, [always(action, 3)], limit, config, seed=0, folder=tmp_path)
 
     beyond = evaluate(7.0, 1.0)
     assert torch.equal(beyond, evaluate(1.0, 1.0))
@@ -89,7 +89,7 @@ def test_an_evaluation_repeats_with_its_seed_and_equal_policies_begin_alike(chai
 
     def evaluate():
         torch.manual_seed(0)
-        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)] * 2, 1.0, config, seed=5).values
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3)] * 2, 1.0, config, seed=5)
 
     values = evaluate()
     torch.testing.assert_close(values, evaluate(), atol=1e-5, rtol=0.0)
@@ -101,8 +101,7 @@ def test_what_observations_are_measured_in_does_not_matter(chain):
     columns = {name: 512 + 64 * getattr(transitions, name) for name in ("observations", "next_observations")}
     config = FqeConfig(steps=20, batch_size=16, members=2, hidden=(8,), learning_rate=1e-2)
     values, others = (
-        fitted_q_evaluation(data, groups, [always(1.0, 3)], 1.0, config, seed=0).values
-        for data in (transitions, replace(transitions, **columns))
+        fitted_q_evaluation(data, groups, [always(1.0, 3)], 1.0, config, seed=0) for data in (transitions, replace(transitions, **columns))
     )
     torch.testing.assert_close(values, others, atol=1e-2, rtol=0.0)
 
@@ -115,7 +114,7 @@ def test_values_begin_at_the_level_of_the_data_and_are_averaged_over_all_of_it()
         truncated=np.zeros(rows, np.bool_), episode_starts=np.arange(rows),
     )  # fmt: skip
     config = FqeConfig(steps=1, batch_size=1, members=2, hidden=(8,), learning_rate=1e-9)
-    values = fitted_q_evaluation(earning, np.arange(rows) % 5, [always(1.0, 1)], 1.0, config, seed=0).values
+    values = fitted_q_evaluation(earning, np.arange(rows) % 5, [always(1.0, 1)], 1.0, config, seed=0)
     torch.testing.assert_close(values, torch.full((1, 2), 100.0), atol=3.0, rtol=0.0)
 
 
@@ -136,7 +135,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_values(chain, tmp_
     heard = []
 
     def evaluate(folder, progress=silent):
-        return fitted_q_evaluation(transitions, groups, [always(1.0, 3), always(-1.0, 3)], 1.0, CONFIG, 0, progress, folder).values
+        return fitted_q_evaluation(transitions, groups, [always(1.0, 3), always(-1.0, 3)], 1.0, CONFIG, 0, progress, folder)
 
     def ended(*_):
         raise KeyboardInterrupt
@@ -164,7 +163,7 @@ def test_replicas_see_the_groups_in_their_own_shares(states):
         episode_starts=np.arange(rows),
     )
     config = FqeConfig(steps=100, batch_size=64, members=8, hidden=(8,), learning_rate=2e-2, gamma=0.5)
-    values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], 1.0, config, seed=0).values[0]
+    values = fitted_q_evaluation(transitions, np.repeat([0, 1], 8), [always(0.0, 1)], 1.0, config, seed=0)[0]
     torch.testing.assert_close(values, values.round(), atol=0.15, rtol=0.0)
     assert len(set(values.round().tolist())) > 1
     assert set(values.round().abs().tolist()) <= {0.0, 1.0, 2.0}
