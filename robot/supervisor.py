@@ -19,7 +19,16 @@ from common.array_types import Float64Array
 from common.errors import QuadloopError
 from robot import go1
 from robot.driver import JointCommand, RobotState
-from robot.safety import QUATERNION_TOLERANCE, STANDARD_LIMITS, LimitFlags, SafetyLimits, has_fallen, limit_joint_pos_target
+from robot.safety import (
+    MAX_CLOCK_SKEW_S,
+    MAX_OVERRUNS,
+    MAX_STATE_AGE_S,
+    LimitFlags,
+    has_fallen,
+    is_rotation,
+    joints_plausible,
+    limit_joint_pos_target,
+)
 
 
 class ModeError(QuadloopError):
@@ -98,8 +107,8 @@ class Supervisor:
     DAMPING kp 0 and kd DAMPING_KD. All methods belong to the control thread, except `trip`, which any thread may call.
     """
 
-    def __init__(self, kp: float, kd: float, limits: SafetyLimits = STANDARD_LIMITS) -> None:
-        self.kp, self.kd, self.limits = kp, kd, limits
+    def __init__(self, kp: float, kd: float) -> None:
+        self.kp, self.kd = kp, kd
         self._active_gains = _each_joint(kp), _each_joint(kd)
         self._passive_gains = _each_joint(0.0), _each_joint(0.0)
         self._damping_gains = _each_joint(0.0), _each_joint(DAMPING_KD)
@@ -140,7 +149,7 @@ class Supervisor:
         if self.mode in (Mode.PASSIVE, Mode.DAMPING):
             return self._decision(self._rest(state), events)
         target, flags = limit_joint_pos_target(
-            propose(self.mode), self._previous_target, state.joint_pos, state.joint_vel, self.kp, self.kd, go1.CONTROL_DT, self.limits
+            propose(self.mode), self._previous_target, state.joint_pos, state.joint_vel, self.kp, self.kd, go1.CONTROL_DT
         )
         if flags.non_finite:
             self.trip(SafetyEvent.NON_FINITE_ACTION)
@@ -150,7 +159,7 @@ class Supervisor:
     def note_pace(self, overrun: bool) -> None:
         """Whether the period that has just ended missed its deadline: a policy that always does moves at half its rate, or slower."""
         self._overruns = self._overruns + 1 if overrun and self.mode is Mode.POLICY else 0
-        if self._overruns >= self.limits.max_overruns:
+        if self._overruns >= MAX_OVERRUNS:
             self.trip(SafetyEvent.OVERRUN)
 
     def damping_command(self, state: RobotState | None = None) -> JointCommand:
@@ -168,7 +177,7 @@ class Supervisor:
     @property
     def _answers(self) -> bool:
         """Whether states have not been the same for too long, by counted periods. A silent robot may still stand, by an earlier command."""
-        return (self._repeats + 0.5) * go1.CONTROL_DT < self.limits.max_state_age_s
+        return (self._repeats + 0.5) * go1.CONTROL_DT < MAX_STATE_AGE_S
 
     def _admit(self, requested: Mode, events: int) -> None:
         """Enter the requested mode if it may follow; latch if motors that move would meet a bad state."""
@@ -197,30 +206,22 @@ class Supervisor:
         events = self._watch_stamp(state.stamp_s, now) | (SafetyEvent.DRIVER if state.faults else 0)
         if not all(all(map(math.isfinite, values.tolist())) for values in (state.joint_pos, state.joint_vel, state.quaternion_wxyz)):
             return events | SafetyEvent.NON_FINITE_STATE
-        if abs(math.hypot(*state.quaternion_wxyz.tolist()) - 1.0) > QUATERNION_TOLERANCE:
+        if not is_rotation(state.quaternion_wxyz.tolist()):
             events |= SafetyEvent.BROKEN_QUATERNION
-        elif has_fallen(state.gravity_b, self.limits.max_tilt_rad):
+        elif has_fallen(state.gravity_b):
             events |= SafetyEvent.TILT
-        return events if self._joints_plausible(state) else events | SafetyEvent.JOINT_OUT_OF_RANGE
-
-    def _joints_plausible(self, state: RobotState) -> bool:
-        """Number by number: for twelve joints that takes a quarter of the time that arrays take."""
-        excess, ratio = self.limits.max_joint_excess_rad, self.limits.max_joint_vel_ratio
-        joints = zip(state.joint_pos.tolist(), state.joint_vel.tolist(), *_RANGES, strict=True)
-        return all(lower - excess <= pos <= upper + excess and abs(vel) <= ratio * fastest for pos, vel, lower, upper, fastest in joints)
+        plausible = joints_plausible(state.joint_pos.tolist(), state.joint_vel.tolist())
+        return events if plausible else events | SafetyEvent.JOINT_OUT_OF_RANGE
 
     def _watch_stamp(self, stamp_s: float, now: float) -> int:
         """The age by the caller's clock, and by counted ticks in case that clock is the state's own."""
         repeated = stamp_s == self._last_stamp_s
         self._repeats = self._repeats + 1 if repeated else 0
-        in_time = -self.limits.max_clock_skew_s <= now - stamp_s <= self.limits.max_state_age_s
+        in_time = -MAX_CLOCK_SKEW_S <= now - stamp_s <= MAX_STATE_AGE_S
         moving = stamp_s >= self._last_stamp_s and self._answers
         self._last_stamp_s = stamp_s
         events = int(SafetyEvent.REPEATED_STATE) if repeated else 0
         return events if in_time and moving else events | SafetyEvent.STALE_STATE
-
-
-_RANGES = go1.JOINT_POS_LOWER.tolist(), go1.JOINT_POS_UPPER.tolist(), go1.JOINT_VEL_LIMIT.tolist()
 
 
 def _each_joint(gain: float) -> Float64Array:

@@ -18,7 +18,7 @@ from common.array_types import Float64Array, FloatArray
 from robot import go1
 from robot.driver import BaseVelocity, RobotState
 from robot.rotation import rotate_to_body
-from robot.safety import QUATERNION_TOLERANCE
+from robot.safety import is_rotation
 
 MAX_SPEED = 3.0  # m/s; commands in the released logs reach 2 m/s
 MAX_JUMP = 0.2  # m in one control period of 0.02 s, which is 10 m/s
@@ -79,7 +79,7 @@ class PoseVelocity:
         last = self._last if self._last and self._last.origin == sample.origin else sample
         periods = max((sample.stamp_s - last.stamp_s) / go1.CONTROL_DT, 1.0)
         reasons = _reasons(sample.position_w, sample.lin_vel_w, last.position_w, periods)
-        rotates = abs(math.hypot(*sample.quaternion_wxyz.tolist()) - 1.0) <= QUATERNION_TOLERANCE
+        rotates = is_rotation(sample.quaternion_wxyz.tolist())
         in_time = abs(age_s) <= MAX_AGE_S
         sound = rotates and np.isfinite(sample.ang_vel_w).all()
         fast = math.hypot(*lin_vel_b.tolist()) > MAX_SPEED  # the trunk's centre: a glitch of the angular velocity moves it by the lever arm
