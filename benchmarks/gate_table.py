@@ -151,6 +151,14 @@ class Pairs(NamedTuple):
         return worth[:1] if self.from_start else worth[:-1]
 
 
+class Sign(NamedTuple):
+    """What an estimate says of a change: whether that is the true sign, whether the change is within the margin, whether it says worse."""
+
+    told: bool
+    near: bool
+    called_worse: bool
+
+
 def agreements(results: list[dict[str, Any]]) -> str:
     """How often each estimate tells the sign of a true change: from one policy to the next, and from the start to each."""
     kept = [result for result in results if "values" in result]
@@ -163,8 +171,8 @@ def agreements(results: list[dict[str, Any]]) -> str:
     }
     discounted = {"locomotion, discounted return": [discounted_walk_of(result) for result in locomotion]}
     following, within, since = Pairs(False, False), Pairs(True, True), Pairs(True, False)
-    tables = ((kinds | discounted, following), (kinds, within), (kinds, since))
-    return "\n\n".join(sign_table(walks, pairs) for walks, pairs in tables)
+    tables = [sign_table(walks, pairs) for walks, pairs in ((kinds | discounted, following), (kinds, within), (kinds, since))]
+    return "\n\n".join([*tables, warning_table(kinds, since)])
 
 
 def walk_of(result: dict[str, Any]) -> Walk:
@@ -189,24 +197,37 @@ def sign_table(kinds: dict[str, list[Walk]], pairs: Pairs) -> str:
     )
 
 
-def told(found: list[tuple[bool, bool]]) -> str:
+def warning_table(kinds: dict[str, list[Walk]], pairs: Pairs) -> str:
+    """How many of the policies that an estimate calls worse are so."""
+    rows = [[column, *(warned(signs(walks, column, pairs)) for walks in kinds.values())] for column in ESTIMATES]
+    all_of_them = [signs(walks, ALWAYS, pairs) for walks in kinds.values()]
+    rows.append(["all policies", *(f"{sum(not sign.told for sign in found)} of {len(found)}" for found in all_of_them)])
+    return markdown_table(["called worse by", *kinds], rows)
+
+
+def told(found: list[Sign]) -> str:
     """The share of the signs that are told, and in brackets, or that are of changes within the margin."""
-    if not found:
-        return NOTHING
-    return f"{fmean(same for same, _ in found):.0%} ({fmean(same or near for same, near in found):.0%})"
+    return f"{fmean(sign.told for sign in found):.0%} ({fmean(sign.told or sign.near for sign in found):.0%})" if found else NOTHING
 
 
-def signs(walks: list[Walk], column: str, pairs: Pairs) -> list[tuple[bool, bool]]:
-    """Of all pairs that differ: whether an estimate tells the sign, and whether the change is within the margin."""
-    found: list[tuple[bool, bool]] = []
+def warned(found: list[Sign]) -> str:
+    """Of the changes that are called losses, how many are."""
+    losses = [sign.told for sign in found if sign.called_worse]
+    return f"{sum(losses)} of {len(losses)}" if losses else NOTHING
+
+
+def signs(walks: list[Walk], column: str, pairs: Pairs) -> list[Sign]:
+    """What an estimate says of all pairs that differ."""
+    found: list[Sign] = []
     for walk in walks:
         if (values := estimated(walk, column)) is None:
             continue
         change = pairs.change(walk.worth)
-        same = np.sign(pairs.change(values)) == np.sign(change)
+        called = pairs.change(values)
+        told = np.sign(called) == np.sign(change)
         near = np.abs(change) <= MARGIN * np.abs(pairs.before(walk.worth) - walk.nothing)
         counted = (change != 0) & (walk.within_budget[1:] | (not pairs.within_budget))
-        found += zip(same[counted].tolist(), near[counted].tolist(), strict=True)
+        found += map(Sign, *(each[counted].tolist() for each in (told, near, called < 0)))
     return found
 
 
