@@ -48,17 +48,21 @@ VERBS = {
 
 
 HELP = ("-h", "--help")
+VERSION = "--version"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit status. Every expected failure is one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] not in (*VERBS, *HELP):
+    if arguments and arguments[0] not in (*VERBS, *HELP, VERSION):
         return _fail(f"there is no verb '{arguments[0]}'{_nearest(arguments[0])}; quadloop --help lists them", EXIT_USAGE)
     try:
         if not arguments or arguments[0] in HELP:
             print(usage(), flush=True)
             return 0 if arguments else EXIT_USAGE
+        if arguments[0] == VERSION:
+            print(version(), flush=True)
+            return 0
         return _run(VERBS[arguments[0]], arguments[1:])
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
@@ -84,7 +88,15 @@ def usage() -> str:
     """The verbs, one a line."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:{width}}  {verb.help}" for name, verb in VERBS.items())
-    return f"usage: quadloop VERB [OPTIONS]\n\n{verbs}\n\nquadloop VERB --help explains a verb."
+    return f"usage: quadloop VERB [OPTIONS]\n\n{verbs}\n\nquadloop VERB --help explains a verb; quadloop --version says which code this is."
+
+
+def version() -> str:
+    """Such as "quadloop 0.1.0, revision 0123abc..."."""
+    from common.doctor import version_of
+    from common.revision import git_revision
+
+    return f"quadloop {version_of('quadloop')}, revision {git_revision()}"
 
 
 def _run(verb: Verb, arguments: list[str]) -> int:

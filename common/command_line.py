@@ -30,7 +30,15 @@ Settings = Annotated[T, tyro.conf.arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunArguments:
+class Arguments:
+    """Base of every verb's arguments."""
+
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments(Arguments):
     """Base of the arguments of every verb that fills a directory with a run."""
 
     out: Path
@@ -41,8 +49,6 @@ class RunArguments:
     """seed of all random numbers"""
     force: bool = False
     """delete the run that is in that directory and start anew"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 @dataclass(frozen=True)

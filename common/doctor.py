@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.extras import BY_HAND, EXTRAS
 from common.result import emit
 from common.revision import git_revision
 
 
-@dataclass(frozen=True)
-class DoctorArguments:
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments(Arguments):
     """Say what is installed and what is missing for each stage, and how to install it."""
-
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,17 @@ def examine() -> dict[str, Any]:
     `installed` maps packages to versions and libraries to files, `missing` maps names to how to get them.
     """
     stages = {name: _examine_stage(stage) for name, stage in STAGES.items()}
-    return {"quadloop": _version("quadloop"), "revision": git_revision(), "python": platform.python_version(), "stages": stages}
+    return {"quadloop": version_of("quadloop"), "revision": git_revision(), "python": platform.python_version(), "stages": stages}
 
 
 def _examine_stage(stage: Stage) -> dict[str, Any]:
-    installed = {package: _version(package) for package in stage.packages if importlib.util.find_spec(package) is not None}
+    installed = {package: version_of(package) for package in stage.packages if importlib.util.find_spec(package) is not None}
     installed |= {library: file for library in stage.libraries if (file := ctypes.util.find_library(library))}
     missing = {name: _how_to_install(name) for name in stage.packages + stage.libraries if name not in installed}
     return {"ready": not missing, "installed": installed, "missing": missing}
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     """The version of the distribution that brings `package`, "unknown" for what no distribution brings."""
     for distribution in _distributions().get(package, [package]):
         try:

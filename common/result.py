@@ -6,11 +6,15 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 _RESULTS: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
@@ -37,6 +41,19 @@ def emit(result: Mapping[str, Any], as_json: bool) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:  # as long as they are: half a path or hash is none
         print(f"{name:{width}}  {value}", file=stream)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people; in a terminal that is too narrow for it, each row as lines: half a name or number is none."""
+    table = Table(*header)
+    for row in (rows := list(rows)):
+        table.add_row(*map(Text, row))  # a session's name is no markup
+    width = Console(width=10_000).measure(table).maximum
+    if sys.stdout.isatty() and width > Console().width:
+        for row in rows:
+            print(*(f"{name}: {value}" for name, value in zip(header, row, strict=True)), sep="\n", end="\n\n")
+    else:
+        Console(width=width).print(table)
 
 
 def json_value(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.config import to_yaml
 from common.files import refuse_to_fill, write_bytes, write_json
 from common.result import emit
@@ -28,7 +28,7 @@ FILES = (WORLD, RESULT, PICTURE, "index.html")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateArguments:
+class CalibrateArguments(Arguments):
     """Fit the twin's motors and floor to a directory of logs; writes world.yaml, calibration.json and index.html."""
 
     logs: tyro.conf.Positional[Path]
@@ -45,8 +45,6 @@ class CalibrateArguments:
     """draws floors to try, starts, noise and pushes"""
     force: bool = False
     """overwrite what is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def run(arguments: list[str]) -> int:

@@ -7,13 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from common.command_line import RunArguments, Settings, parse
 from common.files import write_json
 from common.reporter import Reporter
-from common.result import emit
+from common.result import emit, print_table
 from common.run_directory import RunDirectory
 from loop.config import PRESETS, LoopConfig
 from loop.report import falls_on_the_way, table_rows, write_report
@@ -77,9 +74,6 @@ def _run_stage(directory: RunDirectory[LoopConfig], context: Context, name: str)
 
 def _print_table(result: dict[str, Any]) -> None:
     header, *rows = table_rows(result["stages"])
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)  # a file is as wide as the table
+    print_table(header, rows)
     print(falls_on_the_way(result))
     print(f"report: {result['report']}")

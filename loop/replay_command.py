@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.array_types import Float64Array
 from common.checks import NOT_NEGATIVE, at_least, require
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.files import refuse_to_fill, write_json
 from common.result import emit
@@ -32,7 +32,7 @@ Mode = Literal["kinematic", "torque", "policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayArguments:
+class ReplayArguments(Arguments):
     """Replay an episode log or a released recording on the twin; writes replay.json, replay.mp4 and index.html."""
 
     log: tyro.conf.Positional[Path]
@@ -55,8 +55,6 @@ class ReplayArguments:
     """control steps that are filmed; 0 films none"""
     force: bool = False
     """overwrite what is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "horizon", "every")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.files import refuse_to_overwrite
 from common.result import emit
@@ -21,7 +21,7 @@ FORMATS: dict[Format, Callable[[Sequence[Path], Path], dict[str, int]]] = {"d4rl
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments:
+class ExportArguments(Arguments):
     """Write episode logs as one HDF5 file with D4RL's keys, or as a Minari dataset."""
 
     logs: tyro.conf.Positional[Path]
@@ -32,8 +32,6 @@ class ExportArguments:
     """d4rl: usable steps, flat; minari: whole episodes"""
     force: bool = False
     """overwrite what is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.result import emit
 from offline_finetune.released.file import ReleasedFileError
@@ -17,7 +17,7 @@ from offline_finetune.released.policies import import_policy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportArguments:
+class ImportArguments(Arguments):
     """Turn a released policy (.pt, .npz) into a policy artifact, or a released log or a directory of them into episode logs."""
 
     source: tyro.conf.Positional[Path]
@@ -26,8 +26,6 @@ class ImportArguments:
     """the artifact (.onnx), or a directory for the episode logs"""
     force: bool = False
     """overwrite what is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def run(arguments: list[str]) -> int:

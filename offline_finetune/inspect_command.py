@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import QuadloopError, UsageError
 from common.files import refuse_to_fill
-from common.result import emit
+from common.result import emit, print_table
 from offline_finetune.inspect_report import EPISODES, session_rows, write_report
 from offline_finetune.inspection import inspect_episode, remarks, summarise
 from offline_finetune.readable_log import logs_below, read_log
@@ -25,7 +21,7 @@ from robot.policy.artifact import PolicyArtifact, load_artifact, load_by_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectArguments:
+class InspectArguments(Arguments):
     """Say what is in a policy artifact (.onnx), an episode log or released recording (.hdf5), or a directory of such logs."""
 
     source: tyro.conf.Positional[Path]
@@ -36,8 +32,6 @@ class InspectArguments:
     """directory for index.html with pictures, and episodes.json with every episode"""
     force: bool = False
     """overwrite the page that is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def run(arguments: list[str]) -> int:
@@ -101,15 +95,7 @@ def inspect_logs(source: Path, policies: Mapping[str, PolicyArtifact]) -> dict[s
 
 def _print(found: Mapping[str, Any]) -> None:
     header, *rows = session_rows(found)
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*map(Text, row))  # a session's name is no markup
-    wide = Console(width=10_000).measure(table).maximum
-    if sys.stdout.isatty() and wide > Console().width:  # half a name or number is none
-        for row in rows:
-            print(*(f"{name}: {value}" for name, value in zip(header, row, strict=True)), sep="\n", end="\n\n")
-    else:
-        Console(width=wide, markup=False).print(table)
+    print_table(header, rows)
     for line in (*found["remarks"], *found["unreadable"].values()):
         print(line)
     if "report" in found:

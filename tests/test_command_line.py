@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def test_help_lists_the_verbs() -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     for name in quadloop.VERBS:
         assert f"\n  {name} " in shown.stdout
+
+
+def test_the_version_says_which_code_this_is() -> None:
+    answer = run("--version")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert re.fullmatch(r"quadloop (\d+\.\d+\.\d+|unknown), revision ([0-9a-f]{40}(-dirty)?|unknown)\n", answer.stdout)
 
 
 def test_no_verb_is_a_mistake() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.checks import at_least, between, require
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.result import emit
 from robot.gait import Gait
@@ -17,7 +17,7 @@ from twin.world import find_world
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateArguments:
+class EvaluateArguments(Arguments):
     """Walk a policy under one command, many trials at once, and say how well it went."""
 
     policy: Path
@@ -36,8 +36,6 @@ class EvaluateArguments:
     """control steps of a trial, 50 a second"""
     seed: int = 0
     """draws how the robots start"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
         require(self, between(-MAX_SPEED, MAX_SPEED, "m/s or rad/s"), "command")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from common.checks import NOT_NEGATIVE, POSITIVE, Rule, at_least, between, require, require_rising
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.randomness import fresh_seed, generator_for
 from common.realtime import prepare_control_process, spare_the_garbage_collector
@@ -31,7 +31,7 @@ from twin.robots import MAX_LEVER_ARM, OpenRobot, WantedRobot, open_robot
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectArguments:
+class CollectArguments(Arguments):
     """Stand a robot up, let a policy walk and log it, episode by episode; every motion is confirmed by the person beside it."""
 
     policy: Path
@@ -70,8 +70,6 @@ class CollectArguments:
     """confirm every motion; for the twin only"""
     seed: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: another one each time)")] = field(default_factory=fresh_seed)
     """draws the commands, and by themselves the actions; one that is given draws those of the session that had it"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
         require(self, at_least(1), "episodes")

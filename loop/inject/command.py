@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from common.command_line import parse
+from common.command_line import Arguments, parse
 from common.errors import UsageError
 from common.progress import Progress
-from common.result import emit
+from common.result import emit, print_table
 from loop.inject.faults import FAULTS
 from loop.inject.rehearsal import Outcome, Rehearsal
 from robot.log.directory import new_log_directory
@@ -29,7 +26,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InjectArguments:
+class InjectArguments(Arguments):
     """Rehearse a fault on the twin, in real time, through the processes that run on a robot; exit status 1 if it reacts wrongly."""
 
     fault: tyro.conf.Positional[str] = ""
@@ -44,8 +41,6 @@ class InjectArguments:
     """a new directory for the logs of the walks; without it none is kept"""
     seed: int = 0
     """draws the twin's delays and pushes"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -113,9 +108,9 @@ def _rehearse(names: Sequence[str], wanted: InjectArguments) -> Sequence[Outcome
 
 
 def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
-    table = Table("fault", "what happens", "the robot", "after, ms", "at most, ms", "ok")
+    rows = []
     for name, result in results.items():
         after = "-" if result["reaction_ms"] is None else f"{result['reaction_ms']:.0f}"
         verdict = "yes" if result["ok"] else f"NO: {'; '.join(result['wrong'])}"
-        table.add_row(name, result["what"], result["happened"], after, f"{result['bound_ms']:.0f}", verdict)
-    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)  # a file is as wide as the table
+        rows.append((name, result["what"], result["happened"], after, f"{result['bound_ms']:.0f}", verdict))
+    print_table(("fault", "what happens", "the robot", "after, ms", "at most, ms", "ok"), rows)
