@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.array_types import BoolArray, FloatArray
 from robot import go1
-from robot.command import COMMAND_NAMES
+from robot.command import Slot
 from robot.log.episode import END_FALL, END_SAFETY, GAP_PERIODS, Episode
 from robot.observation import GO1_LAYOUT
 from robot.speed_bins import SPEED_BINS, speed_bin
@@ -51,9 +51,9 @@ def inspect_episode(episode: Episode, policies: Mapping[str, Policy]) -> dict[st
         "safety_stop": attributes.ended == END_SAFETY,
         "policy_sha256": attributes.policy_sha256 or None,
         "missing": list(episode.missing),
-        "command": {name: _range(episode.command[:, COMMAND_NAMES.index(name)]) for name in SPEEDS},
+        "command": {name: _range(episode.command[:, Slot[name.upper()]]) for name in SPEEDS},
         "velocity_rows": int(measures_velocity(episode).sum()),
-        "speed_error": _mean(np.abs(episode.base_lin_vel_b[:, 0] - episode.command[:, 0])[measures_velocity(episode)]),
+        "speed_error": _mean(np.abs(episode.base_lin_vel_b[:, 0] - episode.command[:, Slot.VX])[measures_velocity(episode)]),
         "speed_by_command": speed_by_command(episode),
         "reward_rows": int(episode.reward_measured.sum()),
         "reward_a_step": _mean(episode.rewards[episode.reward_measured]),
@@ -72,7 +72,7 @@ def speed_by_command(episode: Episode) -> list[dict[str, Any]]:
 
     Slower and backward commands are in none of them.
     """
-    vx, speed = episode.command[:, COMMAND_NAMES.index("vx")], episode.base_lin_vel_b[:, 0]
+    vx, speed = episode.command[:, Slot.VX], episode.base_lin_vel_b[:, 0]
     bins = np.where(measures_velocity(episode), speed_bin(vx), -1)
     chosen = [bins == index for index in range(len(SPEED_BINS))]
     return [

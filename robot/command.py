@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 from numpy.typing import NDArray
 
-# The command's slots, unscaled. Units: m/s, m/s, rad/s, m, Hz, then phases and duration as shares of a cycle, m, rad, rad, m, m.
-COMMAND_NAMES = (
-    "vx", "vy", "yaw_rate", "body_height", "gait_frequency", "gait_phase", "gait_offset", "gait_bound", "gait_duration",
-    "foot_swing_height", "pitch", "roll", "stance_width", "stance_length", "slot_17",
-)  # fmt: skip
+
+class Slot(IntEnum):
+    """Where each number of a command stands."""
+
+    VX = 0  # m/s
+    VY = 1  # m/s
+    YAW_RATE = 2  # rad/s
+    BODY_HEIGHT = 3  # m, above the usual height
+    GAIT_FREQUENCY = 4  # Hz
+    GAIT_PHASE = 5  # these four are shares of a cycle
+    GAIT_OFFSET = 6
+    GAIT_BOUND = 7
+    GAIT_DURATION = 8
+    FOOT_SWING_HEIGHT = 9  # m
+    PITCH = 10  # rad
+    ROLL = 11  # rad
+    STANCE_WIDTH = 12  # m
+    STANCE_LENGTH = 13  # m
+    SLOT_17 = 14  # see robot.observation
+
+
+COMMAND_NAMES = tuple(slot.name.lower() for slot in Slot)
 COMMAND_SIZE = len(COMMAND_NAMES)
 MAX_COMMAND = 10.0  # in each slot's own unit; the largest in use is the gait frequency, 3 to 4 Hz
-VELOCITY = slice(0, 3)  # vx, vy, yaw_rate
+VELOCITY = slice(Slot.VX, Slot.YAW_RATE + 1)
 
 
 def trot_command(vx: float = 0.0, vy: float = 0.0, yaw_rate: float = 0.0) -> NDArray[np.float64]:

@@ -122,7 +122,7 @@ class ControlLoop:
 
     @property
     def command(self) -> Float64Array:
-        """The unscaled command (15,), see robot.observation.COMMAND_NAMES. Setting raises CommandError beyond +-MAX_COMMAND."""
+        """The unscaled command (15,), see robot.command.Slot. Setting raises CommandError beyond +-MAX_COMMAND."""
         return self._command
 
     @command.setter

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checks import OPEN_SHARE, Rule, require
-from robot.command import COMMAND_NAMES
+from common.checks import OPEN_SHARE, between, require
+from robot.command import Slot
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Gait:
     """rad, left side down positive"""
 
     def __post_init__(self) -> None:
-        require(self, Rule("from 0.1 to 10 Hz", lambda value: 0.1 <= value <= 10), "gait_frequency")
+        require(self, between(0.1, 10, "Hz"), "gait_frequency")
         require(self, OPEN_SHARE, "gait_duration")
-        require(self, Rule("from -1 to 1", lambda value: -1 <= value <= 1), "foot_swing_height", "body_height", "pitch", "roll")
+        require(self, between(-1, 1), "foot_swing_height", "body_height", "pitch", "roll")
 
     def of(self, command: NDArray[np.float64]) -> NDArray[np.float64]:
         """A copy of the command (15,) with this gait and posture."""
         changed = command.copy()
         for gait in fields(self):
-            changed[COMMAND_NAMES.index(gait.name)] = getattr(self, gait.name)
+            changed[Slot[gait.name.upper()]] = getattr(self, gait.name)
         return changed

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.array_types import FloatArray
 from robot import go1
-from robot.command import COMMAND_NAMES, COMMAND_SIZE
+from robot.command import COMMAND_NAMES, COMMAND_SIZE, Slot
 
 COMMAND_SCALES = (2.0, 2.0, 0.25, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.15, 0.3, 0.3, 1.0, 1.0, 1.0)
 
@@ -98,7 +98,7 @@ COMMAND_SLICE = slice(3, 3 + COMMAND_SIZE)
 
 def advance_gait(gait_index: FloatArray, command: FloatArray, dt_s: float = go1.CONTROL_DT) -> FloatArray:
     """Gait index (...) in [0, 1) one control step later, g <- (g + dt f) mod 1."""
-    return np.asarray((gait_index + dt_s * command[..., 4]) % 1.0)
+    return np.asarray((gait_index + dt_s * command[..., Slot.GAIT_FREQUENCY]) % 1.0)
 
 
 _PHASE_SHIFTS = np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])  # of FL FR RL RR by phase, offset, bound
@@ -109,8 +109,9 @@ def foot_phases(gait_index: FloatArray, command: FloatArray) -> FloatArray:
 
     FL g + phase + offset + bound, FR g + offset, RL g + bound, RR g + phase; warped so that stance takes the share `duration`.
     """
-    raw = (gait_index[..., None] + command[..., 5:8] @ _PHASE_SHIFTS) % 1.0
-    share = np.minimum(np.maximum(command[..., 8:9], 1e-3), 1 - 1e-3)  # np.clip takes several times as long for one robot
+    raw = (gait_index[..., None] + command[..., Slot.GAIT_PHASE : Slot.GAIT_DURATION] @ _PHASE_SHIFTS) % 1.0
+    duration = command[..., Slot.GAIT_DURATION, None]
+    share = np.minimum(np.maximum(duration, 1e-3), 1 - 1e-3)  # np.clip takes several times as long for one robot
     return np.asarray(np.where(raw < share, 0.5 * raw / share, 0.5 + 0.5 * (raw - share) / (1 - share)))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.array_types import FloatArray
+from robot.command import Slot
 
 TRACKING_WIDTH = 0.25  # (m/s)^2 and (rad/s)^2
 NEGATIVE_SCALE = 0.02
@@ -42,7 +43,7 @@ def reward_terms(
     joint_vel (..., 12) rad/s, joint_acc (..., 12) rad/s^2, action and last_action (..., 12).
     """
     lin_vel_error = _squares(base_lin_vel_b[..., :2] - command[..., :2])
-    ang_vel_error = np.square(base_ang_vel_b[..., 2] - command[..., 2])
+    ang_vel_error = np.square(base_ang_vel_b[..., 2] - command[..., Slot.YAW_RATE])
     raw = {
         "lin_vel_xy": np.exp(-lin_vel_error / TRACKING_WIDTH),
         "ang_vel_z": np.exp(-ang_vel_error / TRACKING_WIDTH),

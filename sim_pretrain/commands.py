@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.array_types import BoolArray, Float64Array
 from common.arrays import take_over
 from common.checks import POSITIVE, SHARE, at_least, between, require, require_rising
-from robot.command import COMMAND_NAMES, MAX_COMMAND, trot_command
+from robot.command import MAX_COMMAND, VELOCITY, Slot, trot_command
 
 GAIT_AND_POSTURE = (
     "body_height", "gait_frequency", "gait_duration", "foot_swing_height", "pitch", "roll", "stance_width", "stance_length",
@@ -106,17 +106,17 @@ class Commander:
         fancy = rng.random(count) >= config.plain_share
         for name in GAIT_AND_POSTURE:
             low, high = getattr(config, name)
-            commands[fancy, COMMAND_NAMES.index(name)] = rng.uniform(low, high, int(fancy.sum()))
+            commands[fancy, Slot[name.upper()]] = rng.uniform(low, high, int(fancy.sum()))
         cells = np.argwhere(self.open)
         self.cell[where] = chosen = cells[rng.integers(len(cells), size=count)]
-        for slot, axis in ((0, 0), (2, 1)):
+        for axis, slot in enumerate((Slot.VX, Slot.YAW_RATE)):
             edges = self.edges[axis]
             commands[:, slot] = rng.uniform(edges[chosen[:, axis]], edges[chosen[:, axis] + 1])
-        commands[:, 1] = rng.uniform(*config.vy, count)
+        commands[:, Slot.VY] = rng.uniform(*config.vy, count)
         straight, standing = rng.random(count), rng.random(count) < config.standing_share
-        commands[straight < config.straight_share, 1] = 0.0
-        commands[straight < config.straight_share / 2, 2] = 0.0
-        commands[standing, :3] = 0.0
+        commands[straight < config.straight_share, Slot.VY] = 0.0
+        commands[straight < config.straight_share / 2, Slot.YAW_RATE] = 0.0
+        commands[standing, VELOCITY] = 0.0
         # These were not asked for what their cell stands for, so they cannot master it.
         self.tracked[np.flatnonzero(where)[standing | (straight < config.straight_share / 2)]] = -np.inf
         return commands

@@ -14,6 +14,7 @@ import numpy as np
 from common.array_types import Float64Array
 from common.checks import NOT_NEGATIVE, require
 from robot import go1
+from robot.command import Slot
 from robot.observation import foot_phases
 from robot.rotation import rotate_to_body
 from twin.batch import BatchState
@@ -56,7 +57,7 @@ class PenaltyWeights:
 def tracking_terms(state: BatchState, commands: Float64Array) -> Terms:
     """Positive terms (N,), each in [0, its weight]."""
     error = np.square(state.base_lin_vel_b[:, :2] - commands[:, :2]).sum(-1)
-    turn_error = np.square(state.base_ang_vel_b[:, 2] - commands[:, 2])
+    turn_error = np.square(state.base_ang_vel_b[:, 2] - commands[:, Slot.YAW_RATE])
     return {"track_lin_vel": np.exp(-error / TRACKING_WIDTH), "track_ang_vel": 0.5 * np.exp(-turn_error / TRACKING_WIDTH)}
 
 
@@ -77,7 +78,7 @@ def penalty_terms(
         "torque_gap": _squares(state.asked_torque - state.joint_torque),
         "bias": 1 - np.exp(-_squares(mean_error) / BIAS_WIDTH),
         "orientation": _squares(state.gravity_b[:, :2] - wanted_gravity(commands)),
-        "height": np.square(state.base_pos_w[:, 2] - STANCE_HEIGHT - commands[:, 3]),
+        "height": np.square(state.base_pos_w[:, 2] - STANCE_HEIGHT - commands[:, Slot.BODY_HEIGHT]),
         **_foot_terms(state, commands, gait_index),
     }
     return {name: getattr(weights, name) * value for name, value in raw.items()}
@@ -98,7 +99,7 @@ def wanted_gravity(commands: Float64Array) -> Float64Array:
 
     The signs are Walk These Ways' and so those of the released policies: commanded a pitch of 0.3, sim_000300 lifts its nose.
     """
-    pitch, roll = commands[:, 10], commands[:, 11]
+    pitch, roll = commands[:, Slot.PITCH], commands[:, Slot.ROLL]
     return np.stack([-np.sin(pitch) * np.cos(roll), np.sin(roll)], axis=1)
 
 
@@ -114,12 +115,12 @@ def wanted_placement(commands: Float64Array, phases: Float64Array) -> Float64Arr
     swing it goes the way back, so that it is where it will touch down when it does.
     """
     ends, sides = np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, -1.0, 1.0, -1.0])  # FL FR RL RR
-    x = ends * commands[:, 13:14] / 2
-    y = sides * commands[:, 12:13] / 2
-    stance_s = commands[:, 8:9] / commands[:, 4:5]
+    x = ends * commands[:, Slot.STANCE_LENGTH, None] / 2
+    y = sides * commands[:, Slot.STANCE_WIDTH, None] / 2
+    stance_s = commands[:, Slot.GAIT_DURATION, None] / commands[:, Slot.GAIT_FREQUENCY, None]
     to_middle_s = np.where(phases < 0.5, 0.25 - phases, phases - 0.75) * 2 * stance_s  # until the middle of the stance, negative after it
-    yaw_rate = commands[:, 2:3]
-    return np.stack([x + to_middle_s * (commands[:, 0:1] - yaw_rate * y), y + to_middle_s * (commands[:, 1:2] + yaw_rate * x)], axis=-1)
+    vx, vy, yaw_rate = (commands[:, slot, None] for slot in (Slot.VX, Slot.VY, Slot.YAW_RATE))
+    return np.stack([x + to_middle_s * (vx - yaw_rate * y), y + to_middle_s * (vy + yaw_rate * x)], axis=-1)
 
 
 def _foot_terms(state: BatchState, commands: Float64Array, gait_index: Float64Array) -> Terms:
@@ -129,7 +130,7 @@ def _foot_terms(state: BatchState, commands: Float64Array, gait_index: Float64Ar
     slipping = 1 - np.exp(-np.square(state.foot_vel_w).sum(-1) / CONTACT_SPEED_WIDTH)
     # The swing's apex is at phase 0.75; the wanted height is a half sine over the swing.
     swing = np.clip(-np.sin(2 * np.pi * phases), 0, None)
-    too_low = np.square(np.minimum(state.foot_pos_w[..., 2] - commands[:, 9:10] * swing - go1.FOOT_RADIUS, 0))
+    too_low = np.square(np.minimum(state.foot_pos_w[..., 2] - commands[:, Slot.FOOT_SWING_HEIGHT, None] * swing - go1.FOOT_RADIUS, 0))
     off_place = np.square(_feet_in_heading_frame(state) - wanted_placement(commands, phases)).sum(-1)
     return {
         "swing_contact": ((1 - stance) * pressed).sum(-1),

@@ -12,7 +12,7 @@ from common.array_types import Float64Array
 from common.errors import QuadloopError
 from common.statistics import mean_with_ci95
 from robot import go1
-from robot.command import trot_command
+from robot.command import Slot, trot_command
 from robot.observation import GO1_LAYOUT, ObservationLayout
 from twin.batch import BatchState, BatchTwin
 from twin.gait import GaitMeter
@@ -116,7 +116,7 @@ def _figures(walkers: Walkers, before: BatchState, action: NDArray[np.floating[A
     return {
         "returns": walkers.reward(before, action),
         "forward_speed": forward,
-        "forward_speed_error": np.abs(forward - walkers.commands[:, 0]),
+        "forward_speed_error": np.abs(forward - walkers.commands[:, Slot.VX]),
         "sideways_speed": state.base_lin_vel_b[:, 1],
         "turning_rate": state.base_ang_vel_b[:, 2],
         "torque": np.square(state.joint_torque).mean(axis=1),

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.array_types import Float64Array
 from robot import go1
+from robot.command import Slot
 from robot.speed_bins import SPEED_BINS, speed_bin
 
 FALLING_S = 1.5  # before a fall, the trunk's motion is the fall's
@@ -34,7 +35,7 @@ class Walk:
 def sums_of(walk: Walk) -> Float64Array:
     """What a walk adds to the sums that `figures_of` is made of: speed and rows by commanded speed, steps, falls, attitude."""
     known = np.isfinite(walk.speed)
-    bins = speed_bin(walk.commands[:, 0])
+    bins = speed_bin(walk.commands[:, Slot.VX])
     chosen = known & (bins >= 0)
     speeds = np.bincount(bins[chosen], weights=walk.speed[chosen], minlength=_BINS)
     rows = np.bincount(bins[chosen], minlength=_BINS)
