@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from common.errors import QuadloopError
-from common.files import whole_or_absent
+from common.files import write_bytes
 
 _MAX_BYTES = 2**31
 
@@ -22,9 +23,10 @@ class CheckpointError(QuadloopError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors, state dicts and plain numbers to `path`."""
-    with whole_or_absent(path) as temporary:
-        torch.save(content, temporary)
+    """Write tensors, state dicts and plain numbers to `path`: equal content gives equal bytes. OSError names `path`."""
+    archive = io.BytesIO()  # in a file torch would name the archive after it, and hide why it could not be written
+    torch.save(content, archive)
+    write_bytes(path, archive.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

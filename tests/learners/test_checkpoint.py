@@ -1,7 +1,9 @@
 """Checkpoints: they come back as they were, and nothing else comes in."""
 
+import errno
 import os
 import pickle
+import resource
 import zipfile
 from collections import OrderedDict
 
@@ -67,6 +69,25 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(good):
         save_checkpoint(good, {"step": lambda: None})
     assert load_checkpoint(good)["step"] == 7
     assert list(good.parent.iterdir()) == [good]
+
+
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file(good):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            save_checkpoint(good, {"weights": torch.arange(2000.0)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(good)
+    assert load_checkpoint(good)["step"] == 7
+    assert list(good.parent.iterdir()) == [good]
+
+
+def test_the_same_content_is_the_same_file_whatever_its_name(good):
+    other = good.with_name("other.pt")
+    save_checkpoint(other, {"weights": torch.arange(1000.0), "step": 7})
+    assert other.read_bytes() == good.read_bytes()
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))], ids=["torch", "pickle"])
