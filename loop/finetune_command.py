@@ -16,7 +16,7 @@ from common.run_directory import RunDirectory
 from loop.inputs import load_trainable, sha256_of_files
 from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
-from offline_finetune.finetune import finetune
+from offline_finetune.finetune import check_fit, finetune
 from offline_finetune.report import said_by_estimates, verdict, write_report
 from robot.log.episode_log import EpisodeLogError, list_episodes
 from robot.policy.artifact import load_artifact
@@ -44,18 +44,20 @@ class FinetuneArguments(RunArguments):
         require(self, at_least(1), "trials", "trial_steps")
 
 
+STAGE = "finetune"
 COMPARED_COMMANDS = (0.5, 0.8)  # m/s
 
 
 def run(arguments: list[str]) -> int:
     """The verb."""
     wanted = parse("finetune", FinetuneArguments, arguments, PRESETS)
-    policy = load_trainable(wanted.policy)  # this and the next two before anything is written
+    policy = load_trainable(wanted.policy)  # all that can be refused, before anything is written
     world = find_world(wanted.terrain)
     logs = list_episodes(wanted.logs, unfinished=True)
     if not logs:
         raise EpisodeLogError(f"{wanted.logs}: no episode log (.hdf5) in this folder or below")
     dataset = build_dataset(logs, wanted.config.holdout_share, wanted.seed)
+    check_fit(policy, dataset, wanted.config)
     inputs = {
         "seed": wanted.seed, "policy_sha256": policy.sha256, "logs_sha256": sha256_of_files(wanted.logs, logs), "terrain": world,
         "trials": wanted.trials, "trial_steps": wanted.trial_steps,
@@ -65,9 +67,11 @@ def run(arguments: list[str]) -> int:
     with run_directory as directory:
         with Reporter(directory.metrics) as report:
             result = finetune(wanted.policy, dataset, wanted.out, wanted.config, wanted.seed, report)
-        evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)}
+        taken = directory.stage_result(STAGE) or {"seconds": result.evidence["seconds"]}  # by whoever finished it
+        evidence = result.evidence | {"twin": _compare(wanted, world, result.policy)} | taken
         write_json(wanted.out / "evidence.json", evidence)
         page = write_report(wanted.out, evidence)
+        directory.mark_stage_done(STAGE, taken)
     if wanted.json:
         shown = evidence | {"gate": {name: evidence["gate"][name] for name in ("accepted", "rejected", "accepted_steps")}, "report": page}
         emit(shown, as_json=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import write_json
 from common.randomness import generator_for
 from learners.progress import Progress
 from loop.config import LoopConfig
@@ -72,6 +73,7 @@ def run_offline(context: Context) -> dict[str, Any]:
         context.out / "pretrained" / "policy.onnx", dataset, context.out / "offline",
         config, context.seed, context.report,
     )  # fmt: skip
+    write_json(context.out / "offline" / "evidence.json", result.evidence)
     gate, estimates = result.evidence["gate"], result.evidence["estimates"]
     return {"policy": str(result.policy), "accepted": gate["accepted"], "rejected": gate["rejected"], "estimates": estimates}
 

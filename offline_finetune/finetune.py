@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from common.files import write_json
 from common.result import json_value
 from common.revision import git_revision
 from learners.checkpoint import save_checkpoint
@@ -21,7 +20,7 @@ from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset
 from offline_finetune.evidence import estimates_of
-from robot.policy.artifact import keep_or_write_artifact, load_artifact
+from robot.policy.artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
 
 
 @dataclass(frozen=True)
@@ -30,24 +29,19 @@ class FinetuneResult:
 
     policy: Path
     value: Path
-    evidence: dict[str, Any]
+    evidence: dict[str, Any]  # not written yet
 
 
 def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: FinetuneConfig, seed: int, progress: Progress) -> FinetuneResult:
     """Uni-O4 from the artifact `policy_path` on a data set of robot logs.
 
-    Writes `policy.onnx` (stage "offline"), `value.pt` (V for the online stage) and `evidence.json` into `out`. What an interrupted run
-    left there of critics, models and improvement is gone on with; a policy.onnx that holds the result already stays as it is.
+    Writes `policy.onnx` (stage "offline") and `value.pt` (V for the online stage) into `out`. The evidence is left to the caller, who may
+    have more to say and writes it once, whole. What an interrupted run left in `out` of critics, models and improvement is gone on with; a
+    policy.onnx that holds the result already stays as it is. DatasetError as `check_fit`.
     """
     began = time.monotonic()
     parent = load_artifact(policy_path)
-    if parent.metadata.layout != dataset.layout:
-        raise DatasetError(f"{policy_path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
-    if len(dataset.holdout) < config.uni_o4.dynamics.elites:
-        raise DatasetError(
-            f"{len(dataset.holdout)} usable steps are held out, fewer than the {config.uni_o4.dynamics.elites} models that imagine what "
-            "follows them; record more"
-        )
+    check_fit(parent, dataset, config)
     start = policy_of_graph(policy_path.read_bytes())
     learner = UniO4(dataset.train, start, parent.metadata.layout.history, config.uni_o4, seed)
     learner.fit(progress, out)
@@ -68,8 +62,18 @@ def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: Finetu
         "kl_from_parent": _distance(learner, improvement.policy, start),
         "seconds": time.monotonic() - began,  # of this process: what an interrupted one took is not in it
     }
-    write_json(out / "evidence.json", evidence)
     return FinetuneResult(artifact.path, out / "value.pt", evidence)
+
+
+def check_fit(parent: PolicyArtifact, dataset: RobotDataset, config: FinetuneConfig) -> None:
+    """DatasetError if the policy `parent` sees something else than the logs recorded, or too few steps are held out for the estimates."""
+    if parent.metadata.layout != dataset.layout:
+        raise DatasetError(f"{parent.path} sees another observation layout than the logs recorded; use logs of a policy with its layout")
+    if len(dataset.holdout) < config.uni_o4.dynamics.elites:
+        raise DatasetError(
+            f"{len(dataset.holdout)} usable steps are held out, fewer than the {config.uni_o4.dynamics.elites} models that imagine what "
+            "follows them; record more"
+        )
 
 
 def save_value(path: Path, learner: UniO4, config: UniO4Config) -> None:

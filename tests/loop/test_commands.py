@@ -12,10 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 from common.run_directory import RunDirectory
+from learners.onnx_graph import export_policy, policy_of_graph
 from loop.config import PRESETS as LOOP_PRESETS
 from loop.stages import STAGES
 from quadloop import main
 from robot.log.episode_log import list_episodes
+from robot.observation import SLOT_17_TIMING, go1_layout
 from robot.policy.artifact import load_artifact, write_artifact
 from twin.world import find_world
 
@@ -82,6 +84,25 @@ def test_people_read_the_verdict_first_and_what_the_twin_makes_of_it(finetuned, 
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("verdict ") and len(said) < 12
     assert sum("falls" in line and "of 2" in line for line in said) == 2
+
+
+def test_a_finished_finetuning_that_is_resumed_stays_as_it_is(finetuned):
+    policy, logs, out, _ = finetuned
+    files = [out / name for name in ("policy.onnx", "value.pt", "evidence.json", "report/index.html")]
+    before = [path.read_bytes() for path in files]
+    assert finetune(policy, logs, out, *SMALL, "--resume") == 0
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_logs_that_do_not_fit_are_refused_before_anything_is_written(finetuned, tmp_path, capsys):
+    policy, logs, _, _ = finetuned
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere.onnx"
+    write_artifact(elsewhere, export_policy(policy_of_graph(policy.read_bytes())), "pretrained", None, go1_layout(SLOT_17_TIMING))
+    assert finetune(elsewhere, logs, out) == 1
+    assert_refused(capsys, out, f"{elsewhere} sees another observation layout than the logs recorded")
+    many = [f"--uni-o4.{name}=150" for name in ("dynamics.members", "dynamics.elites", "gate.starts")]
+    assert finetune(policy, logs, out, *many) == 1
+    assert_refused(capsys, out, "120 usable steps are held out, fewer than the 150 models")
 
 
 def test_finetune_refuses_before_it_writes(write_policy, tmp_path, capsys):

@@ -26,6 +26,7 @@ def test_a_finished_stage_keeps_its_policy_and_the_revision_that_made_it(
     def sha256_of_result(start: PolicyArtifact, revision: str) -> str:
         at_revision(revision)
         result = finetune(start.path, data, tmp_path / "out", TINY, 0, silent)
+        assert not (tmp_path / "out" / "evidence.json").exists()  # it is not whole before its caller has had a say
         return load_artifact(result.policy).sha256
 
     made = sha256_of_result(first, "abc")
