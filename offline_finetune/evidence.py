@@ -65,11 +65,11 @@ def paired_by_replica(values: Tensor, sessions: int) -> dict[str, Any]:
 
     Student's t, for there are few replicas r, drawn from few sessions s, and they know no more than these: its degrees of freedom are
     1 / (1 / (s - 1) + 1 / (r - 1)). A bootstrap's variance is too small by (s - 1) / s, which is made up for. There is no interval if all
-    replicas agree, as draws of two sessions may.
+    replicas agree, as draws of two sessions may, but for [0, 0] of a policy that is the old one.
     """
     difference = values[1] - values[0]
     interval, mean, spread = None, float(difference.mean()), float(difference.std())
-    if min(sessions, len(difference)) > 1 and spread > 0:
+    if min(sessions, len(difference)) > 1 and (spread > 0 or not difference.any()):
         freedom = 1 / (1 / (sessions - 1) + 1 / (len(difference) - 1))
         width = t_quantile_975(freedom) * spread * math.sqrt(sessions / (sessions - 1))
         interval = [mean - width, mean + width]

@@ -52,7 +52,9 @@ def test_replicas_know_no_more_than_their_sessions() -> None:
     assert of_two["ci95"] == pytest.approx([3 - 28.4120, 3 + 28.4120], rel=1e-4)  # 12.7062 * 1.58114 * sqrt(2 / 1)
     assert of_five["ci95"] == pytest.approx([3 - 7.6059, 3 + 7.6059], rel=1e-4)  # 1 / (1/4 + 1/4) degrees: 4.3027 * 1.58114 * sqrt(5 / 4)
     assert paired_by_replica(values, 1)["ci95"] is None
-    assert paired_by_replica(torch.ones(2, 3), 2)["ci95"] is None
+    assert paired_by_replica(torch.tensor([[1.0, 1, 1], [2, 2, 2]]), 2)["ci95"] is None  # all replicas drew the same
+    assert paired_by_replica(torch.tensor([[1.0, 2, 3], [1, 2, 3]]), 2)["ci95"] == [0.0, 0.0]  # the new policy is the old one
+    assert paired_by_replica(torch.ones(2, 3), 1)["ci95"] is None
 
 
 def test_recorded_rewards_weigh_as_the_new_policy_would_have_them() -> None:
