@@ -17,7 +17,7 @@ from loop.inputs import load_trainable, sha256_of_files
 from offline_finetune.config import PRESETS, FinetuneConfig
 from offline_finetune.dataset import build_dataset
 from offline_finetune.finetune import check_fit, finetune
-from offline_finetune.report import said_by_estimates, verdict, write_report
+from offline_finetune.report import said_by_estimates, write_report
 from robot.log.episode_log import EpisodeLogError, list_episodes
 from robot.policy.artifact import load_artifact
 from twin.evaluate import evaluate, straight_command
@@ -88,7 +88,7 @@ def _in_short(evidence: Mapping[str, Any]) -> dict[str, Any]:
         f"falls {before['falls']} -> {after['falls']} of {after['trials']}"
         for (vx, before), after in zip(twin["old"].items(), twin["new"].values(), strict=True)
     }
-    return {"verdict": verdict(evidence)} | said_by_estimates(evidence) | walked
+    return {"verdict": evidence["verdict"]} | said_by_estimates(evidence) | walked
 
 
 def _compare(wanted: FinetuneArguments, world: World, new: Path) -> dict[str, Any]:

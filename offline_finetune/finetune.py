@@ -20,6 +20,7 @@ from learners.uni_o4 import UniO4, UniO4Config
 from offline_finetune.config import FinetuneConfig
 from offline_finetune.dataset import DatasetError, RobotDataset
 from offline_finetune.evidence import estimates_of
+from offline_finetune.report import with_judgements
 from robot.policy.artifact import PolicyArtifact, keep_or_write_artifact, load_artifact
 
 
@@ -50,8 +51,8 @@ def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: Finetu
     artifact = keep_or_write_artifact(
         out / "policy.onnx", export_policy(improvement.policy), "offline", parent.sha256, parent.metadata.layout
     )
-    evidence = {
-        "policy": str(artifact.path),
+    found = {
+        "policy": artifact.path,
         "seed": seed,
         "revision": git_revision(),
         "policy_sha256": artifact.sha256,
@@ -62,7 +63,7 @@ def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: Finetu
         "kl_from_parent": _distance(learner, improvement.policy, start),
         "seconds": time.monotonic() - began,  # of this process: what an interrupted one took is not in it
     }
-    return FinetuneResult(artifact.path, out / "value.pt", evidence)
+    return FinetuneResult(artifact.path, out / "value.pt", with_judgements(json_value(found)))
 
 
 def check_fit(parent: PolicyArtifact, dataset: RobotDataset, config: FinetuneConfig) -> None:
@@ -90,15 +91,15 @@ def _described(dataset: RobotDataset) -> dict[str, Any]:
 
 def _gate_history(improvement: Improvement) -> dict[str, Any]:
     """What the gate said."""
-    decisions = [{"step": query.step, "member": query.member} | json_value(query.decision) for query in improvement.queries]
+    decisions = [{"step": query.step, "member": query.member} | vars(query.decision) for query in improvement.queries]
     accepted = sum(query.decision.accepted for query in improvement.queries)
     return {
         "accepted": accepted,
         "rejected": len(decisions) - accepted,
         "chosen_member": improvement.chosen_member,
-        "average": json_value(improvement.average),
+        "average": improvement.average,
         "accepted_steps": improvement.accepted_steps,
-        "advantage_test": json_value(improvement.advantage_test),
+        "advantage_test": improvement.advantage_test,
         "decisions": decisions,
     }
 

@@ -69,12 +69,19 @@ def verdict(evidence: Evidence) -> str:
     return f"{len(decided)} of {len(said)} estimates say that the new policy is {decided[0]}; the rest cannot tell."
 
 
+def with_judgements(evidence: Evidence) -> dict[str, Any]:
+    """The evidence with what the page says of it: `verdict`, and the `judgement` of each estimate."""
+    judged = {name: {**estimate, "judgement": judgement(estimate, evidence["data"])} for name, estimate in evidence["estimates"].items()}
+    return {**evidence, "verdict": verdict(evidence), "estimates": judged}
+
+
 def judgement(estimate: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """What one estimate says of the new policy: an interval without zero decides. One session alone has no interval, episodes of one have
     one that flatters, and so has an estimate by importance in which hardly a stretch counts."""
-    if not estimate["ci95"] or len(data["holdout_sessions"]) < 2 or estimate.get("effective_share", 1.0) < LEAST_SHARE:
+    interval = _interval(estimate)
+    if not interval or len(data["holdout_sessions"]) < 2 or _share(estimate) < LEAST_SHARE:
         return UNCLEAR
-    low, high = estimate["ci95"]
+    low, high = interval
     return BETTER if low > 0 else WORSE if high < 0 else UNCLEAR
 
 
@@ -87,13 +94,24 @@ def said_by_estimates(evidence: Evidence) -> dict[str, str]:
 
 
 def _difference(estimate: Mapping[str, Any]) -> str:
-    interval = "[{:+.3g}, {:+.3g}]".format(*estimate["ci95"]) if estimate["ci95"] else "(no interval)"
-    return f"{estimate['difference']:+.3g} {interval}"
+    interval = "[{:+.3g}, {:+.3g}]".format(*found) if (found := _interval(estimate)) else "(no interval)"
+    return f"{_figure(estimate['difference'], '+.3g')} {interval}"
 
 
-def _effective_share(evidence: Evidence) -> float:
-    """Of the stretches that importance sampling rests on; 1 where it was not used."""
-    return min((float(estimate.get("effective_share", 1.0)) for estimate in evidence["estimates"].values()), default=1.0)
+def _interval(estimate: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Both ends; None too where one is no number."""
+    low, high = estimate["ci95"] or (None, None)
+    return (low, high) if low is not None and high is not None else None
+
+
+def _figure(value: float | None, form: str) -> str:
+    """A number in this form; None is one that is no number."""
+    return "-" if value is None else format(value, form)
+
+
+def _share(estimate: Mapping[str, Any]) -> float:
+    """Of the stretches that an estimate rests on: 1 of one that knows none, 0 where weights are no numbers."""
+    return float(estimate.get("effective_share", 1.0) or 0.0)
 
 
 def paint_gate_differences(axis: Any, decisions: Sequence[Mapping[str, Any]]) -> None:
@@ -138,13 +156,13 @@ def _estimates(evidence: Evidence) -> list[str]:
     sessions = len(data["holdout_sessions"])
     rows = [["estimate", "old", "new", "difference, 95 %", "the new policy is"]]
     for name, estimate in evidence["estimates"].items():
-        values = [f"{estimate[policy]:.4g}" for policy in ("old", "new")]
+        values = [_figure(estimate[policy], ".4g") for policy in ("old", "new")]
         rows.append([f"{ESTIMATORS[name]} ({estimate['unit']})", *values, _difference(estimate), judgement(estimate, data)])
     parts = [heading(f"What the held-out {data['holdout_by']}s say"), table(rows)]
     if evidence["estimates"]["fqe"].get("diverged"):
         parts.append(paragraph(DIVERGED_NOTE, "note"))
-    if _effective_share(evidence) < LEAST_SHARE:
-        parts.append(paragraph(SHARE_NOTE.format(_effective_share(evidence)), "note"))
+    if (share := min(map(_share, evidence["estimates"].values()))) < LEAST_SHARE:
+        parts.append(paragraph(SHARE_NOTE.format(share), "note"))
     if data["holdout_by"] == "episode":
         parts.append(paragraph("All logs are of one session, so single episodes are held out: they flatter every estimate.", "note"))
     elif sessions < FEW_SESSIONS:
@@ -171,7 +189,7 @@ def _gate(evidence: Evidence) -> list[str]:
     text = (
         f"Of {gate['accepted'] + gate['rejected']} candidates the gate accepted {gate['accepted']}. "
         f"The new policy is {averaged}{gate['accepted_steps']} improvement steps and a KL of "
-        f"{evidence['kl_from_parent']:.3f} nats a joint from the old one."
+        f"{_figure(evidence['kl_from_parent'], '.3f')} nats a joint from the old one."
     )
     return [heading("How it came about"), *([paragraph(_tested(gate))] if gate["advantage_test"] else []), paragraph(text)]
 

@@ -48,9 +48,9 @@ def finetuned(collect_in, tmp_path_factory):
 def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(finetuned, tmp_path, capsys):
     policy, _logs, out, printed = finetuned
     result = json.loads(printed)
-    assert {"policy", "estimates", "gate", "data", "seconds"} <= set(result)
+    assert {"policy", "verdict", "estimates", "gate", "data", "seconds"} <= set(result)
     for name in ("amq", "fqe", "wis"):
-        assert {"old", "new", "difference", "ci95"} <= set(result["estimates"][name])
+        assert {"old", "new", "difference", "ci95", "judgement"} <= set(result["estimates"][name])
     assert {"accepted", "rejected"} <= set(result["gate"])
     assert result["data"]["steps"] == 180
     assert (out / "report" / "index.html").is_file()

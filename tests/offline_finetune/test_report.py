@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from offline_finetune.dataset import MISSED_PERIOD, NO_HISTORY, VELOCITY_GLITCH
-from offline_finetune.report import judgement, verdict, write_report
+from offline_finetune.report import judgement, verdict, with_judgements, write_report
 
 OLD, NEW = "a" * 64, "b" * 64
 SIX = tuple(f"session_{number}" for number in range(6))
@@ -77,6 +77,25 @@ def test_fitted_q_that_diverged_is_not_heard(tmp_path):
     page = write_report(tmp_path, wild).read_text()
     assert "Fitted-Q evaluation has diverged" in page
     assert "(no interval)" in page
+
+
+def test_an_estimate_that_is_no_number_is_not_heard(tmp_path):
+    torn = evidence() | {"kl_from_parent": None}
+    torn["estimates"]["amq"] |= dict.fromkeys(("old", "new", "difference"), None) | {"ci95": [None, None]}
+    torn["estimates"]["wis"] = estimate(0.1, 0.3) | {"effective_share": None}
+    assert "1 of 3 estimates say that the new policy is better; the rest cannot tell" in verdict(torn)
+    page = write_report(tmp_path, torn).read_text()
+    assert "<td>-</td><td>-</td><td>- (no interval)</td><td>cannot tell</td>" in page
+    assert "a KL of - nats" in page
+
+
+def test_machines_are_told_what_people_are():
+    far = evidence()
+    far["estimates"]["wis"] = estimate(0.1, 0.3) | {"effective_share": 0.0004}
+    told = with_judgements(far)
+    assert told["verdict"] == "2 of 3 estimates say that the new policy is better; the rest cannot tell."
+    assert {name: each["judgement"] for name, each in told["estimates"].items()} == {"amq": "better", "fqe": "better", "wis": "cannot tell"}
+    assert told["estimates"]["wis"]["ci95"] == [0.1, 0.3]
 
 
 def test_a_gate_that_accepted_nothing_has_changed_nothing():
