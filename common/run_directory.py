@@ -18,6 +18,7 @@ CONFIG = "config.yaml"
 REVISION = "revision"
 INPUTS = "inputs.json"
 STAGES = "stages"
+HASHED = "_sha256"  # ends the name of an input that is known by its content
 LOCK = ".lock"
 CLEARING = ".clearing"  # the config of a run that is being deleted
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -148,7 +149,7 @@ class RunDirectory(Generic[T]):
         """The first input that differs from the run's, in words; one that the run did not write down was none yet."""
         before = _json_object(self.path / INPUTS)
         names = (name for name in self.inputs if name in before and self.inputs[name] != before[name])
-        return next((f"{name} is {before[name]}, not {self.inputs[name]}" for name in names), None)
+        return next((_differ(name, before[name], self.inputs[name]) for name in names), None)
 
     def _clear(self) -> None:
         inside = next((source for source in self._sources if source.resolve().is_relative_to(self.path.resolve())), None)
@@ -169,6 +170,13 @@ class RunDirectory(Generic[T]):
                 entry.unlink()
         for name in (CLEARING, REVISION, INPUTS):  # by all three a run is known that is half deleted
             (self.path / name).unlink()
+
+
+def _differ(name: str, before: Any, now: Any) -> str:
+    """How an input differs. Its hash alone says nothing to whoever edited a file or added one."""
+    if name.endswith(HASHED):
+        return f"other or changed {name.removesuffix(HASHED)}: sha256 was {before}, is {now}"
+    return f"{name} is {before}, not {now}"
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -207,6 +207,12 @@ def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
         begun(tmp_path, inputs={"seed": 1, "logs": Path("there")}, resume=True)
 
 
+def test_what_is_known_by_its_hash_is_said_to_have_changed(tmp_path: Path) -> None:
+    begun(tmp_path, inputs={"logs_sha256": "12ab"})
+    with pytest.raises(RunDirectoryError, match=r"\(other or changed logs: sha256 was 12ab, is 34cd\); resume without changes"):
+        begun(tmp_path, inputs={"logs_sha256": "34cd"}, resume=True)
+
+
 def test_what_a_crash_leaves_before_the_config_is_written_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "revision").write_text("unknown\n")
     (tmp_path / "inputs.json").write_text('{"seed": 1}\n')

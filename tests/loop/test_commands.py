@@ -151,7 +151,7 @@ def test_finetune_is_not_resumed_with_other_inputs(finetuned, tmp_path, capsys):
         assert f"holds a run of another config ({name.replace('-', '_')} is " in capsys.readouterr().err
     list_episodes(moved)[0].rename(moved / "session_00" / "episode_9000.hdf5")
     assert finetune(policy, moved, out, *SMALL, "--resume") == 1
-    assert "holds a run of another config (logs_sha256 is " in capsys.readouterr().err
+    assert "holds a run of another config (other or changed logs: sha256 was " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
