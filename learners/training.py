@@ -89,7 +89,8 @@ def refuse_divergence(part: str, step: int, figures: Mapping[str, float]) -> Non
     """DivergedError if a figure is no number any more."""
     for name, value in figures.items():
         if not math.isfinite(value):
-            raise DivergedError(f"{part}: learning blew up by step {step:,} ({name} is {value}); begin anew with a lower learning rate")
+            advice = "begin anew with a lower learning rate (this part's setting learning_rate), unless data or start policy are at fault"
+            raise DivergedError(f"{part}: learning blew up by step {step:,} ({name} is {value}); {advice}")
 
 
 def _restored(path: Path, steps: int, learnt: Mapping[str, Stateful], generator: torch.Generator) -> int:

@@ -93,8 +93,9 @@ def test_a_file_that_is_no_checkpoint_is_to_be_deleted(tmp_path):
 def test_a_training_that_blew_up_says_so_and_keeps_nothing_of_it(tmp_path):
     slope = Slope()
     torch.nn.init.constant_(slope.weights.bias, float("nan"))
-    with pytest.raises(DivergedError, match=r"slope: learning blew up by step 100 \(loss is nan\); begin anew with a lower learning rate"):
+    with pytest.raises(DivergedError, match=r"slope: learning blew up by step 100 \(loss is nan\); begin anew with a lower") as caught:
         slope.train(tmp_path / "slope.pt")
+    assert "setting learning_rate" in str(caught.value) and "unless data or start policy are at fault" in str(caught.value)
     assert not (tmp_path / "slope.pt").exists()
 
 

@@ -139,6 +139,14 @@ def test_a_policy_that_cannot_be_trained_on_is_refused_before_anything_is_writte
     assert main(["evaluate", "--policy", str(policy), "--trials", "1", "--steps", "1"]) == 0
 
 
+@pytest.mark.parametrize("std", [1e-5, 1e3])
+def test_a_policy_that_hardly_or_wildly_explores_is_refused_before_anything_is_written(write_policy, tmp_path, capsys, std):
+    policy, out = write_policy(std=std).path, tmp_path / "out"
+    for run in (finetune, online):
+        assert run(policy, tmp_path, out) == 1
+        assert_refused(capsys, out, f"{policy}: its actions have standard deviations from {std:.3g} to {std:.3g}; learning needs")
+
+
 def test_finetune_is_not_resumed_with_other_inputs(finetuned, tmp_path, capsys):
     policy, logs, run, _ = finetuned
     moved, out = tmp_path / "moved", tmp_path / "out"
