@@ -161,13 +161,20 @@ def shares(step: Callable[[], object]) -> dict[str, float]:
     return {kind: round(us / sum(taken.values()), 3) for kind, us in taken.items()}
 
 
+def at_least_one(text: str) -> int:
+    """A whole number of rounds, steps or threads."""
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 def main() -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", choices=SIZES, default="hopper")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=at_least_one, default=3)
+    parser.add_argument("--steps", type=at_least_one, default=20)
+    parser.add_argument("--threads", type=at_least_one, default=2)
     parser.add_argument("--json", action="store_true", help="as it is anyway")
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)

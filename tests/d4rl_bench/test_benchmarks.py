@@ -56,6 +56,16 @@ def test_a_page_without_its_marks_is_refused_by_the_gates_tables_too(program, ro
     assert page.read_text() == text
 
 
+@pytest.mark.parametrize("name", ["--rounds", "--steps", "--threads"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
+def test_steps_are_timed_at_least_once(program, monkeypatch, capsys, name, value):
+    monkeypatch.setattr(sys, "argv", ["offline.py", f"{name}={value}"])
+    with pytest.raises(SystemExit) as caught:
+        program("offline").main()
+    assert caught.value.code == 2
+    assert f"argument {name}: '{value}' is no whole number of at least 1" in capsys.readouterr().err
+
+
 def test_a_learner_that_was_asked_in_another_precision_is_as_it_was(program, learner):
     assert len(program("precision").decided(learner, policies(), "bf16")) == POLICIES - MEMBERS
     assert learner.asked == [("bf16", "bf16")]
