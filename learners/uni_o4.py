@@ -108,6 +108,7 @@ class UniO4:
         self._seed_weights("dynamics")
         self.model = DynamicsEnsemble(observation_size, action_size, history, config.dynamics)
         self.model.fit_normalisers(self.data.all)
+        self.model_losses = torch.full((config.dynamics.members,), math.nan)  # on rows that no model learnt from, once all have learnt
 
     def _seed_weights(self, part: str) -> None:
         """Of each part by itself: the weights that it begins with do not depend on another part's sizes."""
@@ -142,7 +143,7 @@ class UniO4:
             lambda: model.update(self.data.rows(known[torch.randint(len(known), (config.batch_size,), generator=self.generator)])),
             {"model": model, "optimizer": model.optimizer}, self.generator, progress,
         )  # fmt: skip
-        model.choose_elites(self.data.rows(unknown))
+        self.model_losses = model.choose_elites(self.data.rows(unknown))
 
     def _path(self, folder: Path | None, part: str, **what: Any) -> Path | None:
         """Where a part is kept: its name follows from all that decides its weights."""

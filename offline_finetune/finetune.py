@@ -58,6 +58,7 @@ def finetune(policy_path: Path, dataset: RobotDataset, out: Path, config: Finetu
         "policy_sha256": artifact.sha256,
         "parent_sha256": parent.sha256,
         "estimates": estimates_of(learner, dataset, start, improvement.policy, config, seed, progress, out),
+        "model": {"losses": learner.model_losses, "elites": learner.model.elites},
         "gate": _gate_history(improvement),
         "data": _described(dataset),
         "kl_from_parent": _distance(learner, improvement.policy, start),

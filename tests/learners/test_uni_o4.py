@@ -217,6 +217,7 @@ def test_an_ended_fit_goes_on_and_gives_the_same_weights(start, tmp_path, monkey
     for one, other in ((whole.critics.q, second.critics.q), (whole.critics.q_target, second.critics.q_target), (whole.model, second.model)):
         assert same(one, other)
     assert torch.equal(whole.model.elites, second.model.elites)
+    assert torch.equal(whole.model_losses, second.model_losses) and whole.model_losses.isfinite().all()
 
 
 def test_the_true_reward_improves(improved, start):

@@ -52,6 +52,8 @@ def test_from_logs_to_a_better_policy_to_one_that_goes_on_learning(finetuned, tm
     for name in ("amq", "fqe", "wis"):
         assert {"old", "new", "difference", "ci95", "judgement"} <= set(result["estimates"][name])
     assert {"accepted", "rejected"} <= set(result["gate"])
+    losses = result["model"]["losses"]
+    assert sorted(result["model"]["elites"], key=losses.__getitem__) == result["model"]["elites"] and len(losses) == 2
     assert result["data"]["steps"] == 180
     assert (out / "report" / "index.html").is_file()
     evidence = json.loads((out / "evidence.json").read_text())
