@@ -40,6 +40,10 @@ TABLES = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "timeouts")
 MADE_BY = "quadloop"
 """The attribute `made_by` of data of our own"""
+ORIGIN = ("task", "made_by")
+"""Attributes that say where data are from"""
+MAX_WORD_BYTES = 1024
+"""Of such an attribute, as far as its size is known before it is read; one of variable length is no larger than the file"""
 _MAX_CHUNK_BYTES = 64 * 2**20
 _CHECKSUMMED = ("v110", "v110")  # HDF5's format since 1.10: its metadata carry checksums
 
@@ -89,9 +93,9 @@ def write_d4rl(path: Path, transitions: Transitions, attributes: Mapping[str, st
 
 
 def origin_of(path: Path) -> dict[str, str]:
-    """What a file says of where it is from: its attributes that are words. DataError if they cannot be read."""
+    """What a file says of where it is from: those of the attributes ORIGIN that it has. DataError if one of them is not a short text."""
     with blamed(path), h5py.File(path, "r") as file:
-        return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+        return {name: _word(file.attrs, name) for name in ORIGIN if name in file.attrs}
 
 
 def returns_of_episodes(transitions: Transitions) -> NDArray[np.float64]:
@@ -219,6 +223,16 @@ def _check_shapes(stored: Mapping[str, h5py.Dataset], task: Task) -> None:
     lengths = {name: dataset.shape[0] for name, dataset in stored.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"not the same number of rows under each key: {', '.join(f'{name} {rows:,}' for name, rows in lengths.items())}")
+
+
+def _word(attributes: h5py.AttributeManager, name: str) -> str:
+    """The text of an attribute, which is read once it is known to be a single one: of many each may be as large as the file."""
+    stored = attributes.get_id(name)
+    text = h5py.check_string_dtype(stored.dtype)
+    if text is None or stored.shape != () or (text.length or 0) > MAX_WORD_BYTES:
+        raise DataError(f"its attribute '{name}' is not a short text")
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _values(name: str, dataset: h5py.Dataset) -> NDArray[Any]:

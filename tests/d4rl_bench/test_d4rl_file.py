@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from common.files import FileExistsAlreadyError
-from d4rl_bench.d4rl_file import MAX_FILE_BYTES, DataError, read_d4rl, returns_of_episodes, write_d4rl
+from d4rl_bench.d4rl_file import MAX_FILE_BYTES, DataError, origin_of, read_d4rl, returns_of_episodes, write_d4rl
 from d4rl_bench.task import Task, find_task
 from learners.transitions import Transitions
 from tests.damage import mutated
@@ -300,6 +300,40 @@ def test_what_is_no_file_or_too_large_is_refused(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)  # sparse: takes no space
     with pytest.raises(DataError, match=r"large.hdf5: 4,294,967,297 bytes, more than"):
         read_d4rl(tmp_path / "large.hdf5", HOPPER)
+
+
+@pytest.mark.parametrize("word", ["quadloop", np.bytes_(b"quadloop"), np.array(b"quadloop", dtype="S20")])
+def test_what_a_file_says_of_its_origin_may_be_stored_as_either_kind_of_text(tmp_path: Path, word: Any) -> None:
+    path = write(tmp_path / "ours.hdf5", made_columns(6))
+    assert origin_of(path) == {}
+    with h5py.File(path, "r+") as file:
+        file.attrs.update({"made_by": word, "seed": 3, "notes": np.zeros(1000)})
+    assert origin_of(path) == {"made_by": "quadloop"}
+
+
+@pytest.mark.parametrize("word", [3, ["hopper-medium-v2"] * 2, h5py.Empty("S5"), np.bytes_(b"x" * 2000), np.bytes_(b"\xff")])
+def test_an_origin_that_is_no_short_text_is_refused_in_one_line(tmp_path: Path, word: Any) -> None:
+    path = write(tmp_path / "hostile.hdf5", made_columns(6))
+    with h5py.File(path, "r+") as file:
+        file.attrs["task"] = word
+    with pytest.raises(DataError, match=r"^\S+hostile.hdf5: (its attribute 'task' is not a short text|cannot be read .*decode)") as caught:
+        origin_of(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_other_attributes_of_a_file_are_not_read(tmp_path: Path) -> None:
+    """Their storage is damaged: who reads them fails."""
+    path = write(tmp_path / "hostile.hdf5", made_columns(6))
+    with h5py.File(path, "r+") as file:
+        file.attrs.update({"made_by": "quadloop", "notes": "a heap object that is not there"})
+    content = path.read_bytes()
+    notes = content.index(b"notes\0")
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    place = content.index(heap, notes)
+    path.write_bytes(content[:place] + (2**40).to_bytes(8, "little") + content[place + 8 :])
+    with h5py.File(path) as file, pytest.raises(OSError, match=r"."):
+        file.attrs["notes"]
+    assert origin_of(path) == {"made_by": "quadloop"}
 
 
 def test_returns_are_the_sums_of_each_episode_s_rewards() -> None:
