@@ -147,6 +147,17 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: {size:,} bytes, more than the {MAX_FILE_BYTES:,} that a file may have")
 
 
+def array_in(group: h5py.Group, name: str, flags: bool = False) -> h5py.Dataset:
+    """The array under `name`, not read yet; DataError unless plain numbers, or flags, are stored in this very file."""
+    dataset: Any = stored_here(group, name, DataError)
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"'{name}' is a group, not an array")
+    if dataset.dtype.kind not in ("biuf" if flags else "iuf"):
+        raise DataError(f"'{name}' holds values of type {dataset.dtype}, not {'flags' if flags else 'numbers'}")
+    check_chunks(dataset, name, max(_MAX_CHUNK_BYTES, math.prod(dataset.shape or ()) * dataset.dtype.itemsize), DataError)
+    return dataset
+
+
 def bytes_in_memory(dataset: h5py.Dataset) -> int:
     """What reading it takes: its values as they are stored, or as float32 if that is more."""
     return int(math.prod(dataset.shape or ()) * max(dataset.dtype.itemsize, np.dtype(np.float32).itemsize))
@@ -193,20 +204,9 @@ def _stored(file: h5py.File) -> dict[str, h5py.Dataset]:
     missing = [name for name in REQUIRED if name not in file]
     if missing:
         raise DataError(f"no {' and no '.join(missing)} in it; D4RL's files have {', '.join(REQUIRED)}")
-    stored = {name: _dataset(file, name) for name in (*REQUIRED, *OPTIONAL) if name in file}
+    stored = {name: array_in(file, name, flags=name in FLAGS) for name in (*REQUIRED, *OPTIONAL) if name in file}
     check_bytes(sum(map(bytes_in_memory, stored.values())))
     return stored
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The array under `name`, if plain numbers are stored in this very file."""
-    dataset: Any = stored_here(file, name, DataError)
-    if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"'{name}' is a group, not an array")
-    if dataset.dtype.kind not in ("biuf" if name in FLAGS else "iuf"):
-        raise DataError(f"'{name}' holds values of type {dataset.dtype}, not {'flags' if name in FLAGS else 'numbers'}")
-    check_chunks(dataset, name, max(_MAX_CHUNK_BYTES, math.prod(dataset.shape or ()) * dataset.dtype.itemsize), DataError)
-    return dataset
 
 
 def _check_shapes(stored: Mapping[str, h5py.Dataset], task: Task) -> None:

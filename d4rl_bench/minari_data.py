@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -16,9 +15,11 @@ from d4rl_bench.d4rl_file import (
     TABLES,
     Columns,
     DataError,
+    array_in,
     blamed,
     bytes_in_memory,
     check_bytes,
+    check_file,
     check_finite,
     check_sizes,
     flags_of,
@@ -29,56 +30,48 @@ from learners.transitions import Transitions
 
 ANT_VALUES = 27
 """What D4RL knows of an ant besides where it is; AntMaze-v5 has contact forces behind that"""
+FILE = "main_data.hdf5"
+"""Has all episodes of a data set in Minari's HDF5 format, a group each"""
+FLAGS = ("terminations", "truncations")
+OF_MAZE = ("achieved_goal", "observation")
+"""What is taken of observations that are a dictionary"""
+Stored = dict[str, h5py.Dataset]
+"""What an episode has under each name, not read yet"""
 
 
 def read_minari(name: str, task: Task) -> Transitions:
     """The data set `name` of Minari's folder (MINARI_DATASETS_PATH, or its own), with its own rewards and actions within [-1, 1].
 
     Observations are a Box or, for antmaze, a Dict of which D4RL's 29 values are made: achieved_goal (2) and the first 27 of
-    observation. An episode's last row is truncated unless it is terminated. DataError if there is no such data set or it does not fit
-    the task; ModuleNotFoundError if Minari is not installed.
+    observation. An episode's last row is truncated unless it is terminated. Nothing else of an episode is read. DataError if there is no
+    such data set in HDF5 or it does not fit the task; ModuleNotFoundError if Minari is not installed.
     """
     import minari
 
     source = f"minari:{name}"
     with blamed(source), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Minari, about other data sets in its folder and environments that this does not need
-        found = minari.list_local_datasets(prefix=name).get(name)
+        warnings.simplefilter("ignore")  # of Minari, about other data sets in its folder
+        found = minari.list_local_datasets(prefix=name, compatible_minari_version=True).get(name)
+        folder = minari.storage.get_dataset_path() / name / "data"
         if found is None:
-            if (minari.storage.get_dataset_path() / name / "data").is_dir():
-                raise DataError("its metadata cannot be read; delete it and fetch it again")
+            if folder.is_dir():
+                raise DataError("its metadata cannot be read or are of another version of Minari; delete it and fetch it again")
             raise DataError(f"no such data set here; get it with: minari download {name}")
-        if not {"observation_space", "action_space"} <= found.keys():  # Minari would run whatever environment the data set names
-            raise DataError("its metadata do not describe observations and actions")
-        dataset = minari.load_dataset(name)
-        for path in dataset.storage.data_path.rglob("*.hdf5"):
-            _check_episodes(path)
-        columns = _columns(dataset.iterate_episodes(), task)
+        if not (folder / FILE).exists():
+            raise DataError(f"holds no {FILE}; only data sets in Minari's HDF5 format can be read")
+        columns = _columns(folder / FILE, int(found["total_episodes"]), task)
     return transitions_of(source, columns)
 
 
-def _check_episodes(path: Path) -> None:
-    """DataError if an episode of the file, which is read as a whole, would take more memory than data may; compressed it may be small."""
-    with h5py.File(path, "r") as file:
-        for name in file:
-            check_bytes(sum(map(bytes_in_memory, _arrays(stored_here(file, name, DataError)))))
-
-
-def _arrays(item: h5py.Group | h5py.Dataset) -> Iterator[h5py.Dataset]:
-    """All arrays in a group, or the array itself; DataError for what lies outside the file."""
-    if isinstance(item, h5py.Group):
-        for name in item:
-            yield from _arrays(stored_here(item, name, DataError))
-    else:
-        yield item
-
-
-def _columns(episodes: Iterable[Any], task: Task) -> Columns:
+def _columns(path: Path, episodes: int, task: Task) -> Columns:
+    """The columns of that many episodes, one after the other."""
+    check_file(path)
     parts, count = [], 0
-    for episode in episodes:
-        parts.append(_episode(episode, task))
-        count += sum(values.nbytes for values in parts[-1].values())
-        check_bytes(count)
+    with h5py.File(path, "r") as file:
+        for number in range(episodes):
+            parts.append(_episode(file, number, task))
+            count += sum(values.nbytes for values in parts[-1].values())
+            check_bytes(count)
     if not parts:
         raise DataError("holds no episode")
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -87,15 +80,16 @@ def _columns(episodes: Iterable[Any], task: Task) -> Columns:
     return columns
 
 
-def _episode(episode: Any, task: Task) -> Columns:
+def _episode(file: h5py.File, number: int, task: Task) -> Columns:
     """The columns of one episode of T steps, which has T + 1 observations."""
-    observations = _observations(episode.observations)
-    actions, rewards = _numbers("actions", episode.actions, 2), _numbers("rewards", episode.rewards, 1)
-    terminated, timeouts = (flags_of(name, np.asarray(getattr(episode, name))) for name in ("terminations", "truncations"))
+    stored = _stored(file, f"episode_{number}")
+    observations = _observations(stored)
+    actions, rewards = _numbers("actions", stored, 2), _numbers("rewards", stored, 1)
+    terminated, timeouts = (flags_of(name, stored[name][()]) for name in FLAGS)
     check_sizes(observations.shape[1], actions.shape[1], task)
     steps = len(rewards)
     if (len(observations), len(actions), terminated.shape, timeouts.shape) != (steps + 1, steps, (steps,), (steps,)):
-        raise DataError(f"episode {episode.id} has {steps} rewards, but not as many actions and flags and one observation more")
+        raise DataError(f"episode {number} has {steps} rewards, but not as many actions and flags and one observation more")
     timeouts[-1:] = True
     return {
         "observations": observations[:-1],
@@ -107,19 +101,43 @@ def _episode(episode: Any, task: Task) -> Columns:
     }
 
 
-def _observations(values: Any) -> NDArray[np.float32]:
+def _stored(file: h5py.File, name: str) -> Stored:
+    """The arrays of the episode `name` that are wanted, looked at before they are read: compressed they may be small."""
+    _require(file, (name,))
+    episode = stored_here(file, name, DataError)
+    _require(episode, ("observations", "actions", "rewards", *FLAGS))
+    seen = stored_here(episode, "observations", DataError)
+    stored = {name: array_in(episode, name, flags=name in FLAGS) for name in ("actions", "rewards", *FLAGS)}
+    if isinstance(seen, h5py.Group):
+        if not set(OF_MAZE) <= seen.keys():
+            raise DataError(f"observations are a dictionary of {', '.join(sorted(seen))}; only antmaze's can be read")
+        stored |= {name: array_in(seen, name) for name in OF_MAZE}
+    else:
+        stored["observations"] = array_in(episode, "observations")
+    check_bytes(sum(map(bytes_in_memory, stored.values())))
+    return stored
+
+
+def _require(group: h5py.Group | h5py.Dataset, names: Iterable[str]) -> None:
+    """DataError unless it is a group that has all these names."""
+    if not isinstance(group, h5py.Group):
+        raise DataError(f"{group.name} is an array, not a group")
+    for name in names:
+        if name not in group:
+            raise DataError(f"no '{name}' in {group.name}")
+
+
+def _observations(stored: Stored) -> NDArray[np.float32]:
     """(T + 1, O) of a Box's or, as D4RL had them, of a maze's."""
-    if not isinstance(values, dict):
-        return _numbers("observations", values, 2)
-    if not {"achieved_goal", "observation"} <= values.keys():
-        raise DataError(f"observations are a dictionary of {', '.join(sorted(values))}; only antmaze's can be read")
-    goal, rest = (_numbers(name, values[name], 2) for name in ("achieved_goal", "observation"))
+    if "observations" in stored:
+        return _numbers("observations", stored, 2)
+    goal, rest = (_numbers(name, stored, 2) for name in OF_MAZE)
     return np.concatenate([goal, rest[:, :ANT_VALUES]], axis=1)
 
 
-def _numbers(name: str, values: Any, rank: int) -> NDArray[np.float32]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf" or array.ndim != rank:
-        raise DataError(f"'{name}' of an episode is {array.dtype} {array.shape}, not numbers of rank {rank}")
+def _numbers(name: str, stored: Stored, rank: int) -> NDArray[np.float32]:
+    dataset = stored[name]
+    if len(dataset.shape or ()) != rank:
+        raise DataError(f"'{name}' of an episode is {dataset.dtype} {dataset.shape}, not numbers of rank {rank}")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity and is refused later
-        return array.astype(np.float32)
+        return np.asarray(dataset[()]).astype(np.float32)

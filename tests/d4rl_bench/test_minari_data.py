@@ -185,12 +185,72 @@ def test_a_data_set_cannot_have_code_run(make: Make, tmp_path: Path) -> None:
     path = tmp_path / NAME / "data" / "metadata.json"
     metadata = json.loads(path.read_text())
     spec = {"id": "Harmless-v0", "entry_point": "this:Entry", "max_episode_steps": 1, "kwargs": {}, "additional_wrappers": []}
-    del metadata["observation_space"]
+    del metadata["observation_space"]  # for which Minari itself would make the environment
     path.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec)}))
     sys.modules.pop("this", None)
-    with pytest.raises(DataError, match="metadata do not describe"):
-        read_minari(NAME, HOPPER)
+    assert len(read_minari(NAME, HOPPER)) == 3
     assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"data_format": "arrow", "minari_version": "0.0.1"}, "of another version of Minari"),
+        ({"total_episodes": 10**12}, "no 'episode_1' in /"),
+        ({"total_episodes": 0}, "holds no episode"),
+    ],
+)
+def test_metadata_that_do_not_fit_the_data_are_refused(make: Make, tmp_path: Path, changed: dict[str, Any], complaint: str) -> None:
+    make([hopper_episode(0, 3)])
+    path = tmp_path / NAME / "data" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(DataError, match=complaint):
+        read_minari(NAME, HOPPER)
+
+
+def test_another_format_than_hdf5_is_named(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    (tmp_path / NAME / "data" / "main_data.hdf5").rename(tmp_path / NAME / "data" / "0.arrow")
+    with pytest.raises(DataError, match=r"holds no main_data.hdf5; only data sets in Minari's HDF5 format"):
+        read_minari(NAME, HOPPER)
+
+
+def test_what_is_not_needed_is_not_read(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    with h5py.File(tmp_path / NAME / "data" / "main_data.hdf5", "r+") as file:
+        file["episode_0/infos/note"] = h5py.ExternalLink("nowhere.hdf5", "note")
+        file.create_dataset("episode_0/infos/large", (2**40,), "f8", chunks=(2**27,))
+    assert len(read_minari(NAME, HOPPER)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "complaint"),
+    [
+        ("rewards", {"data": ["a", "b", "c"], "dtype": h5py.string_dtype()}, "'rewards' holds values of type object, not numbers"),
+        ("terminations", {"data": np.full(3, b"a")}, "'terminations' holds values of type |S1, not flags"),
+        ("rewards", {"shape": (3,), "dtype": "f8", "chunks": (2**27,), "maxshape": (None,)}, "chunks of an absurd size"),
+        ("actions", {"shape": (3, 3), "dtype": "f8", "external": [("/etc/hostname", 0, 72)]}, "of 'actions' lie outside the file"),
+        ("truncations", None, "no 'truncations' in /episode_0"),
+    ],
+)
+def test_arrays_are_looked_at_before_they_are_read(make: Make, tmp_path: Path, name: str, stored: Any, complaint: str) -> None:
+    make([hopper_episode(0, 3)])
+    with h5py.File(tmp_path / NAME / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_0"][name]
+        if stored is not None:
+            file["episode_0"].create_dataset(name, **stored)
+    with pytest.raises(DataError) as caught:
+        read_minari(NAME, HOPPER)
+    assert complaint in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_episode_that_is_an_array_is_refused(make: Make, tmp_path: Path) -> None:
+    make([hopper_episode(0, 3)])
+    with h5py.File(tmp_path / NAME / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_0"]
+        file.create_dataset("episode_0", (2**40,), "f8", chunks=(100,))
+    with pytest.raises(DataError, match="/episode_0 is an array, not a group"):
+        read_minari(NAME, HOPPER)
 
 
 def test_an_episode_that_would_fill_the_memory_is_refused_before_it_is_read(make: Make, tmp_path: Path) -> None:
