@@ -37,6 +37,10 @@ class BaselineMissingError(QuadloopError):
     """There is no interpreter with d3rlpy."""
 
 
+class BaselineKilledError(BaselineError):
+    """A signal ended the process with d3rlpy: begun again it may go on where it was."""
+
+
 class Steps(Protocol):
     """An environment as a baseline sees it: observations (O,) as in its data, actions (A,) from -1 to 1, rewards as in its data."""
 
@@ -91,7 +95,8 @@ class D3rlpyProcess:
             self._input.close()
 
     def serve(self, progress: Progress, environment: Steps | None) -> None:
-        """Pass on what it says and step the environment for it until it ends; BaselineError unless it ends well."""
+        """Pass on what it says and step the environment for it until it ends; BaselineError unless it ends well, BaselineKilledError
+        if a signal ended it."""
         for kind, payload in self._frames():
             if kind == _PROGRESS:
                 said = json.loads(payload)
@@ -105,8 +110,11 @@ class D3rlpyProcess:
             kind, length = _HEADER.unpack(header)
             if len(payload := self._output.read(length)) == length:
                 yield kind, payload
-        if self._process.wait() != 0:
-            raise BaselineError(f"{self._method} of d3rlpy {self._reason()}; see {self._log}")
+        status = self._process.wait()
+        if status < 0:
+            raise BaselineKilledError(f"{self._method} of d3rlpy was ended by {signal_name(-status)}; see {self._log}")
+        if status > 0:
+            raise BaselineError(f"{self._method} of d3rlpy failed: {self._last_words() or f'exit status {status}'}; see {self._log}")
 
     def _answer(self, values: Float32Array) -> None:
         """Send an observation; a process that has died is noticed by `_frames`."""
@@ -114,12 +122,9 @@ class D3rlpyProcess:
             self._input.write(_HEADER.pack(_OBSERVATION, values.nbytes) + values.tobytes())
             self._input.flush()
 
-    def _reason(self) -> str:
-        code = self._process.returncode
-        if code < 0:
-            return f"was ended by {signal_name(-code)}"
+    def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
-        return f"failed: {next((line.strip() for line in reversed(lines) if line.strip()), f'exit status {code}')[:300]}"
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
 
 
 def _observation(environment: Steps, kind: bytes, payload: bytes) -> Float32Array:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 from common.errors import QuadloopError
 from common.files import read_json, write_json
 from common.revision import git_revision
+from d4rl_bench.d3rlpy_process import BaselineKilledError
 from d4rl_bench.engines import die_with_parent
 from d4rl_bench.sweep import JOB, PROGRESS, RESULT, read_result
 from learners.progress import Progress
@@ -33,7 +36,10 @@ class JobFileError(QuadloopError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do the job in the folder that is the one argument; returns the exit status. An expected failure is one line on standard error."""
+    """Do the job in the folder that is the one argument; returns the exit status. An expected failure is one line on standard error.
+
+    Where the process that trains a baseline is killed this one ends likewise: whoever began it knows then that it may go on.
+    """
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2
@@ -41,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         do_job(Path(arguments[0]), _run)
     except QuadloopError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if isinstance(error, BaselineKilledError):
+            os.kill(os.getpid(), signal.SIGKILL)
         return error.exit_status
     return 0
 

@@ -13,6 +13,7 @@ import pytest
 
 from d4rl_bench.baseline_policy import BaselineError
 from d4rl_bench.baselines import finetune_baseline, train_baseline
+from d4rl_bench.d3rlpy_process import BaselineKilledError
 from learners.progress import silent
 from tests.d4rl_bench.processes import children, ends_with_its_parent
 from tests.d4rl_bench.pushed_point import ACTION_SIZE, CONFIG, ENDLESS, ONLINE, ROWS, TRAINING_PARENT, Broken, Call, Point, made_data
@@ -98,7 +99,7 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
         for worker in children(os.getpid(), tmp_path):
             os.kill(worker, signal.SIGKILL)
 
-    with pytest.raises(BaselineError, match=r"^bc of d3rlpy was ended by SIGKILL; see [^\n]*d3rlpy.log$"):
+    with pytest.raises(BaselineKilledError, match=r"^bc of d3rlpy was ended by SIGKILL; see [^\n]*d3rlpy.log$"):
         train_baseline("bc", made_data(), ENDLESS, 0, tmp_path, kill)
     assert not (tmp_path / "data.npz").exists()
 

@@ -1,6 +1,7 @@
 """One cell of the table: its name follows from what decides its result, and the result is there at the end."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
-from d4rl_bench.d3rlpy_process import BaselineMissingError, find_interpreter
+from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE, BaselineMissingError, find_interpreter
 from d4rl_bench.d4rl_file import write_d4rl
+from d4rl_bench.engines import LocalEngine
 from d4rl_bench.environments import make_environment
 from d4rl_bench.job import Job, ScaledSteps, run_job
 from d4rl_bench.rewards import LearningRewards
 from d4rl_bench.scaling import Scaler
+from d4rl_bench.sweep import SweepError, run_all
 from d4rl_bench.task import find_task
 
 HOPPER = find_task("hopper-medium")
@@ -177,6 +180,30 @@ def test_a_job_that_was_killed_in_its_improvement_ends_as_one_that_was_not(root,
     assert second.returncode == 0, complaint
     resumed, whole = json.loads((folder / "result.json").read_text()), twice[0][2]
     assert {name: resumed[name] for name in whole} == whole
+
+
+@pytest.fixture
+def killed_once(stand_in_d3rlpy, tmp_path, monkeypatch):
+    """The first training by the stand-in for d3rlpy's interpreter is killed as it begins."""
+    interpreter, whole = tmp_path / "python", os.environ[INTERPRETER_VARIABLE]
+    fall = f'if [ "$2" != -c ] && mkdir "{tmp_path}/fallen" 2>/dev/null; then kill -KILL $$; fi'
+    interpreter.write_text(f'#!/bin/sh\n{fall}\nexec "{whole}" "$@"\n')
+    interpreter.chmod(0o755)
+    monkeypatch.setenv(INTERPRETER_VARIABLE, str(interpreter))
+
+
+@pytest.mark.usefixtures("killed_once")
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_cell_whose_baseline_was_killed_is_gone_on_with(job, tmp_path, retries):
+    cell = replace(job, method="bc")
+    if not retries:
+        with pytest.raises(SweepError, match="it was killed 1 times"):
+            run_all([cell], tmp_path / "cells", LocalEngine(1), retries)
+        log = (tmp_path / "cells" / cell.name() / "log.txt").read_text()
+        assert log.startswith("error: bc of d3rlpy was ended by SIGKILL; see ")
+    else:
+        (result,) = run_all([cell], tmp_path / "cells", LocalEngine(1), retries)
+        assert [step for step, _ in result["curve"]] == [100, 200]
 
 
 def test_a_baseline_steps_the_environment_in_the_datas_own_scales():
