@@ -216,11 +216,11 @@ def _online(arguments: list[str]) -> int:
 def _sweep(wanted: SweepArguments, phase: str) -> int:
     """The cells that are asked for; online, the offline cells that they start from first, unless they are there.
 
-    Where such a start fails, the others go on without it, and that is said in the end.
+    Where one fails, or such a start, the others go on without it; they are shown, and what went wrong is said in the end.
     """
     from d4rl_bench.engines import LocalEngine, RayEngine
     from d4rl_bench.job import Job
-    from d4rl_bench.sweep import SweepError, run_all
+    from d4rl_bench.sweep import SweepError
 
     engine = LocalEngine(wanted.workers) if wanted.engine == "local" else RayEngine(wanted.workers, wanted.address)
     cells, overrides = wanted.cells(), wanted.overrides()
@@ -228,23 +228,31 @@ def _sweep(wanted: SweepArguments, phase: str) -> int:
     starts, lost = _starts(wanted, cells, engine) if phase == "online" else ({}, "")
     begun = [cell for cell in cells if phase == "offline" or cell[1] == FROM_NOTHING or cell in starts]
     jobs = [Job(phase, *cell, wanted.preset, overrides, wanted.data, starts.get(cell, "")) for cell in begun]
-    results = run_all(jobs, wanted.out, engine)
-    _name_as_asked(jobs, results, wanted.out)
-    if lost:
-        raise SweepError(f"{len(cells) - len(begun)} of {len(cells)} cells have no offline run to start from: {lost}")
-    _show_cells(
-        {job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in zip(jobs, results, strict=True)},
-        wanted.json,
-    )
+    finished, failed = _finished(jobs, wanted.out, engine)
+    _name_as_asked(finished, wanted.out)
+    _show_cells({job.name(): {name: result[name] for name in _SHOWN if name in result} for job, result in finished}, wanted.json)
+    without = f"{len(cells) - len(begun)} of {len(cells)} cells have no offline run to start from: {lost}" if lost else ""
+    if complaint := "; ".join(filter(None, [without, failed])):
+        raise SweepError(complaint)
     return 0
 
 
-def _name_as_asked(jobs: Sequence[Job], results: Sequence[Mapping[str, Any]], out: Path) -> None:
+def _finished(jobs: Sequence[Job], out: Path, engine: Engine) -> tuple[list[tuple[Job, dict[str, Any]]], str]:
+    """The jobs that were done, each with its result, and what is to be said of those that failed."""
+    from d4rl_bench.sweep import JobsFailedError, run_all
+
+    try:
+        return list(zip(jobs, run_all(jobs, out, engine), strict=True)), ""
+    except JobsFailedError as error:
+        return [(job, result) for job, result in zip(jobs, error.results, strict=True) if result is not None], str(error)
+
+
+def _name_as_asked(finished: Sequence[tuple[Job, Mapping[str, Any]]], out: Path) -> None:
     """What other words had asked for first, settings one by one or the preset of an older version, is called as today's job calls it."""
     from common.files import write_json
     from d4rl_bench.sweep import RESULT
 
-    for job, result in zip(jobs, results, strict=True):
+    for job, result in finished:
         preset, overrides = job.named()
         if (result["preset"], result["overrides"]) != (preset, overrides):
             write_json(out / job.name() / RESULT, {**result, "preset": preset, "overrides": overrides})
@@ -262,16 +270,10 @@ def _show_cells(figures: Mapping[str, Mapping[str, float]], as_json: bool) -> No
 def _starts(wanted: SweepArguments, cells: Sequence[Cell], engine: Engine) -> tuple[dict[Cell, str], str]:
     """The folders of the offline cells that online ones start from, run unless they are there, and what went wrong with those that lack."""
     from d4rl_bench.job import Job
-    from d4rl_bench.sweep import SweepError, read_result, run_all
 
-    jobs = {cell: Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING}
-    lost = ""
-    try:
-        run_all(list(jobs.values()), wanted.out, engine)
-    except SweepError as error:
-        lost = str(error)
-    folders = {cell: (wanted.out / job.name()).resolve() for cell, job in jobs.items()}
-    return {cell: str(folder) for cell, folder in folders.items() if read_result(folder, jobs[cell].key()) is not None}, lost
+    jobs = [Job("offline", *cell, preset=wanted.preset, data=wanted.data) for cell in cells if cell[1] != FROM_NOTHING]
+    finished, failed = _finished(jobs, wanted.out, engine)
+    return {(job.task, job.method, job.seed): str((wanted.out / job.name()).resolve()) for job, _ in finished}, failed
 
 
 def _check(jobs: Sequence[Job]) -> None:

@@ -36,6 +36,14 @@ class SweepError(QuadloopError):
     """A sweep that cannot be begun, or one in which jobs failed."""
 
 
+class JobsFailedError(SweepError):
+    """Jobs failed, after all others were done; `results` are those of all jobs in their order, None where one failed."""
+
+    def __init__(self, message: str, results: list[dict[str, Any] | None]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
 class Work(Protocol):
     """A job, as far as a sweep knows it."""
 
@@ -59,17 +67,18 @@ def run_all(jobs: Sequence[Work], out: Path, engine: Engine, retries: int = 2, w
     one in whose folder another sweep works is waited for. Progress goes to standard error. However this function is left, no worker goes
     on.
 
-    SweepError, once all others are done, if jobs failed: each is named on a line of standard error. Two jobs that are the same are
-    refused before anything is begun.
+    JobsFailedError, once all others are done, if jobs failed: each is named on a line of standard error. SweepError, before anything is
+    begun, for two jobs that are the same.
     """
     sweep = _Sweep(_cells(jobs, out), engine, retries, worker)
     if any(cell.result is None for cell in sweep.cells):
         sweep.run()
     for line in sweep.failures:
         print(line, file=sys.stderr)
+    results = [cell.result for cell in sweep.cells]
     if sweep.failures:
-        raise SweepError(f"{len(sweep.failures)} of {len(jobs)} jobs failed, the first: {sweep.failures[0]}")
-    return [cell.result for cell in sweep.cells if cell.result is not None]
+        raise JobsFailedError(f"{len(sweep.failures)} of {len(jobs)} jobs failed, the first: {sweep.failures[0]}", results)
+    return [result for result in results if result is not None]
 
 
 def read_result(folder: Path, key: str) -> dict[str, Any] | None:

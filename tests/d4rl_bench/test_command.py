@@ -7,6 +7,7 @@ import pytest
 
 from d4rl_bench.command import SweepArguments
 from d4rl_bench.d3rlpy_process import INTERPRETER_VARIABLE
+from d4rl_bench.job import Job
 from d4rl_bench.make_command import COMMON_ARITHMETIC
 from d4rl_bench.task import all_tasks
 from quadloop import main
@@ -134,6 +135,23 @@ def test_people_get_a_line_for_each_cell_that_is_whole_however_narrow_the_termin
     assert list(json.loads(capsys.readouterr().out).values()) == [{"score": 87.654, "seconds": 1234.5}] * 2
 
 
+def test_the_cells_that_were_finished_are_shown_beside_those_that_failed(tmp_path, capsys):
+    """One that starts from nothing is there already; the other's folder is another sweep's rubbish."""
+    asked = ["d4rl", "online", "--tasks", "hopper-medium", "--methods", "scratch", "--preset", "smoke", "--out", str(tmp_path)]
+    done, failing = (Job("online", "hopper-medium-v2", "scratch", seed, "smoke") for seed in (0, 1))
+    (tmp_path / done.name()).mkdir(parents=True)
+    result = {"key": done.key(), "preset": "smoke", "overrides": {}, "score": 12.5, "seconds": 3.0}
+    (tmp_path / done.name() / "result.json").write_text(json.dumps(result))
+    (tmp_path / failing.name()).mkdir()
+    (tmp_path / failing.name() / "checkpoint.pt").write_bytes(b"rubbish")
+    assert main([*asked, "--seeds", "0", "1", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {done.name(): {"score": 12.5, "seconds": 3.0}}
+    assert said.err.splitlines()[-1].startswith(f"quadloop: error: 1 of 2 jobs failed, the first: {failing.name()}: error: ")
+    assert main([*asked, "--seeds", "0", "1"]) == 1
+    assert capsys.readouterr().out.split() == ["score", "12.5", "seconds", "3.0", done.name()]
+
+
 @pytest.mark.timeout(300)  # five processes that load the learners
 def test_from_data_to_both_tables(hopper_data, tmp_path, capsys, monkeypatch):
     """Offline, online, table. An interpreter without d3rlpy lets IQL's offline cell fail: it takes no other cell along."""
@@ -153,10 +171,12 @@ def test_from_data_to_both_tables(hopper_data, tmp_path, capsys, monkeypatch):
     assert json.loads(finished.read_text()) == whole  # called as it was asked for, and not done again
 
     assert main(["d4rl", "online", *common, "--methods", "uni-o4", "iql", "scratch"]) == 1
-    complaint = capsys.readouterr().err.splitlines()[-1]
+    said = capsys.readouterr()
+    complaint = said.err.splitlines()[-1]
     assert "1 of 3 cells have no offline run to start from: 1 of 2 jobs failed, the first: hopper-medium-v2/offline-iql-" in complaint
     assert main(["d4rl", "online", *common, "--methods", "uni-o4", "scratch"]) == 0  # which are there
     online = json.loads(capsys.readouterr().out)
+    assert json.loads(said.out) == online
     assert [name.partition("-seed")[0] for name in online] == ["hopper-medium-v2/online-uni-o4", "hopper-medium-v2/online-scratch"]
 
     assert main(["d4rl", "table", "--cells", str(cells), "--results", str(results), "--page", str(page)]) == 0
