@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from common.errors import QuadloopError
 from d4rl_bench.evaluation import Evaluator, mean_action
 from d4rl_bench.online import Learner, OnlineConfig, OnlineTrainer, learner_from_nothing
 from d4rl_bench.task import EARLY_STEPS, Task
@@ -24,11 +23,9 @@ under way cannot be kept; it is rare, because who is cut off early never learns 
 
 
 def load_learner(folder: Path) -> Learner:
-    """What an offline run of Uni-O4 left in `folder`; QuadloopError if it left nothing usable."""
+    """What an offline run of Uni-O4 left in `folder`; CheckpointError if that is lost or unusable."""
     path = folder / LEARNER
-    if not path.exists():
-        raise QuadloopError(f"{folder} holds no offline run of Uni-O4; run quadloop d4rl offline first")
-    advice = f"delete {folder} and run quadloop d4rl offline again"
+    advice = f"delete {folder} and run quadloop d4rl offline again"  # which does nothing where the result is there
     try:
         return Learner.of_state(load_checkpoint(path))
     except CheckpointError as error:

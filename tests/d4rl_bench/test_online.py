@@ -11,7 +11,7 @@ from d4rl_bench.finetuning import LEARNER, finetune, load_learner
 from d4rl_bench.online import SCRATCH, Learner, OnlineConfig, OnlineTrainer, Rollout, Scales, learner_from_nothing
 from d4rl_bench.scaling import RunningStatistics, Scaler, scaler_of
 from d4rl_bench.task import find_task
-from learners.checkpoint import load_checkpoint, save_checkpoint
+from learners.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from learners.policy import GaussianPolicy
 from learners.ppo import PpoConfig
 from learners.training import DivergedError
@@ -165,7 +165,8 @@ def test_measuring_does_not_cut_episodes_off(tmp_path):
 
 
 def test_fine_tuning_without_an_offline_run_is_refused_in_one_line(tmp_path):
-    with pytest.raises(Exception, match="holds no offline run of Uni-O4; run quadloop d4rl offline first"):
+    lost = rf"learner.pt cannot be read \(No such file or directory\); delete {tmp_path} and run quadloop d4rl offline again$"
+    with pytest.raises(CheckpointError, match=lost):
         load_learner(tmp_path)
     (tmp_path / "learner.pt").write_bytes(b"no checkpoint")
     with pytest.raises(Exception, match=f"is not a checkpoint: .*; delete {tmp_path} and run quadloop d4rl offline again$"):
