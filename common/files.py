@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -119,15 +120,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. OSError if it cannot be read, ValueError if it is no JSON or larger than 16 MiB."""
+    """The content of a JSON file. OSError if it cannot be read, ValueError if it is no JSON, holds a number that is not finite, which
+    `write_json` could not write again, or is larger than 16 MiB.
+    """
     with path.open("rb") as file:
         content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
 
 
 def write_json(path: Path, value: Any) -> None:

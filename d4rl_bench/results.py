@@ -244,6 +244,8 @@ def _result(content: Any, path: Path, where: str = "") -> Result:
         raise ResultsError(f"{place}: overrides must be a mapping, not {show(overrides)}")
     if values["task"] not in all_tasks():
         raise ResultsError(f"{place}: there is no task {show(values['task'])}")
+    if values["seed"] < 0:
+        raise ResultsError(f"{place}: seed is {show(values['seed'])}; it must be 0 or more")
     if any(later <= earlier for (earlier, _), (later, _) in itertools.pairwise(values["curve"])):
         raise ResultsError(f"{place}: the steps of its curve do not rise")
     row = _row(values, content, place)
@@ -262,7 +264,7 @@ def _row(values: Mapping[str, Any], content: Mapping[str, Any], place: str) -> R
 
 
 def _values(content: Any, kinds: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The values in `content` of the names and types in `kinds`."""
+    """The values in `content` of the names and types in `kinds`; texts must not be empty."""
     if not isinstance(content, dict):
         raise ResultsError(f"{place}: not a mapping")
     values = {}
@@ -273,6 +275,8 @@ def _values(content: Any, kinds: Mapping[str, Any], place: str) -> dict[str, Any
             values[name] = as_type(kind, content[name])
         except WrongTypeError:
             raise ResultsError(f"{place}: {name} must be {describe(kind)}, not {show(content[name])}") from None
+        if values[name] == "":
+            raise ResultsError(f"{place}: {name} is empty")
     return values
 
 

@@ -46,6 +46,12 @@ def test_finished_cells_of_a_sweep_are_gathered(tmp_path):
     assert iql.content["more"] == {"kept": True}
 
 
+def test_a_cell_with_a_number_that_is_none_is_refused_on_one_line(tmp_path):
+    finish(tmp_path / "out", result(more=float("nan")))
+    with pytest.raises(ResultsError, match=r"^\S+/result.json: not a readable JSON file \(NaN is not a finite number\)$"):
+        collect(tmp_path / "out", tmp_path / "into")
+
+
 def test_collecting_again_changes_nothing(tmp_path):
     out, into = tmp_path / "out", tmp_path / "into"
     finish(out, result(phase="online", key="a", curve=[[1000 * step, 1.0] for step in range(251)]))
@@ -137,8 +143,12 @@ def test_a_newer_result_takes_the_place_of_the_one_with_its_key(tmp_path):
         ([result(data=local(steps=True))], "data: steps must be a whole number, not True"),
         ([result(curve=[[0, 1.0], [0, 2.0]])], "the steps of its curve do not rise"),
         ([result(curve=[[0, 1.0, 2.0]])], "curve must be a list"),
-        ('[{"phase": "offline", "score": NaN}]', "result 0: no 'task'"),
-        (json.dumps([result(score=float("nan"))]), "score must be a finite number"),
+        ([result(seed=-1)], "seed is -1; it must be 0 or more"),
+        ([result(key="")], "key is empty"),
+        ([result(data=local(sha256=""))], "data: sha256 is empty"),
+        (json.dumps([result(score=float("nan"))]), "not a readable JSON file (NaN is not a finite number)"),
+        (json.dumps([result(more=float("-inf"))]), "not a readable JSON file (-Infinity is not a finite number)"),
+        ('[{"more": 1e999}]', "not a readable JSON file (1e999 is not a finite number)"),
     ],
 )
 def test_a_bad_file_is_named_on_one_line(tmp_path, content, complaint):
