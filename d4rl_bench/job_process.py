@@ -47,11 +47,18 @@ def main(arguments: Sequence[str]) -> int:
     try:
         do_job(Path(arguments[0]), _run)
     except QuadloopError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        _complain(str(error))
         if isinstance(error, BaselineKilledError):
             os.kill(os.getpid(), signal.SIGKILL)
         return error.exit_status
+    except OSError as error:  # a disk that is full
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return QuadloopError.exit_status
     return 0
+
+
+def _complain(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def do_job(folder: Path, run: Run) -> None:

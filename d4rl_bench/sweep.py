@@ -123,11 +123,11 @@ class _Cell:
         return f"{part} {done:,}/{total:,}{speed}"
 
     def last_words(self) -> str:
-        """The last line of the worker's log."""
+        """The last line of the worker's log, which is all that is known of why it failed."""
         with (self.folder / LOG).open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - MAX_LAST_LINE_BYTES))
             lines = file.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it failed and its log is empty: is the disk full?")
 
 
 def _cells(jobs: Sequence[Work], out: Path) -> list[_Cell]:

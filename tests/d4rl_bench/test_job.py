@@ -161,6 +161,10 @@ def test_the_same_job_gives_the_same_numbers(twice):
     assert first["score"] == second["score"] and first["curve"] == second["curve"]
 
 
+def order_in(folder, job):
+    (folder / "job.json").write_text(json.dumps({"key": job.key(), "command": "quadloop d4rl offline", "job": job.to_json()}))
+
+
 def start_process(root, folder):
     command = [sys.executable, "-m", "d4rl_bench.job_process", str(folder)]
     return subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -169,7 +173,7 @@ def start_process(root, folder):
 def test_a_job_that_was_killed_in_its_improvement_ends_as_one_that_was_not(root, job, twice, tmp_path):
     folder = tmp_path / "cell"
     folder.mkdir()
-    (folder / "job.json").write_text(json.dumps({"key": job.key(), "command": "quadloop d4rl offline", "job": job.to_json()}))
+    order_in(folder, job)
     with start_process(root, folder) as first:
         while not list(folder.glob("improvement*.pt")) and first.poll() is None:
             time.sleep(0.01)
@@ -180,6 +184,15 @@ def test_a_job_that_was_killed_in_its_improvement_ends_as_one_that_was_not(root,
     assert second.returncode == 0, complaint
     resumed, whole = json.loads((folder / "result.json").read_text()), twice[0][2]
     assert {name: resumed[name] for name in whole} == whole
+
+
+def test_a_file_that_cannot_be_written_is_named_on_one_line(root, job, tmp_path):
+    order_in(tmp_path, job)
+    (tmp_path / "progress.json").mkdir()
+    with start_process(root, tmp_path) as process:
+        _, complaint = process.communicate()
+    assert process.returncode == 1
+    assert complaint == f"error: {tmp_path / 'progress.json'}: is a directory, which no file takes the place of\n"
 
 
 @pytest.fixture

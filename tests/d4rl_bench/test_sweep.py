@@ -47,6 +47,8 @@ while step < job["steps"]:
     (folder / "steps").open("a").write(f"{step}\\n")
     half = job["steps"] // 2
     trouble = job["trouble"] if step == half or job["trouble"] == "killed always" and step > half else ""
+    if trouble == "fail silently":
+        sys.exit(1)
     if trouble == "raise":
         sys.exit("error: the data are bad")
     if trouble == "killed always" or trouble == "killed" and first:
@@ -159,6 +161,11 @@ def test_a_failed_job_is_named_after_all_others_are_done(sweep, tmp_path, capsys
     ]
     assert len(tries_of(tmp_path, Toy(1))) == 1
     assert [(tmp_path / "out" / f"toy-000{number}" / "result.json").exists() for number in (1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_a_job_that_fails_without_a_word_leads_to_the_disk(sweep):
+    with pytest.raises(SweepError, match=r"toy-0001: it failed and its log is empty: is the disk full\? \(see \S+log.txt\)"):
+        sweep([Toy(1, "fail silently")])
 
 
 def test_a_killed_job_goes_on_where_it_was(sweep, tmp_path):
