@@ -28,7 +28,7 @@ PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "gymnasium-robotics", "d3rl
 PROGRESS_PERIOD_S = 2.0
 
 Run = Callable[[dict[str, Any], Path, Progress], dict[str, Any]]
-"""Does the job of these values in that folder and returns its result, all in JSON values."""
+"""Does what is asked for, the content of job.json, in that folder and returns its result, all in JSON values."""
 
 
 class JobFileError(QuadloopError):
@@ -74,9 +74,7 @@ def do_job(folder: Path, run: Run) -> None:
     said = _Said(folder / PROGRESS)
     code = {"revision": git_revision(), "versions": versions()}  # of what begins to run; the files may change meanwhile
     asked = {name: value for name, value in order["job"].items() if name not in ("data", "start")}
-    result = asked | run(order["job"], folder, said)
-    if result.get("key", order["key"]) != order["key"]:
-        raise JobFileError(f"{folder / JOB} was written by another version of the code, which means another job by it; run the sweep again")
+    result = asked | run(order, folder, said)
     times = {"seconds": round(said.seconds(), 1), "finished": round(time.time())}
     write_json(folder / RESULT, result | {"key": order["key"], "command": order["command"]} | times | code)
 
@@ -92,7 +90,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _run(job: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
+def _run(order: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
     """A Run of one job of the benchmark, on one thread: the order of its sums must not depend on the computer's cores."""
     import torch
 
@@ -100,9 +98,11 @@ def _run(job: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any
 
     torch.set_num_threads(1)
     try:
-        wanted = Job(**job)
+        wanted = Job(**order["job"])
     except TypeError as error:
         raise JobFileError(f"{folder / JOB} asks for no job of this version ({error}); run the sweep again") from None
+    if wanted.key() != order["key"]:  # told now, and not after hours of work on another job
+        raise JobFileError(f"the data or the code changed since the sweep began: {folder / JOB} asks for another job; run the sweep again")
     return run_job(wanted, folder, progress)
 
 

@@ -195,6 +195,20 @@ def test_a_file_that_cannot_be_written_is_named_on_one_line(root, job, tmp_path)
     assert complaint == f"error: {tmp_path / 'progress.json'}: is a directory, which no file takes the place of\n"
 
 
+def test_data_that_were_replaced_after_the_sweep_began_are_told_before_the_work(root, job, walk, tmp_path):
+    path, folder = tmp_path / "data.hdf5", tmp_path / "cell"
+    cell = replace(job, data=str(path))
+    shutil.copy(job.data, path)
+    folder.mkdir()
+    order_in(folder, cell)
+    write_d4rl(path, walk(1, episodes=2), {}, force=True)
+    with start_process(root, folder) as process:
+        _, complaint = process.communicate()
+    assert process.returncode == 1
+    assert complaint.startswith("error: the data or the code changed since the sweep began: ") and complaint.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["job.json"]
+
+
 @pytest.fixture
 def killed_once(stand_in_d3rlpy, tmp_path, monkeypatch):
     """The first training by the stand-in for d3rlpy's interpreter is killed as it begins."""

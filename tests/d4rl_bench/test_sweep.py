@@ -324,9 +324,9 @@ def ordered(folder, **changes):
 def test_the_process_of_a_job_says_what_its_result_was_made_with(tmp_path):
     ordered(tmp_path)
 
-    def run(job, folder, progress):
+    def run(order, folder, progress):
         progress("cloning", 5, 10, {"loss": 0.5})
-        return {"score": 12.5, "asked": job["data"], "here": str(folder)}
+        return {"score": 12.5, "asked": order["job"]["data"], "here": str(folder)}
 
     do_job(tmp_path, run)
     result = json.loads((tmp_path / "result.json").read_text())
@@ -345,7 +345,7 @@ def test_the_process_of_a_job_says_what_its_result_was_made_with(tmp_path):
 def test_a_job_says_at_once_what_it_is_at(tmp_path):
     ordered(tmp_path)
 
-    def run(job, folder, progress):
+    def run(order, folder, progress):
         for step in range(1, 3):
             progress("cloning", step, 2, {})
         progress("critics, which another run learns", 0, 10, {})
@@ -360,14 +360,14 @@ def test_a_job_says_at_once_what_it_is_at(tmp_path):
 def test_the_seconds_of_interrupted_processes_count(tmp_path):
     ordered(tmp_path)
     (tmp_path / "progress.json").write_text('{"part": "cloning", "done": 5, "total": 10, "seconds": 1000.0}')
-    do_job(tmp_path, lambda job, folder, progress: {})
+    do_job(tmp_path, lambda order, folder, progress: {})
     assert 1000 <= json.loads((tmp_path / "result.json").read_text())["seconds"] < 1000 + WAIT_S
 
 
 def test_a_job_that_is_done_is_left_alone(tmp_path):
     ordered(tmp_path)
     for score in (1, 2):
-        do_job(tmp_path, lambda job, folder, progress, score=score: {"score": score})
+        do_job(tmp_path, lambda order, folder, progress, score=score: {"score": score})
     assert json.loads((tmp_path / "result.json").read_text())["score"] == 1
 
 
@@ -376,7 +376,7 @@ def test_a_folder_without_a_job_is_refused_on_one_line(tmp_path, content):
     if content is not None:
         (tmp_path / "job.json").write_text(content)
     with pytest.raises(JobFileError, match=r"job.json .*run the sweep again"):
-        do_job(tmp_path, lambda job, folder, progress: {})
+        do_job(tmp_path, lambda order, folder, progress: {})
 
 
 def test_the_job_process_fails_on_one_line(tmp_path, capsys):
