@@ -7,7 +7,6 @@ of the expert.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ import numpy as np
 from common.checks import at_least, require, require_rising
 from common.config import config_hash
 from common.errors import ConfigError, QuadloopError
-from common.files import one_at_a_time, refuse_to_overwrite, sha256_of_file, write_json
+from common.files import one_at_a_time, read_json, refuse_to_fill, sha256_of_file, write_json
 from common.revision import git_revision
 from d4rl_bench.agent import Agent, Stage
 from d4rl_bench.d4rl_file import MADE_BY, returns_of_episodes, write_d4rl
@@ -62,25 +61,21 @@ def make_data(environment: str, folder: Path, config: MakeConfig, seed: int, pro
     agent = Agent(tasks["medium"], config.training, seed, folder / TRAINING / environment)
     made = agent.folder / f"made-{config_hash(config)[:16]}"
     record = made / f"{environment}.json"  # written last: once it is there, all is made, and a rerun only moves what is left
+    names = [*(f"{task.name}.hdf5" for task in tasks.values()), record.name]
     waiting = partial(progress, "agent, which another run trains", 0, config.training.steps, {})
     with one_at_a_time(folder / record.name, waiting):
         if not record.exists():
-            _refuse_to_overwrite(tasks, folder, force)
+            refuse_to_fill(folder, names, force)
             agent.train(progress)
             content = _make(agent, tasks, made, config, seed, progress)
-            _refuse_to_overwrite(tasks, folder, force)  # training takes hours, in which others may have put files there
+            refuse_to_fill(folder, names, force)  # training takes hours, in which others may have put files there
             write_json(record, content)
-        content = json.loads(record.read_bytes())
-        for path in [*(made / f"{task.name}.hdf5" for task in tasks.values()), record]:
-            if path.exists():
-                path.replace(folder / path.name)
+        content = read_json(record)
+        for name in names:
+            if (made / name).exists():
+                (made / name).replace(folder / name)
         shutil.rmtree(agent.folder)
     return {name: value for name, value in content.items() if name != "config"}
-
-
-def _refuse_to_overwrite(tasks: Mapping[str, Task], folder: Path, force: bool) -> None:
-    for task in tasks.values():
-        refuse_to_overwrite(folder / f"{task.name}.hdf5", force)
 
 
 def _make(agent: Agent, tasks: Mapping[str, Task], made: Path, config: MakeConfig, seed: int, progress: Progress) -> dict[str, Any]:

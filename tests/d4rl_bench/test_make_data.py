@@ -91,6 +91,9 @@ def test_an_agent_may_begin_with_less_exploration(tmp_path):
 def test_nothing_is_overwritten_and_unknown_environments_are_refused(made, tmp_path):
     with pytest.raises(QuadloopError, match="exists"):
         make_data("hopper", made[0], SMALL, 0, lambda *_: None)
+    (tmp_path / "hopper.json").write_text("what was done for data that were moved elsewhere")
+    with pytest.raises(QuadloopError, match=r"hopper\.json exists; choose another --out or add --force"):
+        make_data("hopper", tmp_path, SMALL, 0, lambda part, *_: pytest.fail(f"{part} is begun"))
     with pytest.raises(QuadloopError, match="data can be made for halfcheetah, hopper, walker2d, not for 'ant'"):
         make_data("ant", tmp_path, SMALL, 0, lambda *_: None)
 
