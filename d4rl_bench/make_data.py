@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from common.checks import at_least, require, require_rising
+from common.checks import POSITIVE, at_least, at_most, require, require_rising
 from common.config import config_hash
 from common.errors import ConfigError, QuadloopError
 from common.files import one_at_a_time, read_json, refuse_to_fill, sha256_of_file, write_json
@@ -46,6 +46,8 @@ class MakeConfig:
 
     def __post_init__(self) -> None:
         require(self, at_least(2), "steps")
+        require(self, POSITIVE, "medium_share")
+        require(self, at_most(1), "medium_share")
         require_rising(self.training, "evaluate_every", "steps")  # medium and expert are chosen among the evaluated policies
         if self.steps > self.training.steps:  # and the medium one is at least that old
             raise ConfigError(f"training.steps is {self.training.steps}; it must be at least steps, which is {self.steps}")

@@ -69,7 +69,7 @@ def test_the_medium_policy_is_the_first_that_earns_its_share(made):
 
 def test_a_policy_is_not_medium_before_it_has_acted_for_as_long_as_data_are_wanted(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "training" / "hopper" / whole.folder.name)
-    record = make_data("hopper", tmp_path, replace(SMALL, medium_share=0.0), 0, lambda *_: None)
+    record = make_data("hopper", tmp_path, replace(SMALL, medium_share=1e-6), 0, lambda *_: None)
     assert record["policies"]["medium"]["steps"] == 2048  # the first of all was evaluated after 1,024
 
 
@@ -102,6 +102,13 @@ def test_more_data_than_the_agent_is_trained_for_are_refused_before_the_training
     assert replace(SMALL, steps=4096).steps == SMALL.training.steps
     with pytest.raises(ConfigError, match=r"training\.steps is 4096; it must be at least steps, which is 4097"):
         replace(SMALL, steps=4097)
+
+
+@pytest.mark.parametrize(("share", "complaint"), [(0.0, "must be above 0"), (-0.5, "must be above 0"), (1.5, "must be at most 1")])
+def test_a_share_of_the_experts_return_is_above_0_and_at_most_1(share, complaint):
+    assert replace(SMALL, medium_share=1.0).medium_share == 1
+    with pytest.raises(ConfigError, match=f"medium_share is {share}; it {complaint}"):
+        replace(SMALL, medium_share=share)
 
 
 def test_a_killed_training_goes_on_and_gives_the_same_data(made, tmp_path):
@@ -195,7 +202,7 @@ def test_a_damaged_agent_is_one_clear_error(tmp_path):
 @pytest.mark.timeout(300)  # two whole commands
 def test_other_kinds_of_arithmetic_around_it_do_not_change_the_data(tmp_path):
     """What the command inherits may have libraries sum in another order, as another processor does."""
-    small = ["--steps", "256", "--medium-share", "0", "--training.steps", "1024", "--training.evaluate-every", "512", "--json"]
+    small = ["--steps", "256", "--medium-share", "1e-6", "--training.steps", "1024", "--training.evaluate-every", "512", "--json"]
 
     def made_with(name, **environment):
         command = [sys.executable, "-m", "quadloop", "d4rl", "data", "make", "hopper", "--out", str(tmp_path / name), *small]
