@@ -90,7 +90,10 @@ def train_baseline(
     _require_method(method, METHODS)
     settings = _settings(method, data, config, seed, folder, folder, threads)
     _run(settings | {"online_steps": 0}, data, folder, progress)
-    return _policies(folder, "policy", range(settings["checkpoint_every"], config.steps + 1, settings["checkpoint_every"]))
+    try:
+        return _policies(folder, "policy", range(settings["checkpoint_every"], config.steps + 1, settings["checkpoint_every"]))
+    except BaselineError as error:  # one from before the state that was gone on with, which does not make it again
+        raise BaselineError(f"{error}; delete {settings['state']} to train anew") from error
 
 
 def finetune_baseline(

@@ -197,12 +197,15 @@ def keep_state(path: Path, algorithm: Any, step: int) -> None:
 
 
 def restore_state(path: Path, algorithm: Any) -> int:
-    """Take over what `keep_state` kept; returns its step."""
-    with np.load(path, allow_pickle=False) as arrays:
-        algorithm.impl.load_model(io.BytesIO(arrays["networks"].tobytes()))
-        np.random.set_state(("MT19937", arrays["keys"], int(arrays["position"]), 0, 0.0))  # no half of a pair of normals is kept
-        torch.set_rng_state(torch.from_numpy(arrays["torch"]))
-        step = int(arrays["step"])
+    """Take over what `keep_state` kept; returns its step. ValueError names a file that is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            algorithm.impl.load_model(io.BytesIO(arrays["networks"].tobytes()))
+            np.random.set_state(("MT19937", arrays["keys"], int(arrays["position"]), 0, 0.0))  # no half of a pair of normals is kept
+            torch.set_rng_state(torch.from_numpy(arrays["torch"]))
+            step = int(arrays["step"])
+    except Exception as error:  # numpy, zipfile, zlib and torch have each their own
+        raise ValueError(f"{path} is damaged ({type(error).__name__}); delete it to train anew") from error
     algorithm.set_grad_step(step)
     return step
 

@@ -137,6 +137,15 @@ def test_a_training_on_other_data_is_not_taken_and_a_failure_is_one_line(trained
         finetune_baseline("iql", data, CONFIG, ONLINE, Point(), 0, tmp_path, tmp_path, silent)
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: b"PK" + content])
+def test_a_damaged_state_is_named_and_may_be_deleted(trained: Trained, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    shutil.copytree(trained("bc").folder, tmp_path, dirs_exist_ok=True)
+    (state,) = tmp_path.glob("training_*.npz")
+    state.write_bytes(damage(state.read_bytes()))
+    with pytest.raises(BaselineError, match=rf"failed: ValueError: {state} is damaged \(\w+\); delete it to train anew; see "):
+        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+
+
 @pytest.mark.parametrize("method", ["bc", "iql", "td3+bc"])
 def test_an_interrupted_training_goes_on_to_the_same_policy(trained: Trained, tmp_path: Path, method: str) -> None:
     def interrupt(part: str, done: int, total: int, figures: dict[str, float]) -> None:

@@ -69,6 +69,19 @@ def test_fine_tuning_takes_over_the_training_of_its_start_and_no_other(tmp_path:
     assert [call[1] for call in calls] == [150, 300, 100, 200, 150, 300]
 
 
+@pytest.mark.parametrize("content", [None, b"half a policy"])
+def test_a_policy_that_the_state_does_not_make_again_names_the_state(tmp_path: Path, content: bytes | None) -> None:
+    train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+    (tmp_path / "policy_100.npz").unlink()
+    if content is not None:
+        (tmp_path / "policy_100.npz").write_bytes(content)
+    (state,) = tmp_path.glob("training_*.npz")
+    with pytest.raises(BaselineError, match=rf"^{tmp_path}/policy_100.npz[^\n]*; delete {state} to train anew$"):
+        train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)
+    state.unlink()
+    assert [step for step, _ in train_baseline("bc", made_data(), CONFIG, 0, tmp_path, silent)] == [100, 200]
+
+
 def test_an_interrupted_training_leaves_no_worker_and_no_data(tmp_path: Path) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
