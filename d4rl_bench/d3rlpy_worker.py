@@ -24,6 +24,7 @@ What is not said below is d3rlpy 2.8.1's default: discount 0.99, twin Q networks
 - Cal-QL (Nakamoto et al. 2023): as CQL, with values bounded from below by the data's returns.
 """
 
+# ruff: noqa: E402  the libraries come after the watch over the process that started this one
 from __future__ import annotations
 
 import io
@@ -39,6 +40,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def end_with_parent() -> None:
+    """Wait until standard input is closed, then end this process."""
+    poll = select.poll()
+    poll.register(0, 0)  # asked for nothing, it still reports that the other end is closed
+    poll.poll()
+    os._exit(1)
+
+
+if __name__ == "__main__":  # to load the libraries takes as long as 12 s, in which that process may end
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 import d3rlpy
 import gymnasium
@@ -64,7 +77,6 @@ class Channel:
     def __init__(self) -> None:
         self._frames = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # d3rlpy logs to standard output, which belongs to the frames
-        threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """One frame."""
@@ -76,13 +88,6 @@ class Channel:
         self.send(kind, payload)
         _, length = HEADER.unpack(sys.stdin.buffer.read(HEADER.size))
         return np.frombuffer(sys.stdin.buffer.read(length), np.float32).copy()
-
-
-def _end_with_parent() -> None:
-    poll = select.poll()
-    poll.register(0, 0)  # asked for nothing, it still reports that the other end is closed
-    poll.poll()
-    os._exit(1)
 
 
 class ParentEnvironment(gymnasium.Env[Float32Array, Float32Array]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from d4rl_bench.baseline_policy import BaselineError
 from d4rl_bench.baselines import finetune_baseline, train_baseline
-from d4rl_bench.d3rlpy_process import BaselineKilledError
+from d4rl_bench.d3rlpy_process import WORKER, BaselineKilledError
 from learners.progress import silent
 from tests.d4rl_bench.processes import children, ends_with_its_parent
 from tests.d4rl_bench.pushed_point import ACTION_SIZE, CONFIG, ENDLESS, ONLINE, ROWS, TRAINING_PARENT, Broken, Call, Point, made_data
@@ -119,3 +121,13 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
 
 def test_the_worker_is_told_by_its_input_that_its_parent_died(tmp_path: Path, root: Path) -> None:
     ends_with_its_parent(TRAINING_PARENT, b"100\n", tmp_path, root)
+
+
+def test_the_worker_ends_with_its_parent_while_it_still_loads_the_libraries(tmp_path: Path) -> None:
+    (tmp_path / "d3rlpy.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, WORKER, "{}"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == b"begun\n"
+        _, complaint = worker.communicate(timeout=20)  # closes its input
+    assert (worker.returncode, complaint) == (1, b"")
