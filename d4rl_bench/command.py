@@ -316,9 +316,13 @@ class TableArguments:
     results: Path = Path("results/d4rl")
     """directory of the small files, one a task and phase; what is there stays, unless a cell in its place is newer"""
     page: Path = Path("docs/d4rl.md")
-    """the page; what is not generated stays"""
+    """the page, a Markdown file; what is not generated stays; the learning curves go into a .png of its name beside it"""
     json: bool = False
     """print one JSON object and nothing else"""
+
+    def __post_init__(self) -> None:
+        if self.page.suffix != ".md":
+            raise UsageError(f"--page takes a Markdown file, such as docs/d4rl.md, not {self.page}")
 
 
 def _table(arguments: list[str]) -> int:
@@ -327,12 +331,14 @@ def _table(arguments: list[str]) -> int:
     from d4rl_bench.table import write_table
 
     wanted = parse("d4rl table", TableArguments, arguments)
+    picture = wanted.page.with_suffix(".png")
+    if picture.exists() and not wanted.page.exists():
+        raise UsageError(f"{picture}, where the picture goes, exists, but {wanted.page} does not; choose another --page")
     if wanted.cells.is_dir():
         collect(wanted.cells, wanted.results)
     elif wanted.cells != CELLS:
         raise UsageError(f"{wanted.cells} is no directory; --cells takes the --out of quadloop d4rl offline and online")
     write_table(wanted.page, [wanted.results], all_tasks())
-    picture = wanted.page.with_suffix(".png")
     why_not = plot_curves([wanted.results], picture)
     emit({"page": wanted.page, "picture": why_not or picture}, wanted.json)
     return 0

@@ -11,6 +11,7 @@ from d4rl_bench.job import Job
 from d4rl_bench.make_command import COMMON_ARITHMETIC
 from d4rl_bench.task import all_tasks
 from quadloop import main
+from tests.d4rl_bench.made_results import result
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_list_names_the_tasks_one_a_line(capsys):
         (["d4rl", "offline", "--methods"], 2, "--methods takes at least one value"),
         (["d4rl", "online", "--tasks"], 2, "--tasks takes at least one value"),
         (["d4rl", "table", "--cells", "nowhere"], 2, "nowhere is no directory; --cells takes the --out of quadloop d4rl offline"),
+        (["d4rl", "table", "--page", "new.png"], 2, "--page takes a Markdown file, such as docs/d4rl.md, not new.png"),
         (["d4rl", "offline", "--seeds", "1", "--seeds", "0"], 2, "--seeds is given twice; give it once (several values stand behind"),
         (["d4rl", "offline", "--set", "a.b=1", "c.d=2", "a.b=3"], 2, "--set gives a.b twice"),
         (["d4rl", "offline", "--set", "members"], 2, "--set takes name=value, such as uni_o4.members=1, not 'members'"),
@@ -113,6 +115,19 @@ def test_settings_of_an_ablation_are_values_of_json():
         tasks=("hopper-medium",), methods=("uni-o4",), set=("uni_o4.members=1", "uni_o4.gate.max_kl=null", "uni_o4.iql.precision=fp32")
     )
     assert wanted.overrides() == {"uni_o4.members": 1, "uni_o4.gate.max_kl": None, "uni_o4.iql.precision": "fp32"}
+
+
+def test_a_picture_that_is_not_the_pages_own_is_not_overwritten(gathered, tmp_path, capsys):
+    page, picture = tmp_path / "page.md", tmp_path / "page.png"
+    picture.write_bytes(b"a holiday")
+    asked = ["d4rl", "table", "--results", str(gathered(result())), "--page", str(page)]
+    assert main(asked) == 2
+    complaint = capsys.readouterr().err
+    assert complaint == f"quadloop: error: {picture}, where the picture goes, exists, but {page} does not; choose another --page\n"
+    assert picture.read_bytes() == b"a holiday" and not page.exists()
+    picture.unlink()
+    assert [main(asked), main(asked)] == [0, 0]
+    assert picture.exists() and page.exists()
 
 
 def test_the_real_demonstrations_are_shown(real_data, capsys):
