@@ -172,7 +172,7 @@ class _Sweep:
             cell = self._waiting.popleft()
             cell.result = read_result(cell.folder, cell.key)  # another sweep may have done it by now
             if cell.result is None:
-                command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+                command = shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]])  # quadloop, also where it is python -m quadloop
                 write_json(cell.folder / JOB, {"key": cell.key, "command": command, "job": cell.work.to_json()})
                 self._engine.start(self._worker, cell.folder)
                 self._running[cell.folder] = cell

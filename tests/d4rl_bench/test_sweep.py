@@ -118,13 +118,15 @@ def steps_of(tmp_path, job):
     return [int(step) for step in (tmp_path / "out" / job.name() / "steps").read_text().split()]
 
 
-def test_results_come_in_the_order_of_the_jobs(sweep, tmp_path):
+@pytest.mark.parametrize("begun_as", ["/env/bin/quadloop", "/home/quadloop.py"])
+def test_results_come_in_the_order_of_the_jobs(sweep, tmp_path, monkeypatch, begun_as):
+    monkeypatch.setattr("sys.argv", [begun_as, "d4rl", "offline", "--data", "my data"])
     jobs = [Toy(3, "slow"), Toy(1), Toy(2)]
     assert sweep(jobs) == [value_of(job) for job in jobs]
     order = json.loads((tmp_path / "out" / "toy-0001" / "job.json").read_text())
     assert order["job"] == {"number": 1, "trouble": "", "steps": 10}
     assert order["key"] == "0001"
-    assert "pytest" in order["command"] or "__main__" in order["command"]
+    assert order["command"] == "quadloop d4rl offline --data 'my data'"
 
 
 def test_workers_have_one_thread_each(worker, tmp_path):
