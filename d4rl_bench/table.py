@@ -141,7 +141,7 @@ def _gate_record(result: Result, task: Task) -> GateRecord | None:
     try:
         return gate_record(result.content, task)
     except ValueError as error:
-        raise ResultsError(f"the result with the key {show(result.key)}: {error}") from None
+        raise ResultsError(f"{result.path}: the result with the key {show(result.key)}: {error}") from None
 
 
 def _shares(records: Sequence[GateRecord]) -> list[str]:

@@ -229,7 +229,8 @@ def test_the_last_line_of_the_gates_table_is_of_all_queries(gathered):
 )
 def test_damaged_queries_are_refused(gathered, damage):
     folder = gathered(result(method="uni-o4", **{"clones": [50.0], "queries": [query(1, 0, 1.0, 1.0, True)]} | damage))
-    with pytest.raises(ResultsError, match="its queries of the gate are damaged"):
+    path = folder / "offline" / f"{HOPPER}.json"
+    with pytest.raises(ResultsError, match=f"^{path}: the result with the key '.*': its queries of the gate are damaged"):
         build_table([folder], TWO)
 
 
