@@ -89,7 +89,7 @@ def _download(arguments: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowArguments:
-    """Say what is in a data set: steps, episodes, scores."""
+    """Say what is in a data set: rows, steps (rows whose successor is known), episodes, scores."""
 
     task: Annotated[str, tyro.conf.Positional]
     """name of the task"""
@@ -110,6 +110,7 @@ def _show(arguments: list[str]) -> int:
     extremes = {"mean": returns.mean(), "best": returns.max(), "worst": returns.min()}
     shown = {
         "task": task.name, "source": loaded.source, "sha256": loaded.sha256, "made_locally": loaded.made_locally,
+        "rows": loaded.rows, "rows_without_successor_left_out": loaded.rows - len(data),
         "steps": len(data), "episodes": len(returns), "terminated": int(data.terminated.sum()), "truncated": int(data.truncated.sum()),
         "score": {name: task.score(float(value)) for name, value in extremes.items()},
     }  # fmt: skip

@@ -98,6 +98,12 @@ def origin_of(path: Path) -> dict[str, str]:
         return {name: _word(file.attrs, name) for name in ORIGIN if name in file.attrs}
 
 
+def rows_in(path: Path) -> int:
+    """How many rows a file has that `read_d4rl` takes, those that it leaves out too. DataError if it cannot be read."""
+    with blamed(path), h5py.File(path, "r") as file:
+        return int(file["rewards"].shape[0])
+
+
 def returns_of_episodes(transitions: Transitions) -> NDArray[np.float64]:
     """The sum of the rewards of each episode (E,)."""
     return np.add.reduceat(transitions.rewards.astype(np.float64), transitions.episode_starts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.typed_values import show
-from d4rl_bench.d4rl_file import MADE_BY, DataError, origin_of, read_d4rl
+from d4rl_bench.d4rl_file import MADE_BY, DataError, origin_of, read_d4rl, rows_in
 from d4rl_bench.minari_data import read_minari
 from d4rl_bench.task import Task, other_data
 from learners.transitions import Transitions
@@ -28,6 +28,7 @@ class LoadedData:
     sha256: str  # hex, of the arrays: the same wherever and whenever they were written
     source: str  # the file's name, or minari:NAME
     made_locally: bool  # by `quadloop d4rl data make`: other data than D4RL's
+    rows: int  # of the source, those included whose successor is unknown, which `transitions` are without
 
 
 def load(task: Task, where: str) -> LoadedData:
@@ -37,7 +38,7 @@ def load(task: Task, where: str) -> LoadedData:
     """
     if where.startswith(MINARI):
         transitions = read_minari(where.removeprefix(MINARI), task)
-        return LoadedData(transitions, transitions.sha256, where, made_locally=False)
+        return LoadedData(transitions, transitions.sha256, where, made_locally=False, rows=len(transitions))
     name = f"{task.name}.hdf5"
     path = Path(where) / name if Path(where).is_dir() else Path(where)
     if not path.exists():
@@ -48,4 +49,4 @@ def load(task: Task, where: str) -> LoadedData:
     transitions, origin = read_d4rl(path, task), origin_of(path)
     if origin.get("task", task.name) != task.name:
         raise DataError(f"{path} holds the data of {show(origin['task'])[1:-1]}, not of {task.name}")
-    return LoadedData(transitions, transitions.sha256, path.name, origin.get("made_by") == MADE_BY)
+    return LoadedData(transitions, transitions.sha256, path.name, origin.get("made_by") == MADE_BY, rows_in(path))

@@ -134,6 +134,7 @@ def test_the_real_demonstrations_are_shown(real_data, capsys):
     assert main(["d4rl", "data", "show", "door-human", "--data", str(real_data / "adroit_door_human.hdf5"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] == 6704 and shown["episodes"] == 25 and shown["terminated"] == 0
+    assert shown["rows"] == 6729 and shown["rows_without_successor_left_out"] == 25
     assert not shown["made_locally"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -40,6 +41,17 @@ def test_a_file_and_the_directory_that_holds_it_are_the_same_data(tmp_path: Path
         assert loaded.source == path.name
         assert loaded.sha256 == load(HOPPER, str(again)).sha256  # of the arrays, not of the bytes
         assert np.array_equal(loaded.transitions.rewards, [1, 2, 4, 5])
+
+
+def test_rows_that_are_left_out_are_counted_in_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "data.hdf5"
+    write_d4rl(path, made_transitions(), {})
+    loaded = load(HOPPER, str(path))
+    assert (loaded.rows, len(loaded.transitions)) == (4, 4)
+    with h5py.File(path, "r+") as file:
+        del file["next_observations"]  # the second episode was cut off: who followed its last row is unknown
+    loaded = load(HOPPER, str(path))
+    assert (loaded.rows, len(loaded.transitions)) == (4, 3)
 
 
 def test_data_that_say_they_are_another_tasks_are_refused(tmp_path: Path) -> None:
