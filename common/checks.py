@@ -35,7 +35,12 @@ def at_most(most: float) -> Rule:
 
 def between(least: float, most: float, unit: str = "") -> Rule:
     """From `least` to `most`, in `unit`."""
-    return Rule(f"from {least:,.12g} to {most:,.12g} {unit}".rstrip(), lambda value: least <= value <= most)
+    return Rule(f"from {_shown(least)} to {_shown(most)} {unit}".rstrip(), lambda value: least <= value <= most)
+
+
+def _shown(number: float) -> str:
+    """All digits of a whole number, and no ".0"."""
+    return f"{int(number):,}" if number == int(number) else f"{number:,.12g}"
 
 
 def require(config: object, rule: Rule, *names: str) -> None:
