@@ -56,7 +56,7 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class RobotDataset:
-    """Histories (290,), oldest frame first, actions clipped to +-10, rewards a step; train and holdout share no group.
+    """Histories (290,), oldest frame first, actions within +-10, rewards a step; train and holdout share no group.
 
     A group is a session or, where report.holdout_by says so, an episode; rows of one group are not independent.
     """

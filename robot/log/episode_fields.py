@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from robot.log.episode import (
 )
 from robot.observation import GO1_LAYOUT
 from robot.policy.metadata import ArtifactError, layout_from_json
-from robot.reward import WEIGHTS
+from robot.reward import POSITIVE_TERMS, WEIGHTS
 
 MAX_STEPS = 200_000  # over an hour at 50 Hz
 _CONTROL_DT_TOLERANCE_S = 1e-9
@@ -31,6 +32,15 @@ MAX_NAME = 200  # characters of a session, a source, a policy's hash
 ENDS = (END_FALL, END_SAFETY, END_TIME_LIMIT, END_OPERATOR, END_UNKNOWN)
 # What a learner reads may not hold NaN or infinity, unless the episode names it as missing.
 FINITE = ("observations", "actions", "action_mean", "log_prob", "rewards")
+# Commands, at most 10, are scaled by 2 at most; a state beyond a Go1's joints ends the episode. The released logs reach 8.07.
+MAX_OBSERVATION = 100.0
+MAX_REWARD = sum(WEIGHTS[name] for name in POSITIVE_TERMS)  # penalties shrink it, and never below 0
+RANGES = {
+    "observations": (-MAX_OBSERVATION, MAX_OBSERVATION),
+    "actions": (-go1.ACTION_CLIP, go1.ACTION_CLIP),
+    "rewards": (0.0, MAX_REWARD * (1 + 1e-6)),  # float32 rounds
+}
+_ANY_NUMBER = (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
 OBSERVATION_SHAPE = (GO1_LAYOUT.history, GO1_LAYOUT.frame_size)
 
 
@@ -170,7 +180,7 @@ def check_episode(episode: Episode) -> None:
     for field in FIELDS:
         _check_array(field, getattr(episode, field.name), (len(episode), *field.shape))
     _check_array(FINAL_OBSERVATION, episode.final_observation, OBSERVATION_SHAPE)
-    _check_finite(episode)
+    _check_values(episode)
     if (np.abs(episode.command) > MAX_COMMAND).any():
         raise EpisodeLogError(f"command is beyond +-{MAX_COMMAND:g}, which no robot was asked for")
     _check_end(episode)
@@ -181,12 +191,23 @@ def _check_array(field: EpisodeField, values: NDArray[np.generic], shape: tuple[
         raise EpisodeLogError(f"{field.name} is {values.dtype} {values.shape}, not {field.dtype} {shape}")
 
 
-def _check_finite(episode: Episode) -> None:
-    for name in FINITE:
-        if name not in episode.missing and not np.isfinite(getattr(episode, name)).all():
-            raise EpisodeLogError(f"{name} holds NaN or infinity and is not named as missing")
-    if "observations" not in episode.missing and not np.isfinite(episode.final_observation).all():
-        raise EpisodeLogError("final_observation holds NaN or infinity")
+def _check_values(episode: Episode) -> None:
+    columns = {name: getattr(episode, name) for name in FINITE if name not in episode.missing}
+    for name, values in columns.items():
+        if why := what_is_wrong(name, values):
+            raise EpisodeLogError(f"{name} {why}; leave the log out")
+    if "observations" in columns and (why := what_is_wrong("observations", episode.final_observation)):
+        raise EpisodeLogError(f"final_observation {why}; leave the log out")
+
+
+def what_is_wrong(name: str, values: NDArray[np.floating[Any]]) -> str:
+    """Why a learner must not read these values, of any shape, of the FINITE field `name`; "" if it may."""
+    lowest, highest = RANGES.get(name, _ANY_NUMBER)
+    if values.min() >= lowest and values.max() <= highest:  # neither holds where there is a NaN
+        return ""
+    if not np.isfinite(values).all():
+        return "holds NaN or infinity and is not named as missing"
+    return f"is not within {lowest:.3g} to {highest:.3g}"
 
 
 def _check_end(episode: Episode) -> None:

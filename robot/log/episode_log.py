@@ -33,6 +33,7 @@ from robot.log.episode_fields import (
     check_ended,
     check_episode,
     check_missing,
+    what_is_wrong,
 )
 from robot.log.episode_reader import FORMAT, STEPS, damage_named, episode_of_rows, read_episode
 
@@ -81,7 +82,7 @@ class EpisodeWriter:
             self._file.swmr_mode = True
 
     def append(self, step: EpisodeStep) -> None:
-        """Add one row; EpisodeLogError if a field has the wrong shape or is not finite, and the row is not added."""
+        """Add one row; EpisodeLogError if a field has the wrong shape, is not finite or out of its range, and the row is not added."""
         if self._written + self._buffered == MAX_STEPS:
             raise EpisodeLogError(f"{self.part}: {MAX_STEPS:,} steps are the most that one episode holds; close it and start another")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity and is refused below
@@ -92,8 +93,8 @@ class EpisodeWriter:
                     raise EpisodeLogError(f"{self.part}: {field.name} has shape {shape}, not {field.shape}")
                 column[self._buffered] = value
         for name, column in self._finite:
-            if not np.isfinite(column[self._buffered]).all():
-                raise EpisodeLogError(f"{self.part}: {name} of step {self._written + self._buffered} is not finite")
+            if why := what_is_wrong(name, column[self._buffered]):
+                raise EpisodeLogError(f"{self.part}: {name} of step {self._written + self._buffered} {why}")
         self._buffered += 1
         if self._buffered == len(self._block):
             self._flush()

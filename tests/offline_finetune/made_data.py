@@ -41,8 +41,11 @@ def zero_policy(**changes: Array) -> dict[str, Array]:
 
 
 def made_episode(steps: int, session: str = "s1", fell: bool = False, **columns: Array) -> Episode:
-    """An episode whose observation at step t is t + 1 everywhere and whose reward at step t is t / 1,000. No two have the same torque."""
-    observations = np.broadcast_to(np.arange(1, steps + 1, dtype=np.float32)[:, None, None], (steps, 5, 58)).copy()
+    """An episode whose oldest frame at step t is t + 1 everywhere but in the last action, which is 0 as every action is, and whose reward
+    at step t is t / 10,000. No two have the same torque."""
+    frames = np.repeat(np.arange(1, steps + 6, dtype=np.float32)[:, None], 58, axis=1)
+    frames[:, GO1_LAYOUT.slice_of("last_action")] = 0.0
+    seen = np.stack([frames[start : start + steps + 1] for start in range(5)], axis=1)
     last = np.arange(steps) == steps - 1
 
     def zeros(*shape: int) -> Array:
@@ -52,9 +55,9 @@ def made_episode(steps: int, session: str = "s1", fell: bool = False, **columns:
         return np.full((steps, *shape), np.nan, dtype=np.float32)
 
     fields: dict[str, Any] = {
-        "observations": observations, "actions": zeros(12), "action_mean": unknown(12), "log_prob": unknown(),
-        "rewards": np.arange(steps, dtype=np.float32) / 1000, "reward_terms": zeros(7), "terminated": last & fell,
-        "truncated": last & (not fell), "final_observation": np.full((5, 58), steps + 1, dtype=np.float32), "joint_pos": zeros(12),
+        "observations": seen[:-1], "actions": zeros(12), "action_mean": unknown(12), "log_prob": unknown(),
+        "rewards": np.arange(steps, dtype=np.float32) / 10_000, "reward_terms": zeros(7), "terminated": last & fell,
+        "truncated": last & (not fell), "final_observation": seen[-1], "joint_pos": zeros(12),
         "joint_vel": np.repeat(np.arange(steps, dtype=np.float32)[:, None], 12, 1) * 1e-9,  # no sensor stands still
         "joint_torque": zeros(12) + next(_WALKS), "quaternion_wxyz": zeros(4), "gyro_b": zeros(3), "accelerometer_b": unknown(3),
         "foot_force": unknown(4), "base_lin_vel_b": zeros(3), "base_ang_vel_b": zeros(3), "velocity_valid": np.ones(steps, dtype=np.bool_),

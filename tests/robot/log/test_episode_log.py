@@ -48,6 +48,7 @@ def make_step(number: int, **changes: Any) -> EpisodeStep:
     random = np.random.default_rng(number)
     values: dict[str, Any] = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
     flags = {"terminated": False, "truncated": False, "velocity_valid": number % 2 == 0, "overrun": number % 3 == 0}
+    values["rewards"] = random.uniform(0, 0.03, size=()).astype(np.float32)
     return EpisodeStep(**(values | flags | {"stamp_s": 100.0 + 0.02 * number, "safety_events": number} | changes))
 
 
@@ -225,9 +226,10 @@ def test_the_name_ends_with_hdf5(tmp_path: Path) -> None:
         ({"observations": np.zeros(290)}, r"observations has shape \(290,\), not \(5, 58\)"),
         ({"rewards": np.zeros(1)}, r"rewards has shape \(1,\)"),
         ({"joint_pos": 0.0}, r"joint_pos has shape \(\)"),
-        ({"rewards": float("nan")}, "rewards of step 2 is not finite"),
-        ({"actions": np.full(12, 1e39)}, "actions of step 2 is not finite"),
-        ({"observations": np.full((5, 58), np.inf)}, "observations of step 2 is not finite"),
+        ({"rewards": float("nan")}, "rewards of step 2 holds NaN or infinity"),
+        ({"actions": np.full(12, 1e39)}, "actions of step 2 holds NaN or infinity"),
+        ({"actions": np.full(12, -10.1)}, "actions of step 2 is not within -10 to 10"),
+        ({"observations": np.full((5, 58), np.inf)}, "observations of step 2 holds NaN or infinity"),
     ],
 )
 def test_a_bad_row_is_refused_and_the_good_ones_stay(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
@@ -493,7 +495,12 @@ def boolean_seven(file: h5py.File) -> None:
         (lambda file: file.create_dataset("extra", data=1), "exactly the datasets"),
         (boolean_seven, "neither true nor false"),
         (set_value("rewards", 2, np.nan), "rewards holds NaN"),
-        (set_value("observations", (0, 0, 0), np.inf), "observations holds NaN or infinity"),
+        (set_value("rewards", 2, 0.031), "rewards is not within 0 to 0.03; leave the log out"),
+        (set_value("rewards", 2, -1e-3), "rewards is not within 0 to 0.03"),
+        (set_value("actions", (2, 3), 10.01), "actions is not within -10 to 10; leave the log out"),
+        (set_value("observations", (0, 0, 0), np.inf), "observations holds NaN or infinity and is not named as missing; leave the log out"),
+        (set_value("observations", (0, 0, 0), -101), "observations is not within -100 to 100; leave the log out"),
+        (set_value("final_observation", (0, 0), 101), "final_observation is not within -100 to 100; leave the log out"),
         (set_value("terminated", 2, True), "before the last step"),
         (set_attribute("schema_version", 2), "update quadloop"),
         (set_attribute("schema_version", -1), "schema version -1"),

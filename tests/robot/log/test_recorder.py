@@ -155,8 +155,8 @@ def test_begin_refuses_what_can_be_seen_at_once(tmp_path: Path, shared: Recorder
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"observations": np.full((5, 58), np.nan)}, "observations of step 3 is not finite"),
-        ({"actions": np.full(12, 1e39)}, "actions of step 3 is not finite"),
+        ({"observations": np.full((5, 58), np.nan)}, "observations of step 3 holds NaN or infinity"),
+        ({"actions": np.full(12, 1e39)}, "actions of step 3 holds NaN or infinity"),
         ({"actions": np.zeros(11)}, "actions has shape (11,), not (12,)"),
         ({"safety_events": -1}, "safety_events: "),
     ],
