@@ -11,18 +11,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.array_types import BoolArray, Float32Array
+from common.array_types import BoolArray, Float32Array, Float64Array
 from common.errors import QuadloopError
 from common.files import sha256_of_bytes
 from learners.transitions import Transitions
 from robot.log.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
 from robot.log.episode_log import read_episode
-from robot.observation import ObservationLayout
+from robot.observation import GO1_LAYOUT, ObservationLayout
 from robot.policy.metadata import layout_from_json
 
 NO_HISTORY = "no_history"  # acted on a history of zeros: what the robot did there says nothing about any state
 UNREADABLE_END = "unreadable_end"  # what the last action led to was no reading of the robot
 MISSED_PERIOD = "missed_period"  # by the stamps more than one control period lies between the row and what it led to
+OUT_OF_ORDER = "out_of_order"  # what comes next in the log is not what the row led to: rows were moved, lost or put together
 VELOCITY_GLITCH = "velocity_glitch"  # the velocity that the reward needs was not measured
 
 REPLAY = "replay"  # begins the source of a log that was recorded while another log was played
@@ -173,7 +174,6 @@ def usable_rows(recorded: Episode) -> UsableRows:
     left_out = _left_out(episode)
     keep = _none_of(left_out)
     size = episode.final_observation.size
-    following = np.concatenate([episode.observations[1:], episode.final_observation[None]])
     truncated = episode.truncated[keep]
     if len(truncated):  # where the recorded end was dropped, the last kept row still has a future
         truncated[-1] = not episode.terminated[keep][-1]
@@ -181,7 +181,7 @@ def usable_rows(recorded: Episode) -> UsableRows:
         session=episode.attributes.session,
         layout_json=episode.attributes.layout_json,
         observations=episode.observations[keep].reshape(-1, size),
-        next_observations=following[keep].reshape(-1, size),
+        next_observations=_following(episode)[keep].reshape(-1, size),
         actions=episode.actions[keep],
         rewards=episode.rewards[keep],
         terminated=episode.terminated[keep],
@@ -202,16 +202,41 @@ def _none_of(left_out: dict[str, BoolArray]) -> BoolArray:
 
 def _left_out(episode: Episode) -> dict[str, BoolArray]:
     """Why rows (T,) cannot be learnt from; each for one reason, the first that it has."""
-    no_history = np.asarray(~episode.observations.any(axis=(1, 2)))
-    lost = ~episode.reward_measured & ~episode.terminated & ~no_history
-    return {NO_HISTORY: no_history, VELOCITY_GLITCH: lost, MISSED_PERIOD: _leads_over_a_gap(episode) & ~lost & ~no_history}
+    passed_s = _until_next_s(episode)
+    reasons = {
+        NO_HISTORY: ~episode.observations.any(axis=(1, 2)),
+        VELOCITY_GLITCH: ~episode.reward_measured & ~episode.terminated,
+        MISSED_PERIOD: passed_s > GAP_PERIODS * episode.attributes.control_dt_s,
+        OUT_OF_ORDER: (passed_s < 0) | _breaks_off(episode),
+    }
+    left = np.ones(len(episode), dtype=np.bool_)
+    found: dict[str, BoolArray] = {}
+    for reason, rows in reasons.items():
+        found[reason], left = rows & left, left & ~rows
+    return found
 
 
-def _leads_over_a_gap(episode: Episode) -> BoolArray:
-    """Whether (T,) more than one control period passed until the next row. Not known, and so False, of the last row and without stamps."""
+def _until_next_s(episode: Episode) -> Float64Array:
+    """Seconds (T,) until the next row by the stamps; NaN of the last row and without stamps."""
     with np.errstate(over="ignore", invalid="ignore"):  # of stamps that are no times
-        passed_s = np.diff(episode.stamp_s, append=np.nan)
-    return np.asarray(passed_s > GAP_PERIODS * episode.attributes.control_dt_s)
+        return np.diff(episode.stamp_s, append=np.nan)
+
+
+def _breaks_off(episode: Episode) -> BoolArray:
+    """Whether (T,) what follows a row does not go on from it: older frames are the row's own newer ones, and the last action is its own.
+
+    Such rows alone are left out: on either side of a place where a log was put together its steps are what they say. A terminated row has
+    no future to be wrong about, and after a fall what followed may have been no reading.
+    """
+    following = _following(episode)
+    other_frames = (following[:, :-1] != episode.observations[:, 1:]).any(axis=(1, 2))
+    other_action = (following[:, -1, GO1_LAYOUT.slice_of("last_action")] != episode.actions).any(axis=1)
+    return np.asarray((other_frames | other_action) & ~episode.terminated)
+
+
+def _following(episode: Episode) -> Float32Array:
+    """The recorded histories (T, 5, 58) after each row."""
+    return np.concatenate([episode.observations[1:], episode.final_observation[None]])
 
 
 def holdout_groups(parts: Sequence[UsableRows]) -> tuple[NDArray[np.int64], HoldoutBy]:

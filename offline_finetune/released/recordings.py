@@ -74,6 +74,8 @@ def read_recording(path: Path) -> Recording:
         raise ReleasedFileError(f"{path}: the first three states are not a unit gravity vector in every row")
     if np.abs(frames[:, COMMAND_SLICE] / GO1_LAYOUT.scales[COMMAND_SLICE]).max() > MAX_COMMAND:
         raise ReleasedFileError(f"{path}: commands beyond +-{MAX_COMMAND:g}, which no robot was asked for")
+    if (frames[1:, GO1_LAYOUT.slice_of("last_action")].astype(np.float32) != actions[:-1]).any():
+        raise ReleasedFileError(f"{path}: rows that do not hold the action of the row before; they are not as recorded, leave the file out")
     return _recording(frames, states, actions)
 
 

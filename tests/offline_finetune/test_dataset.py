@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from robot.policy.metadata import layout_json
 from tests.offline_finetune.made_data import made_episode
 
 Write = Callable[..., Path]
+ENDS = ("final_observation", "terminated", "truncated", "missing")
 
 
 def test_transitions_keep_the_order_and_the_ends_of_the_episodes(write_made: Write) -> None:
@@ -40,8 +41,7 @@ def test_transitions_keep_the_order_and_the_ends_of_the_episodes(write_made: Wri
 
 
 def test_the_flattened_history_is_oldest_first() -> None:
-    observations = np.ones((1, 5, 58), dtype=np.float32) * np.arange(1, 6, dtype=np.float32)[:, None]
-    rows = usable_rows(made_episode(1, observations=observations))
+    rows = usable_rows(made_episode(1))
     assert rows.observations[0, [0, 57, 58, 289]].tolist() == [1, 1, 2, 5]
 
 
@@ -149,10 +149,45 @@ def test_a_step_is_dropped_for_one_reason_only() -> None:
     assert usable_rows(episode).dropped == Counter(no_history=1, velocity_glitch=1, missed_period=1)
 
 
-@pytest.mark.parametrize(("stamp", "gaps"), [(np.nan, 0), (np.inf, 1), (1e308, 1)])
-def test_a_log_without_stamps_has_no_gaps_and_stamps_that_are_no_times_do_no_harm(stamp: float, gaps: int) -> None:
-    rows = usable_rows(made_episode(4, stamp_s=np.array([stamp, -stamp, stamp, -stamp])))
-    assert (len(rows), rows.dropped["missed_period"]) == (4 - gaps, gaps)
+@pytest.mark.parametrize(
+    ("stamp", "dropped"),
+    [(np.nan, {}), (np.inf, {"missed_period": 1, "out_of_order": 2}), (1e308, {"missed_period": 1, "out_of_order": 2})],
+)
+def test_a_log_without_stamps_has_no_gaps_and_stamps_that_are_no_times_do_no_harm(stamp: float, dropped: dict[str, int]) -> None:
+    assert usable_rows(made_episode(4, stamp_s=np.array([stamp, -stamp, stamp, -stamp]))).dropped == Counter(dropped)
+
+
+def test_a_step_whose_successor_is_older_is_dropped() -> None:
+    rows = usable_rows(made_episode(5, stamp_s=stamps(1.0, -2.0, 1.0, 1.0)))
+    assert rows.observations[:, 0].tolist() == [1, 3, 4, 5]
+    assert rows.dropped == Counter(out_of_order=1)
+
+
+def moved(episode: Episode, order: list[int]) -> Episode:
+    """The episode with its rows in another order, but for the flags of its end."""
+    names = [each.name for each in fields(episode) if len(np.shape(getattr(episode, each.name))) and each.name not in ENDS]
+    return replace(episode, **{name: getattr(episode, name)[order] for name in names})
+
+
+def test_steps_that_are_not_followed_by_what_they_led_to_are_dropped() -> None:
+    rows = usable_rows(moved(made_episode(8), [0, 1, 2, 5, 6, 3, 4, 7]))
+    assert rows.observations[:, 0].tolist() == [1, 2, 6, 4, 8]
+    assert (rows.next_observations[:, 0] - rows.observations[:, 0]).tolist() == [1] * 5
+    assert rows.dropped == Counter(out_of_order=3)
+
+
+def test_actions_that_are_not_those_of_their_rows_are_dropped() -> None:
+    episode = made_episode(6, fell=True)
+    episode.actions[2, 7] = 0.5  # the next row saw another last action
+    rows = usable_rows(episode)
+    assert rows.observations[:, 0].tolist() == [1, 2, 4, 5, 6]
+    assert rows.dropped == Counter(out_of_order=1)
+
+
+def test_a_fall_is_kept_whatever_was_read_after_it() -> None:
+    episode = made_episode(3, fell=True)
+    episode.final_observation = episode.observations[-1]
+    assert usable_rows(episode).dropped == Counter()
 
 
 def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:
@@ -166,7 +201,7 @@ def test_a_fall_is_kept_even_where_the_camera_was_lost() -> None:
 
 
 def test_sessions_are_held_out_whole_and_the_report_adds_up(write_made: Write) -> None:
-    no_history = np.ones((10, 5, 58), dtype=np.float32)
+    no_history = made_episode(10).observations.copy()
     no_history[0] = 0.0
     paths = [write_made(10, session=f"s{index}", fell=index == 0, observations=no_history.copy()) for index in range(10)]
     paths.append(write_made(10, session="s3", observations=no_history.copy()))

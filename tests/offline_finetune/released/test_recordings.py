@@ -62,7 +62,9 @@ def test_a_stale_first_frame_is_replaced_by_the_next_reading(write_released: Wri
     states = standing_states(3)
     states[0, :3], states[0, 18], states[0, 42] = tilted(90), 1.2, 7.0  # left over from the fall before
     states[1, 18], states[1, 42] = 0.2, 3.0
-    recording = read_recording(write_released(states))
+    actions = np.zeros((3, 12))
+    actions[0, 0] = 3.0
+    recording = read_recording(write_released(states, actions))
     assert recording.gravity_b[0] == pytest.approx([0, 0, -1])
     assert recording.joint_pos[0, 0] == pytest.approx(0.3)
     assert recording.last_action[:2, 0] == pytest.approx([0.0, 3.0])
@@ -141,6 +143,7 @@ def _removed(file: h5py.File) -> None:
         (_with(states=np.zeros((4, 76))), "not a unit gravity"),
         (_with(states=standing_states(5)), "5 rows of states but 4 of actions"),
         (_with(actions=np.full((4, 12), 10.5, dtype=np.float32)), "actions beyond +-10"),
+        (_with(actions=np.eye(4, 12)), "rows that do not hold the action of the row before; they are not as recorded, leave the file out"),
     ],
 )
 def test_hostile_files_are_refused(write_released: Write, change: Callable[[h5py.File], None], complaint: str) -> None:
