@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from common.array_types import BoolArray, Float32Array, Float64Array
 from common.errors import QuadloopError
-from common.files import sha256_of_bytes
 from learners.transitions import Transitions
 from robot.log.episode import GAP_PERIODS, Episode, EpisodeAttributes, is_simulated, without_unreadable_end
 from robot.log.episode_log import read_episode
@@ -132,21 +132,21 @@ def of_one_kind(found: Iterable[tuple[Path, Episode]]) -> Iterator[tuple[Path, E
     """Episodes with the files that they are from, one by one; DatasetError for one of a replayed walk, of another kind of robot than the
     first, simulated or real, or that came before."""
     first: tuple[Path, str] | None = None
-    known: dict[str, Path] = {}
+    known: dict[bytes, Path] = {}
     for path, episode in found:
         source = episode.attributes.source
         first = first or (path, source)
         _check_source(path, source, *first)
-        if (before := known.setdefault(_fingerprint(episode), path)) is not path:
-            raise DatasetError(f"{path}: the same episode as {before}, which would be learnt from and held out too; leave one of them out")
+        for row in _rows(episode):
+            if (before := known.setdefault(row, path)) is not path:
+                raise DatasetError(f"{path}: steps of the same walk as {before}; they would be learnt from and held out too, leave one out")
         yield path, episode
 
 
-def _fingerprint(episode: Episode) -> str:
-    """Of what the joints did, which no two walks have in common to the last bit; a copy under another session's name has."""
-    return sha256_of_bytes(
-        b"".join(each.tobytes() for each in (episode.joint_pos, episode.joint_vel, episode.joint_torque, episode.actions))
-    )
+def _rows(episode: Episode) -> Iterator[bytes]:
+    """What the joints did in each row: no two walks have one in common to the last bit, but a copy has, cut and renamed as it may be."""
+    columns = (episode.joint_pos, episode.joint_vel, episode.joint_torque, episode.actions)
+    return (sha256(row.tobytes()).digest()[:16] for row in np.concatenate(columns, axis=1))
 
 
 def _check_belongs(path: Path, episode: Episode, first_path: Path, first: EpisodeAttributes) -> None:

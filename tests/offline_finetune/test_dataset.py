@@ -117,11 +117,14 @@ def test_joints_that_rest_while_the_gyro_moves_are_no_sensors_that_stand_still()
     assert len(usable_rows(episode)) == 10
 
 
-def test_an_episode_that_is_there_twice_is_refused(write_made: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [slice(None), slice(1, None), slice(2, 4)], ids=["whole", "one row less", "cut on both sides"])
+def test_a_walk_that_is_there_twice_is_refused(write_made: Write, tmp_path: Path, rows: slice) -> None:
     first = write_made(5, session="one")
-    copy = replace(read_episode(first), attributes=replace(read_episode(first).attributes, session="two"))
-    write_episode(tmp_path / "again.hdf5", copy)
-    with pytest.raises(DatasetError, match=r"again\.hdf5: the same episode as .*001\.hdf5, .*; leave one of them out"):
+    episode = read_episode(first)
+    columns = {each.name: getattr(episode, each.name)[rows] for each in fields(episode) if each.name not in (*ENDS, "attributes")}
+    whole = made_episode(len(columns["actions"]), session="two")
+    write_episode(tmp_path / "again.hdf5", replace(whole, **columns))
+    with pytest.raises(DatasetError, match=r"again\.hdf5: steps of the same walk as .*001\.hdf5; .*, leave one out"):
         build_dataset([first, write_made(5), tmp_path / "again.hdf5"])
 
 
