@@ -57,9 +57,10 @@ def remove_left_behind(directory: Path) -> None:
 
 
 def files_below(directory: Path, ending: str) -> list[Path]:
-    """Files in `directory` or below whose names end so, sorted; PermissionError for a folder that may not be looked into.
+    """Files in `directory` or below whose names end so, sorted.
 
-    Linked folders are gone into, each folder once: data sets are put together from links.
+    PermissionError for a folder that may not be looked into, FileNotFoundError for a link to a file that is not there. Linked folders are
+    gone into, each folder once: data sets are put together from links.
     """
     found: list[Path] = []
     visited: set[tuple[int, int]] = set()
@@ -70,8 +71,17 @@ def files_below(directory: Path, ending: str) -> list[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders.sort()
-        found += [path for name in names if name.endswith(ending) and (path := Path(folder, name)).is_file()]
+        paths = [Path(folder, name) for name in names if name.endswith(ending)]
+        _refuse_broken_links(paths)
+        found += filter(Path.is_file, paths)
     return sorted(found)
+
+
+def _refuse_broken_links(paths: Iterable[Path]) -> None:
+    """Raise on a link to nowhere, which stands for a file that is missing. A file that vanished meanwhile is ignored."""
+    for path in paths:
+        if path.is_symlink() and not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "is a link to a file that is not there; mend or remove it", str(path))
 
 
 def _refuse_closed(error: OSError) -> None:

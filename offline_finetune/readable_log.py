@@ -11,6 +11,7 @@ from offline_finetune.released.recordings import read_recording
 from robot.log.episode import Episode
 from robot.log.episode_fields import UnreadableFileError
 from robot.log.episode_log import EpisodeLogError, list_episodes, list_unfinished, read_episode
+from robot.log.episode_reader import is_episode_log
 
 
 def read_log(path: Path, source: Path | None = None) -> list[Episode]:
@@ -26,10 +27,12 @@ def read_log(path: Path, source: Path | None = None) -> list[Episode]:
     except UnreadableFileError:
         raise
     except EpisodeLogError as ours:
+        if is_episode_log(path):
+            raise
         try:
             recording = read_recording(path)
         except ReleasedFileError as theirs:
-            raise EpisodeLogError(f"{ours}; nor a released recording: {str(theirs).removeprefix(f'{path}: ')}") from None
+            raise EpisodeLogError(f"{theirs}; nor an episode log: {str(ours).removeprefix(f'{path}: ')}") from None
     stretches = walking_stretches(recording.gravity_b)
     if not stretches:
         raise EpisodeLogError(f"{path}: a released recording in which the robot never walks")

@@ -52,6 +52,10 @@ class UnreadableFileError(EpisodeLogError):
     """A file that is no HDF5 file, of which only the beginning is there, or that the system does not give."""
 
 
+class NoWholeStepError(EpisodeLogError):
+    """An unfinished log that ends before its first step is whole: nothing is wrong with it, and nothing in it."""
+
+
 _FLOAT = np.dtype("<f4")
 _BOOL = np.dtype(np.bool_)
 

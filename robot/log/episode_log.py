@@ -29,6 +29,7 @@ from robot.log.episode_fields import (
     ROW,
     EpisodeLogError,
     EpisodeStep,
+    NoWholeStepError,
     check_attributes,
     check_ended,
     check_episode,
@@ -164,9 +165,9 @@ def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:
 def list_episodes(directory: Path, unfinished: bool = False) -> list[Path]:
     """Finished logs below `directory`, sorted; EpisodeLogError if there is no such directory.
 
-    With `unfinished` also those of `list_unfinished` that `read_episode` can read: of some too little was written.
+    With `unfinished` also those of `list_unfinished` that hold a whole step; EpisodeLogError for one that is damaged.
     """
-    parts = [path for path in list_unfinished(directory) if _is_readable(path)] if unfinished else []
+    parts = [path for path in list_unfinished(directory) if _has_a_step(path)] if unfinished else []
     return sorted([*_files_below(directory, ".hdf5"), *parts])
 
 
@@ -185,10 +186,10 @@ def _files_below(directory: Path, ending: str) -> list[Path]:
     return files_below(directory, ending)
 
 
-def _is_readable(path: Path) -> bool:
+def _has_a_step(path: Path) -> bool:
     try:
         read_episode(path)
-    except EpisodeLogError:
+    except NoWholeStepError:
         return False
     return True
 

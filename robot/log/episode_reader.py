@@ -22,6 +22,7 @@ from robot.log.episode_fields import (
     ROW,
     EpisodeField,
     EpisodeLogError,
+    NoWholeStepError,
     UnreadableFileError,
     check_episode,
     check_length,
@@ -32,6 +33,7 @@ FORMAT = "quadloop episode log"  # attribute `format`
 STEPS = "steps"  # the one dataset of an unfinished log: rows of all fields
 MAX_BYTES = 512 * 2**20  # MAX_STEPS rows and some
 _MAX_TEXT_BYTES = 2**20
+_NO_WHOLE_STEP = "the unfinished log holds no whole step; leave it out"
 _MAX_CHUNK_BYTES = 2**22
 _CHECKSUM = h5py.h5z.FILTER_FLETCHER32
 
@@ -62,20 +64,21 @@ def damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except QuadloopError as error:
-        kind = UnreadableFileError if isinstance(error, UnreadableFileError) else EpisodeLogError
+        kind = type(error) if isinstance(error, EpisodeLogError) else EpisodeLogError
         raise kind(f"{path}: {error}") from error
     except OSError as error:
         if "truncated file" in str(error):  # the HDF5 library's words
             raise UnreadableFileError(f"{path}: cut short; copy it again, or move it out of the folder") from error
         if error.strerror:
             raise UnreadableFileError(f"{path}: cannot be read or written ({error.strerror})") from error
-        raise EpisodeLogError(f"{path}: damaged, or not an episode log ({_first_line(error)})") from error
+        raise EpisodeLogError(_damaged(path, error)) from error
     except Exception as error:  # the HDF5 library answers damage with errors of almost any type
-        raise EpisodeLogError(f"{path}: damaged, or not an episode log ({_first_line(error)})") from error
+        raise EpisodeLogError(_damaged(path, error)) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _damaged(path: Path, error: Exception) -> str:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return f"{path}: damaged, or not an episode log ({first_line}); leave the log out"
 
 
 def _finished(file: h5py.File) -> Episode:
@@ -94,15 +97,17 @@ def _finished(file: h5py.File) -> Episode:
 def _unfinished(file: h5py.File) -> Episode:
     attributes, missing = _attributes(file)
     dataset = _dataset(file, STEPS)
+    if dataset.shape == (0,):
+        raise NoWholeStepError(_NO_WHOLE_STEP)
     _steps(dataset)
     if dataset.dtype != ROW or len(dataset.shape) != 1:
-        raise EpisodeLogError(f"the dataset '{STEPS}' does not hold the rows of an episode")
+        raise EpisodeLogError(f"the dataset '{STEPS}' does not hold the rows of an episode; leave the log out")
     rows = _values(dataset)
     final_observation = rows["observations"][-1].copy()
     if not rows["terminated"][-1]:
         rows = rows[:-1]
     if not len(rows):
-        raise EpisodeLogError("the unfinished log holds no whole step")
+        raise NoWholeStepError(_NO_WHOLE_STEP)
     rows["truncated"][-1] = not rows["terminated"][-1]
     episode = episode_of_rows(replace(attributes, ended=END_UNKNOWN), rows, final_observation, missing)
     check_episode(episode)

@@ -35,7 +35,7 @@ def open_image(path: Path, max_bytes: int) -> h5py.File:
             raise UnreadableFileError(f"larger than {max_bytes // 2**20} MB")
         content = file.read(max_bytes)
     if not content.startswith(_SIGNATURE):
-        raise UnreadableFileError("not an HDF5 file, or cut short; logs are such files")
+        raise UnreadableFileError("not an HDF5 file, as logs are, or cut short; leave it out")
     return h5py.File(io.BytesIO(mended(content)), "r")
 
 

@@ -85,6 +85,14 @@ def test_a_folder_that_may_not_be_entered_is_named_and_not_passed_over(everybody
     assert len(files_below(everybodys, ".hdf5")) == 2
 
 
+def test_a_link_to_a_file_that_is_not_there_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "1.hdf5").touch()
+    (tmp_path / "2.hdf5").symlink_to(tmp_path / "an unmounted disk" / "2.hdf5")
+    with pytest.raises(FileNotFoundError, match="is a link to a file that is not there; mend or remove it") as error:
+        files_below(tmp_path, ".hdf5")
+    assert error.value.filename == str(tmp_path / "2.hdf5")
+
+
 def test_a_directory_that_may_not_be_written_to_is_refused_before_the_work(everybodys: Path) -> None:
     (everybodys / "out").mkdir()
     with without_rights(everybodys / "out"), pytest.raises(QuadloopError, match="out may not be written to; choose another --out"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import pytest
 
 from quadloop import main
@@ -67,6 +68,23 @@ def test_a_damaged_log_is_named_and_the_others_are_read(write_made, tmp_path, ca
     said = json.loads(capsys.readouterr().out)
     assert said["total"]["episodes"] == 1
     assert list(said["unreadable"]) == ["damaged.hdf5"]
+
+
+def test_a_log_that_nobody_may_learn_from_is_no_recording_either_and_said_to_be_left_out(write_made, capsys) -> None:
+    path = write_made(60)
+    with h5py.File(path, "r+") as file:
+        file["actions"][3, 4] = 40.0
+    assert main(["inspect", str(path)]) == 1
+    assert capsys.readouterr().err == f"quadloop: error: {path}: actions is not within -10 to 10; leave the log out\n"
+
+
+def test_somebody_elses_file_is_neither_a_recording_nor_a_log(tmp_path, capsys) -> None:
+    with h5py.File(tmp_path / "notes.hdf5", "w") as file:
+        file["notes"] = 1
+    assert main(["inspect", str(tmp_path / "notes.hdf5")]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/notes.hdf5: not a readable released log (no 'states'); nor an episode log: not an episode log" in said
+    assert said.count("\n") == 1
 
 
 def test_a_log_that_was_cut_short_is_called_so(write_made, tmp_path, capsys) -> None:

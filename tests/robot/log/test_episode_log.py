@@ -185,6 +185,14 @@ def test_unfinished_logs_are_listed_when_asked_for(tmp_path: Path) -> None:
         list_unfinished(tmp_path / "none")
 
 
+def test_an_unfinished_log_that_is_damaged_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    with record(tmp_path / "e.hdf5", 4) as writer:
+        pass
+    writer.part.write_bytes(writer.part.read_bytes()[:3000])
+    with pytest.raises(EpisodeLogError, match=rf"^{writer.part}: .*(leave the log out|move it out of the folder)$"):
+        list_episodes(tmp_path, unfinished=True)
+
+
 def test_a_log_without_a_row_leaves_nothing(tmp_path: Path) -> None:
     with record(tmp_path / "e.hdf5", 0):
         assert (tmp_path / "e.hdf5.part").exists()
@@ -408,12 +416,13 @@ def test_a_flipped_value_in_a_finished_log_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(200), bytes(5000)])
 def test_files_that_are_no_hdf5(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "e.hdf5").write_bytes(content)
-    assert "not an HDF5 file, or cut short; logs are such files" in refusal(tmp_path / "e.hdf5")
+    assert "not an HDF5 file, as logs are, or cut short; leave it out" in refusal(tmp_path / "e.hdf5")
 
 
 def test_a_file_of_which_only_the_first_bytes_are_there(tmp_path: Path) -> None:
     (tmp_path / "e.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert "not an episode log" in refusal(tmp_path / "e.hdf5")
+    assert refusal(tmp_path / "e.hdf5").startswith("damaged, or not an episode log (")
+    assert refusal(tmp_path / "e.hdf5").endswith("); leave the log out")
 
 
 def test_no_file_and_a_directory(tmp_path: Path) -> None:
