@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from common.files import whole_or_absent
 from learners.transitions import leads_to_next
 from offline_finetune.dataset import DatasetError, is_usable, read_all, read_together
 from robot import go1
-from robot.log.episode import without_unreadable_end
+from robot.log.episode import Episode, without_unreadable_end
+from robot.log.hdf5_image import new_image
 from robot.observation import GO1_LAYOUT
 
 MINARI_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for datasets
@@ -40,7 +40,7 @@ def export_d4rl(logs: Sequence[Path], path: Path) -> dict[str, int]:
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     terminals = np.concatenate([part.terminated for part in parts])
     timeouts = ~terminals & ~np.concatenate([leads_to_next(part.observations, part.next_observations) for part in parts])
-    with whole_or_absent(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_image(path) as file:
         for name, values in (columns | {"terminals": terminals, "timeouts": timeouts}).items():
             file.create_dataset(name, data=values, compression="gzip", shuffle=True)
         file.attrs["robot"] = go1.NAME
@@ -52,7 +52,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
 
     Every row but an unreadable end is there, in order, with the observation after the last one; `infos["usable"][t + 1]` says whether
     row t is one to learn from: a data set of ours would hold it. Of the others the reward was not measured, the history was empty, or what
-    followed came late.
+    followed came late or was not what they led to.
     """
     directory = directory.resolve()  # "." has no name to put another beside
     if directory.exists() and not _is_export(directory):
@@ -76,7 +76,7 @@ def export_minari(logs: Sequence[Path], directory: Path) -> dict[str, int]:
         )
         for number, episode in enumerate(episodes)
     ]
-    with _minari_root(directory), warnings.catch_warnings():
+    with _whole_or_absent(directory, _room(episodes)) as temporary, _minari_root(temporary), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Minari misses an environment that could be made anew; a recorded robot is none
         create_dataset_from_buffers(
             DATASET_ID, buffers, algorithm_name="recorded", author="quadloop", code_permalink="none", author_email="none",
@@ -115,21 +115,48 @@ def _is_export(directory: Path) -> bool:
 
 
 @contextmanager
-def _minari_root(directory: Path) -> Iterator[None]:
-    """Have Minari write into a directory that appears under its name only when it is whole."""
-    before: Any = os.environ.get(MINARI_ROOT)
+def _whole_or_absent(directory: Path, room: int) -> Iterator[Path]:
+    """Yield a temporary directory that takes the place of `directory` when the block succeeds, and is deleted otherwise.
+
+    OSError, naming `directory`, where the disk refuses or has not so many bytes of room.
+    """
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    os.environ[MINARI_ROOT] = str(temporary.resolve())  # Minari puts a relative one before every path once more
     try:
-        yield
+        temporary.mkdir(parents=True)
+        _try_room(temporary, room)
+        yield temporary
         older = temporary.with_suffix(".old")
         if directory.exists():
             directory.rename(older)
         temporary.rename(directory)
         shutil.rmtree(older, ignore_errors=True)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(directory)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _room(episodes: Sequence[Episode]) -> int:
+    """Bytes that Minari's files surely fit into: measured, they are 5 % larger than these arrays."""
+    return sum(int(1.25 * (episode.observations.nbytes + episode.actions.nbytes)) + 2**16 for episode in episodes) + 2**16
+
+
+def _try_room(directory: Path, size: int) -> None:
+    """OSError unless `directory` takes so many bytes: Minari writes with HDF5, which crashes the process on a disk that is full."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextmanager
+def _minari_root(directory: Path) -> Iterator[None]:
+    """Have Minari write into `directory`."""
+    before: Any = os.environ.get(MINARI_ROOT)
+    os.environ[MINARI_ROOT] = str(directory.resolve())  # Minari puts a relative one before every path once more
+    try:
+        yield
+    finally:
         if before is None:
             del os.environ[MINARI_ROOT]
         else:

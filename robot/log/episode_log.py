@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import files_below, refuse_to_overwrite, whole_or_absent
+from common.files import files_below, refuse_to_overwrite
 from robot.log.episode import END_FALL, Episode, EpisodeAttributes
 from robot.log.episode_fields import (
     FIELDS,
@@ -37,6 +37,7 @@ from robot.log.episode_fields import (
     what_is_wrong,
 )
 from robot.log.episode_reader import FORMAT, STEPS, damage_named, episode_of_rows, read_episode
+from robot.log.hdf5_image import new_image
 
 __all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "list_unfinished", "read_episode", "write_episode"]
 
@@ -153,7 +154,7 @@ def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:
     refuse_to_overwrite(path, force)
     with damage_named(path):
         check_episode(episode)
-        with whole_or_absent(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        with new_image(path, libver="latest") as file:
             _write_attributes(file, episode.attributes, episode.missing)
             for field in (*FIELDS, FINAL_OBSERVATION):
                 values = getattr(episode, field.name)

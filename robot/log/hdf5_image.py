@@ -1,8 +1,12 @@
-"""Opening an untrusted or abandoned HDF5 file: from memory, so that nothing is followed outside it and nothing waits.
+"""HDF5 files that are read and written whole in memory.
+
+Opening an untrusted or abandoned one: so that nothing is followed outside it and nothing waits.
 
 A process that is killed while it writes under SWMR leaves a superblock that says "open for writing" and knows an old end of
 file. HDF5's own answer, reading under SWMR, retries damaged metadata with growing sleeps and hangs on a damaged file.
 So the bytes are read whole, the superblock is mended in memory (the file is not touched), and the library opens those.
+
+Writing one: on a disk that is full the library crashes the whole process when it closes what it could not write.
 """
 
 from __future__ import annotations
@@ -10,10 +14,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
+from common.files import write_bytes
 from robot.log.episode_fields import UnreadableFileError
 
 # Superblock of version 3 (HDF5 file format specification, II.A): signature, version, sizes of offsets and lengths, flags,
@@ -37,6 +45,19 @@ def open_image(path: Path, max_bytes: int) -> h5py.File:
     if not content.startswith(_SIGNATURE):
         raise UnreadableFileError("not an HDF5 file, as logs are, or cut short; leave it out")
     return h5py.File(io.BytesIO(mended(content)), "r")
+
+
+@contextmanager
+def new_image(path: Path, **options: Any) -> Iterator[h5py.File]:
+    """A new HDF5 file in memory, with h5py's `options`; its bytes become `path`, whole or not at all, at the end of a block that succeeds.
+
+    OSError, naming `path`, if the disk refuses.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False, **options) as file:
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    write_bytes(path, content)
 
 
 def mended(content: bytes) -> bytes:

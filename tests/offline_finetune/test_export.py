@@ -145,6 +145,23 @@ def test_a_failed_export_leaves_the_older_one(logs, tmp_path, monkeypatch):
     assert sorted(out.rglob("*")) == before
 
 
+@pytest.mark.parametrize("form", ["d4rl", "minari"])
+def test_a_full_disk_is_told_in_one_line_and_nothing_is_left(logs, tmp_path, capfd, full_disk, form):
+    if form == "minari":
+        pytest.importorskip("minari")
+    with full_disk():
+        assert export(logs, tmp_path / "new" / "out", "--format", form) == 1
+    assert capfd.readouterr().err == f"quadloop: error: {tmp_path}/new/out: File too large\n"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_place_that_may_not_be_written_to_is_named_as_it_was_given(logs, tmp_path, capsys):
+    pytest.importorskip("minari")
+    (tmp_path / "file").touch()
+    assert export(logs, tmp_path / "file" / "out", "--format", "minari") == 1
+    assert capsys.readouterr().err == f"quadloop: error: {tmp_path}/file/out: Not a directory\n"
+
+
 @pytest.mark.parametrize("taken", [False, True], ids=["before the new one was there", "after"])
 def test_what_a_killed_export_had_moved_aside_is_put_back(logs, tmp_path, capsys, taken):
     pytest.importorskip("minari")

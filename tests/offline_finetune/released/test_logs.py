@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,15 @@ def test_no_log_at_all_and_one_bad_file_among_good_ones(write_released: Write, t
     with pytest.raises(ReleasedFileError, match=r"b\.hdf5"):
         import_logs(bad.parents[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_import_onto_a_full_disk_names_the_log_and_leaves_none(
+    write_released: Write, tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    path = write_released(standing_states(60))
+    with full_disk(), pytest.raises(QuadloopError, match=rf"^{tmp_path}/out/s1/a\.hdf5: cannot be read or written \(File too large\)$"):
+        import_logs(path, tmp_path / "out")
+    assert list((tmp_path / "out" / "s1").iterdir()) == []
 
 
 def test_episode_logs_are_not_overwritten_unless_asked(write_released: Write, tmp_path: Path) -> None:
