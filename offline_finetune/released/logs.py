@@ -42,9 +42,12 @@ def import_logs(source: Path, out_dir: Path, force: bool = False) -> ImportRepor
 
     The session is the file's directory below `source`, its parts joined by "-", or the name of `source` for files right in it.
     Everything is read and checked before the first log is written: ReleasedFileError names the file that is wrong, one that a log would
-    take the place of, or two that would become the same log. FileExistsAlreadyError if an episode log exists and `force` is not set.
+    take the place of, or two that would become the same log, and `source` if the robot walks in none. FileExistsAlreadyError if an
+    episode log exists and `force` is not set.
     """
     logs = [_read(path, directory, out_dir) for directory, path in _released_files(source)]
+    if not any(log.stretches for log in logs):
+        raise ReleasedFileError(f"{source}: no released recording in which the robot walks; there is nothing to import")
     _check_targets(logs, force)
     dropped: Counter[str] = Counter()
     falls = glitches = 0

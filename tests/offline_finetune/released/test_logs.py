@@ -66,6 +66,19 @@ def test_a_recording_without_a_fall_is_truncated_and_loses_its_last_row(write_re
     assert {"action_mean", "log_prob"} <= set(episode.missing)
 
 
+def test_recordings_in_which_nobody_walks_are_no_import(write_released: Write, tmp_path: Path) -> None:
+    lying = standing_states(60)
+    lying[:, :3] = tilted(85)
+    path = write_released(lying)
+    for source in (path, path.parents[1]):
+        with pytest.raises(ReleasedFileError, match=rf"^{source}: no released recording in which the robot walks"):
+            import_logs(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write_released(standing_states(60), start="b")
+    report = import_logs(path.parents[1], tmp_path / "out")
+    assert (report.episodes, report.dropped) == (1, {"after_fall": 60, "no_successor": 1})
+
+
 def test_the_step_into_a_fall_terminates_and_lying_is_dropped(write_released: Write) -> None:
     states = standing_states(10)
     states[:, :3] = gravity_of((7, 5), (3, 80))
