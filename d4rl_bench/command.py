@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from common.checks import at_least, between, require
-from common.command_line import MAX_SEED, parse
+from common.command_line import MAX_SEED, Arguments, parse
 from common.errors import ConfigError, UsageError
 from common.result import emit
+from d4rl_bench.places import CELLS, DATA
 from d4rl_bench.task import FROM_NOTHING, all_tasks, find_task, first_of_world
 
 if TYPE_CHECKING:
     from d4rl_bench.engines import Engine
     from d4rl_bench.job import Job
 
-DATA = "runs/d4rl/data"
-CELLS = Path("runs/d4rl/cells")
 Preset = Literal["smoke", "minutes", "paper"]
 Cell = tuple[str, str, int]
 """Task, method, seed."""
@@ -64,7 +63,7 @@ def _data(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownloadArguments:
+class DownloadArguments(Arguments):
     """Fetch D4RL's data of a task; goes on with what an interrupted download left."""
 
     task: Annotated[str, tyro.conf.Positional]
@@ -73,8 +72,6 @@ class DownloadArguments:
     """directory for the file"""
     sha256: str | None = None
     """what the file must hash to"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def _download(arguments: list[str]) -> int:
@@ -88,15 +85,13 @@ def _download(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowArguments:
+class ShowArguments(Arguments):
     """Say what is in a data set: rows, steps (rows whose successor is known), episodes, scores."""
 
     task: Annotated[str, tyro.conf.Positional]
     """name of the task"""
     data: str = DATA
     """a file, a directory that holds TASK.hdf5, or minari:NAME"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
 
 def _show(arguments: list[str]) -> int:
@@ -125,7 +120,7 @@ def _make(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepArguments:
+class SweepArguments(Arguments):
     """Base of the arguments of both phases: every task with every method and every seed is a cell, done once and resumed."""
 
     tasks: tuple[str, ...]
@@ -148,8 +143,6 @@ class SweepArguments:
     """processes on this computer, or a Ray cluster"""
     address: str | None = None
     """of the Ray cluster; none starts one on this computer"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "methods", "seeds"):
@@ -309,7 +302,7 @@ _SHOWN = ("score", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableArguments:
+class TableArguments(Arguments):
     """Gather the finished cells as small files, and write the table from those files into a page."""
 
     cells: Path = CELLS
@@ -318,8 +311,6 @@ class TableArguments:
     """directory of the small files, one a task and phase; what is there stays, unless a cell in its place is newer"""
     page: Path = Path("docs/d4rl.md")
     """the page, a Markdown file; what is not generated stays; the learning curves go into a .png of its name beside it"""
-    json: bool = False
-    """print one JSON object and nothing else"""
 
     def __post_init__(self) -> None:
         if self.page.suffix != ".md":

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from common.command_line import Settings
-from d4rl_bench.command import DATA
+from common.command_line import Arguments, Settings
 from d4rl_bench.make_data import MakeConfig
+from d4rl_bench.places import DATA
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeArguments:
+class MakeArguments(Arguments):
     """Make the medium, medium-replay and medium-expert data of an environment, with our own PPO."""
 
     environment: Annotated[Literal["hopper", "walker2d", "halfcheetah"], tyro.conf.Positional]
@@ -25,6 +25,4 @@ class MakeArguments:
     """seed of all random numbers"""
     force: bool = False
     """overwrite what is there"""
-    json: bool = False
-    """print one JSON object and nothing else"""
     config: Settings[MakeConfig] = field(default_factory=MakeConfig)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.page import draw, heading, paragraph, picture, table, with_interval, write_page
-from offline_finetune.dataset import MISSED_PERIOD, NO_HISTORY, UNREADABLE_END, VELOCITY_GLITCH
+from offline_finetune.dataset import MISSED_PERIOD, NO_HISTORY, OUT_OF_ORDER, UNREADABLE_END, VELOCITY_GLITCH
 
 ESTIMATORS = {
     "amq": "AM-Q: rollouts in the learned model",
@@ -21,6 +21,7 @@ REASONS = {
     NO_HISTORY: "the policy acted before it had seen anything",
     UNREADABLE_END: "what followed was no reading of the robot",
     MISSED_PERIOD: "more than a control period passed before what followed",
+    OUT_OF_ORDER: "what follows in the log is not what they led to",
     VELOCITY_GLITCH: "the velocity, and with it the reward, was not measured",
 }
 SHARE_NOTE = (

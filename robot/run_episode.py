@@ -26,7 +26,7 @@ from robot.reward import WEIGHTS, reward_terms, total_reward
 from robot.supervisor import LATCHING, Mode, ModeError, SafetyEvent, event_names
 
 VELOCITY_TERMS = ("lin_vel_xy", "ang_vel_z", "lin_vel_z")
-LONGEST_S = 600.0  # of an episode in real time: what closes its log holds all of it in memory, twice
+LONGEST_S = 600.0  # of an episode in real time: what closes its log holds all of it in memory, several times: 200 MB
 LONGEST_STEPS = round(LONGEST_S / go1.CONTROL_DT)
 STOP_S = 1.0  # a robot that runs and is made to stand at once trips over its own legs
 STOP_STEPS = round(STOP_S / go1.CONTROL_DT)

@@ -188,6 +188,8 @@ def _files_below(directory: Path, ending: str) -> list[Path]:
 
 
 def _has_a_step(path: Path) -> bool:
+    if not path.stat().st_size:  # its writer died before anything was on the disk
+        return False
     try:
         read_episode(path)
     except NoWholeStepError:

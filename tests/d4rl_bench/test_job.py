@@ -57,17 +57,17 @@ def test_the_name_follows_from_all_that_decides_the_result(job, hopper_data, wal
     assert job.name() == f"hopper-medium-v2/offline-uni-o4-seed_0-{job.key()}"
 
 
-RECIPES = ("EVALUATION_RECIPE", "BASELINE_RECIPE", "RECIPE", "ONLINE_RECIPE")
+RECIPES = ("job.BASELINE_RECIPE", "job.RECIPE", "job.ONLINE_RECIPE", "evaluation.RECIPE")
 
 
 @pytest.mark.parametrize(
     ("phase", "method", "own"),
     [
-        ("offline", "uni-o4", {"EVALUATION_RECIPE", "RECIPE"}),
-        ("offline", "bc", {"EVALUATION_RECIPE", "BASELINE_RECIPE"}),
-        ("online", "iql", {"EVALUATION_RECIPE", "BASELINE_RECIPE"}),
-        ("online", "uni-o4", {"EVALUATION_RECIPE", "RECIPE", "ONLINE_RECIPE"}),
-        ("online", "scratch", {"EVALUATION_RECIPE", "RECIPE", "ONLINE_RECIPE"}),
+        ("offline", "uni-o4", {"evaluation.RECIPE", "job.RECIPE"}),
+        ("offline", "bc", {"evaluation.RECIPE", "job.BASELINE_RECIPE"}),
+        ("online", "iql", {"evaluation.RECIPE", "job.BASELINE_RECIPE"}),
+        ("online", "uni-o4", {"evaluation.RECIPE", "job.RECIPE", "job.ONLINE_RECIPE"}),
+        ("online", "scratch", {"evaluation.RECIPE", "job.RECIPE", "job.ONLINE_RECIPE"}),
     ],
 )
 def test_a_recipe_that_is_raised_makes_other_cells_of_what_it_is_for(job, monkeypatch, phase, method, own):
@@ -75,7 +75,7 @@ def test_a_recipe_that_is_raised_makes_other_cells_of_what_it_is_for(job, monkey
     before, changed = cell.key(), set()
     for name in RECIPES:
         with monkeypatch.context() as patched:
-            patched.setattr(f"d4rl_bench.job.{name}", 99)
+            patched.setattr(f"d4rl_bench.{name}", 99)
             if cell.key() != before:
                 changed.add(name)
     assert changed == own

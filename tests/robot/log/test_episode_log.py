@@ -179,7 +179,8 @@ def test_unfinished_logs_are_listed_when_asked_for(tmp_path: Path) -> None:
         with record(tmp_path / "sub" / f"{name}.hdf5", steps):
             pass
     (tmp_path / "c.hdf5.part").write_bytes(b"its writer died after the log was whole")
-    assert [path.name for path in list_unfinished(tmp_path)] == ["b.hdf5.part", "d.hdf5.part"]
+    (tmp_path / "f.hdf5.part").write_bytes(b"")  # and this one's before anything was on the disk
+    assert [path.name for path in list_unfinished(tmp_path)] == ["f.hdf5.part", "b.hdf5.part", "d.hdf5.part"]
     assert [path.name for path in list_episodes(tmp_path, unfinished=True)] == ["a.hdf5", "c.hdf5", "b.hdf5.part"]
     with pytest.raises(EpisodeLogError, match="no such directory"):
         list_unfinished(tmp_path / "none")
