@@ -139,6 +139,7 @@ class Walk(NamedTuple):
 class Pairs(NamedTuple):
     """Which policies are compared: each with the one before it or with the one at the start, all or only those within the budget."""
 
+    name: str
     from_start: bool
     within_budget: bool
 
@@ -170,7 +171,9 @@ def agreements(results: list[dict[str, Any]]) -> str:
         "twin": [walk_of(result) for result in kept if "task" not in result],
     }
     discounted = {"locomotion, discounted return": [discounted_walk_of(result) for result in locomotion]}
-    following, within, since = Pairs(False, False), Pairs(True, True), Pairs(True, False)
+    following = Pairs("from one policy to the next", from_start=False, within_budget=False)
+    within = Pairs("from the start, within the budget", from_start=True, within_budget=True)
+    since = Pairs("from the start", from_start=True, within_budget=False)
     tables = [sign_table(walks, pairs) for walks, pairs in ((kinds | discounted, following), (kinds, within), (kinds, since))]
     return "\n\n".join([*tables, warning_table(kinds, since)])
 
@@ -191,7 +194,7 @@ def discounted_walk_of(result: dict[str, Any]) -> Walk:
 def sign_table(kinds: dict[str, list[Walk]], pairs: Pairs) -> str:
     """A column for each kind of walk."""
     counts = [len(signs(walks, ALWAYS, pairs)) for walks in kinds.values()]
-    header = ["estimate", *(f"{kind}: {count}" for kind, count in zip(kinds, counts, strict=True))]
+    header = [pairs.name, *(f"{kind}: {count}" for kind, count in zip(kinds, counts, strict=True))]
     return markdown_table(
         header, [[column, *(told(signs(walks, column, pairs)) for walks in kinds.values())] for column in (*ESTIMATES, ALWAYS)]
     )
@@ -202,7 +205,7 @@ def warning_table(kinds: dict[str, list[Walk]], pairs: Pairs) -> str:
     rows = [[column, *(warned(signs(walks, column, pairs)) for walks in kinds.values())] for column in ESTIMATES]
     all_of_them = [signs(walks, ALWAYS, pairs) for walks in kinds.values()]
     rows.append(["all policies", *(f"{sum(not sign.told for sign in found)} of {len(found)}" for found in all_of_them)])
-    return markdown_table(["called worse by", *kinds], rows)
+    return markdown_table(["called worse than the start by", *kinds], rows)
 
 
 def told(found: list[Sign]) -> str:
