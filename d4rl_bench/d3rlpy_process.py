@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -37,8 +38,12 @@ class BaselineMissingError(QuadloopError):
     """There is no interpreter with d3rlpy."""
 
 
+KILLED_BY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a process from outside; other signals are of its own doing"""
+
+
 class BaselineKilledError(BaselineError):
-    """A signal ended the process with d3rlpy: begun again it may go on where it was."""
+    """Somebody ended the process with d3rlpy, by one of KILLED_BY: begun again it may go on where it was."""
 
 
 class Steps(Protocol):
@@ -112,7 +117,8 @@ class D3rlpyProcess:
                 yield kind, payload
         status = self._process.wait()
         if status < 0:
-            raise BaselineKilledError(f"{self._method} of d3rlpy was ended by {signal_name(-status)}; see {self._log}")
+            kind = BaselineKilledError if -status in KILLED_BY else BaselineError
+            raise kind(f"{self._method} of d3rlpy was ended by {signal_name(-status)}; see {self._log}")
         if status > 0:
             raise BaselineError(f"{self._method} of d3rlpy failed: {self._last_words() or f'exit status {status}'}; see {self._log}")
 

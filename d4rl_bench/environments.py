@@ -85,8 +85,8 @@ def make_environments(task: Task, count: int) -> gymnasium.vector.SyncVectorEnv:
 
 
 def _options(task: Task) -> dict[str, Any]:
-    """kitchen: what is to be done. antmaze: as when D4RL measures, one start and one goal, where the episode ends; the library's own
-    mazes draw both anew."""
+    """kitchen: what is to be done. antmaze: as when D4RL measures, one cell to start in and one with the goal, where the episode
+    ends; the library's own mazes draw both anew."""
     if task.family == "kitchen":
         asked = list(task.asked)
         return {"tasks_to_complete": asked, "disable_env_checker": True}  # it warns of observations that KitchenObservation copies

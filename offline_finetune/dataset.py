@@ -132,7 +132,7 @@ def of_one_kind(found: Iterable[tuple[Path, Episode]]) -> Iterator[tuple[Path, E
     """Episodes with the files that they are from, one by one; DatasetError for one of a replayed walk, of another kind of robot than the
     first, simulated or real, or that came before."""
     first: tuple[Path, str] | None = None
-    known: dict[bytes, Path] = {}
+    known: dict[int, Path] = {}
     for path, episode in found:
         source = episode.attributes.source
         first = first or (path, source)
@@ -143,10 +143,11 @@ def of_one_kind(found: Iterable[tuple[Path, Episode]]) -> Iterator[tuple[Path, E
         yield path, episode
 
 
-def _rows(episode: Episode) -> Iterator[bytes]:
-    """What the joints did in each row: no two walks have one in common to the last bit, but a copy has, cut and renamed as it may be."""
+def _rows(episode: Episode) -> Iterator[int]:
+    """A hash of what the joints did in each row: no two walks have that in common to the last bit, but a copy has, cut and renamed as it
+    may be."""
     columns = (episode.joint_pos, episode.joint_vel, episode.joint_torque, episode.actions)
-    return (sha256(row.tobytes()).digest()[:16] for row in np.concatenate(columns, axis=1))
+    return (int.from_bytes(sha256(row.tobytes()).digest()[:8], "little") for row in np.concatenate(columns, axis=1))
 
 
 def _check_belongs(path: Path, episode: Episode, first_path: Path, first: EpisodeAttributes) -> None:

@@ -27,7 +27,7 @@ def read_log(path: Path, source: Path | None = None) -> list[Episode]:
     except UnreadableFileError:
         raise
     except EpisodeLogError as ours:
-        if is_episode_log(path):
+        if is_episode_log(path) or path.suffix == ".part":  # which only our own writer makes
             raise
         try:
             recording = read_recording(path)

@@ -13,6 +13,7 @@ Nothing is compressed: 5 MB a minute, and an untrusted file cannot blow up in me
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import h5py
@@ -37,7 +38,7 @@ from robot.log.episode_fields import (
     what_is_wrong,
 )
 from robot.log.episode_reader import FORMAT, STEPS, damage_named, episode_of_rows, read_episode
-from robot.log.hdf5_image import new_image
+from robot.log.hdf5_image import SUPERBLOCK_BYTES, new_image
 
 __all__ = ["EpisodeLogError", "EpisodeStep", "EpisodeWriter", "list_episodes", "list_unfinished", "read_episode", "write_episode"]
 
@@ -45,6 +46,7 @@ FLUSH_ROWS = 2  # 40 ms at 50 Hz: at most one row waits in memory
 _CHUNK_CACHE_BYTES = 2**18  # only the last chunk is written to; HDF5 2.0 would keep 8 MB of them
 _PART_CHUNK_ROWS = 16  # a flush rewrites the last chunk whole, 26 kB
 _CHUNK_ROWS = 256
+IN_THE_MAKING_S = 2.0  # a writer flushes every 40 ms, and closes a log within a second
 
 
 class EpisodeWriter:
@@ -166,7 +168,8 @@ def write_episode(path: Path, episode: Episode, force: bool = False) -> Path:
 def list_episodes(directory: Path, unfinished: bool = False) -> list[Path]:
     """Finished logs below `directory`, sorted; EpisodeLogError if there is no such directory.
 
-    With `unfinished` also those of `list_unfinished` that hold a whole step; EpisodeLogError for one that is damaged.
+    With `unfinished` also those of `list_unfinished` that hold a whole step; EpisodeLogError for one that is damaged, unless somebody has
+    just written to it: a log in the making may look damaged, and is soon gone.
     """
     parts = [path for path in list_unfinished(directory) if _has_a_step(path)] if unfinished else []
     return sorted([*_files_below(directory, ".hdf5"), *parts])
@@ -188,13 +191,24 @@ def _files_below(directory: Path, ending: str) -> list[Path]:
 
 
 def _has_a_step(path: Path) -> bool:
-    if not path.stat().st_size:  # its writer died before anything was on the disk
-        return False
     try:
         read_episode(path)
     except NoWholeStepError:
         return False
+    except EpisodeLogError:
+        if _is_begun(path):
+            return False
+        raise
     return True
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether an unfinished log that cannot be read is in the making, was finished meanwhile, or ends with what every file begins with."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return True
+    return found.st_size <= SUPERBLOCK_BYTES or time.time() - found.st_mtime < IN_THE_MAKING_S
 
 
 def _write_attributes(file: h5py.File, attributes: EpisodeAttributes, missing: tuple[str, ...]) -> None:

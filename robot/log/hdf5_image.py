@@ -27,7 +27,9 @@ from robot.log.episode_fields import UnreadableFileError
 # Superblock of version 3 (HDF5 file format specification, II.A): signature, version, sizes of offsets and lengths, flags,
 # addresses of base, extension, end of file and root, checksum; all before the checksum are hashed.
 _SUPERBLOCK = struct.Struct("<8s4B4QI")
-_HASHED = _SUPERBLOCK.size - 4
+SUPERBLOCK_BYTES = _SUPERBLOCK.size
+"""With which every file begins: a writer that was killed early leaves no more"""
+_HASHED = SUPERBLOCK_BYTES - 4
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CLOSED = 0
 _WORD = 0xFFFFFFFF

@@ -30,7 +30,7 @@ class Glitch(IntFlag):
 
     NON_FINITE = 1  # not numbers, or a quaternion that is no rotation
     SPEED = 2  # faster than MAX_SPEED, the tracker or the trunk's centre
-    JUMP = 4  # the position moved by more than MAX_JUMP since the sample one control period before
+    JUMP = 4  # the position moved by more than MAX_JUMP for each control period since the last sample that had one
     AGE = 8  # older than MAX_AGE_S, or from the future by as much
     ABSENT = 16  # there is no sample
 

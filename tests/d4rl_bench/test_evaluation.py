@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from d4rl_bench import evaluation
 from d4rl_bench.evaluation import Evaluator
 from d4rl_bench.task import find_task
 
@@ -71,3 +72,10 @@ def test_the_score_is_of_the_mean_return(stairs):
     measured = stairs.measure(half)  # mean 8 / 4, on a scale on which 2 is 0 and 12 is 100
     assert measured["return"]["mean"] == 2.0 and measured["score"] == stairs.score(half) == 0.0
     assert stairs.score(lambda observations: 2 * half(observations)) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("name", ["hopper-medium", "antmaze-umaze"])
+def test_a_recipe_that_is_raised_is_raised_for_every_family(monkeypatch, name):
+    before = evaluation.recipe(find_task(name))
+    monkeypatch.setattr(evaluation, "RECIPE", evaluation.RECIPE + 1)
+    assert evaluation.recipe(find_task(name)) == before + 1

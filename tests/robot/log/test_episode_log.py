@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -179,19 +180,41 @@ def test_unfinished_logs_are_listed_when_asked_for(tmp_path: Path) -> None:
         with record(tmp_path / "sub" / f"{name}.hdf5", steps):
             pass
     (tmp_path / "c.hdf5.part").write_bytes(b"its writer died after the log was whole")
-    (tmp_path / "f.hdf5.part").write_bytes(b"")  # and this one's before anything was on the disk
+    (tmp_path / "f.hdf5.part").write_bytes((tmp_path / "a.hdf5").read_bytes()[:48])  # and this one's before more was on the disk
+    os.utime(tmp_path / "f.hdf5.part", (0, 0))
     assert [path.name for path in list_unfinished(tmp_path)] == ["f.hdf5.part", "b.hdf5.part", "d.hdf5.part"]
     assert [path.name for path in list_episodes(tmp_path, unfinished=True)] == ["a.hdf5", "c.hdf5", "b.hdf5.part"]
     with pytest.raises(EpisodeLogError, match="no such directory"):
         list_unfinished(tmp_path / "none")
 
 
-def test_an_unfinished_log_that_is_damaged_is_named_and_not_passed_over(tmp_path: Path) -> None:
+def test_an_unfinished_log_that_is_damaged_is_named_unless_somebody_writes_to_it(tmp_path: Path) -> None:
     with record(tmp_path / "e.hdf5", 4) as writer:
         pass
     writer.part.write_bytes(writer.part.read_bytes()[:3000])
+    assert list_episodes(tmp_path, unfinished=True) == []
+    os.utime(writer.part, (0, 0))
     with pytest.raises(EpisodeLogError, match=rf"^{writer.part}: .*(leave the log out|move it out of the folder)$"):
         list_episodes(tmp_path, unfinished=True)
+
+
+def test_logs_can_be_listed_while_others_are_written(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            with record(tmp_path / "e.hdf5", 3) as writer:
+                writer.close("time_limit", np.zeros((5, 58), dtype=np.float32))
+            (tmp_path / "e.hdf5").unlink()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(200):
+            list_episodes(tmp_path, unfinished=True)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_log_without_a_row_leaves_nothing(tmp_path: Path) -> None:
