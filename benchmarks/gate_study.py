@@ -31,8 +31,6 @@ RULE = GateConfig(max_kl=None)
 PATIENCE = 3
 OTHER_SEED = 1_000_000
 """Beyond the learner's: of the critics that the improvement never sees."""
-MARGIN = 0.2
-"""Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
 AGAIN = "measured again"
 """The same policies in other episodes: how often the truth itself, as it is measured, tells a sign."""
 BUDGETS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1, 0.15, 0.2, 0.3)
@@ -128,32 +126,22 @@ def means(found: dict[str, Tensor], shape: tuple[int, int]) -> dict[str, list[li
     }
 
 
-def verdicts(
-    found: dict[str, Tensor], scores: NDArray[np.float64], margins: NDArray[np.float64], kl: NDArray[np.float64]
-) -> dict[str, Any]:
-    """What came of the improvement, what each estimate would have made of it, and what each budget: scores, margins and kl are (K, M)."""
+def verdicts(found: dict[str, Tensor], scores: NDArray[np.float64], kl: NDArray[np.float64]) -> dict[str, Any]:
+    """What came of the improvement, what a gate on each estimate would have made of it, and what each budget: scores and kl are (K, M)."""
     return {
         "scores": scores.round(2).tolist(), "kl": kl.round(4).tolist(),
         "start": round(float(scores[0].mean()), 2), "best": round(float(scores.max()), 2),
         "best_mean": round(float(scores.max(0).mean()), 2), "last": round(float(scores[-1].mean()), 2),
-        "estimates": {name: _of_estimate(values.reshape(*scores.shape, -1), scores, margins) for name, values in found.items()},
+        "estimates": {name: _of_estimate(values.reshape(*scores.shape, -1), scores) for name, values in found.items()},
         "budgets": {str(budget): _of_budget(kl <= budget, scores) for budget in BUDGETS},
     }  # fmt: skip
 
 
-def _of_estimate(values: Tensor, scores: NDArray[np.float64], margins: NDArray[np.float64]) -> dict[str, Any]:
-    """Of the policies' values (K, M, STARTS)."""
-    change, told = np.diff(scores, axis=0), np.diff(values.mean(-1).numpy(), axis=0)
-    counted = change != 0
-    same = (np.sign(change) == np.sign(told))[counted]
-    near = (np.abs(change) <= margins[:-1])[counted]
+def _of_estimate(values: Tensor, scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Where a gate on the policies' values (K, M, STARTS) ends each member, and the true score there."""
     stops = [_stop(values[:, index]) for index in range(values.shape[1])]
     ends = np.array([scores[stop, index] for index, stop in enumerate(stops)])
-    chosen = int(np.argmax([float(values[stop, index].mean()) for index, stop in enumerate(stops)]))
-    return {
-        "pairs": int(counted.sum()), "told": round(float(same.mean()), 3), "told_or_within_margin": round(float((same | near).mean()), 3),
-        "stops": stops, "mean_score": round(float(ends.mean()), 2), "chosen_score": round(float(ends[chosen]), 2),
-    }  # fmt: skip
+    return {"stops": stops, "mean_score": round(float(ends.mean()), 2)}
 
 
 def _stop(values: Tensor) -> int:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from gate_study import AGAIN, MARGIN
+from gate_study import AGAIN
 from numpy.typing import NDArray
 
 from d4rl_bench.markdown import NOTHING, markdown_table, put_between_marks
@@ -33,6 +33,8 @@ ESTIMATES = {
     AGAIN: (AGAIN, ("",)),
 }
 """Column -> the estimate's name and the horizons of which a study has one."""
+MARGIN = 0.2
+"""Of the return: a change within it may be told with either sign (the paper's Figure 6a)."""
 ALWAYS = 'always "better"'
 """An estimate that knows nothing."""
 GATES = ("AM-Q, H 20", "AM-Q, H 100", "AM-Q, H 300 or 200", "AM-Q as released")
@@ -54,8 +56,14 @@ def budget_of(result: dict[str, Any]) -> str:
 
 def found(result: dict[str, Any], column: str) -> dict[str, Any] | None:
     """What a study says of an estimate."""
+    what: dict[str, Any] | None = of_column(column, result["estimates"])
+    return what
+
+
+def of_column(column: str, named: dict[str, Any]) -> Any:
+    """What has the name of an estimate, with one of its horizons; None if nothing has."""
     name, horizons = ESTIMATES[column]
-    return next((result["estimates"][name.format(each)] for each in horizons if name.format(each) in result["estimates"]), None)
+    return next((named[name.format(each)] for each in horizons if name.format(each) in named), None)
 
 
 def by_the_paper(result: dict[str, Any]) -> float | None:
@@ -227,10 +235,10 @@ def signs(walks: list[Walk], column: str, pairs: Pairs) -> list[Sign]:
             continue
         change = pairs.change(walk.worth)
         called = pairs.change(values)
-        told = np.sign(called) == np.sign(change)
+        right = np.sign(called) == np.sign(change)
         near = np.abs(change) <= MARGIN * np.abs(pairs.before(walk.worth) - walk.nothing)
         counted = (change != 0) & (walk.within_budget[1:] | (not pairs.within_budget))
-        found += map(Sign, *(each[counted].tolist() for each in (told, near, called < 0)))
+        found += map(Sign, *(each[counted].tolist() for each in (right, near, called < 0)))
     return found
 
 
@@ -238,8 +246,8 @@ def estimated(walk: Walk, column: str) -> NDArray[np.float64] | None:
     """What an estimate says of the policies (K, M); None if it was not asked."""
     if column == ALWAYS:
         return np.broadcast_to(np.arange(float(len(walk.worth)))[:, None], walk.worth.shape)
-    name, horizons = ESTIMATES[column]
-    return next((np.array(walk.values[name.format(each)]) for each in horizons if name.format(each) in walk.values), None)
+    values = of_column(column, walk.values)
+    return None if values is None else np.array(values)
 
 
 def climbs(cells: list[dict[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gate_study import AGAIN, MARGIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
+from gate_study import AGAIN, OTHER_SEED, by_default, distances, estimates, means, released, unseen_critics, verdicts, walk
 from numpy.typing import NDArray
 from shared import MeanAction, say
 
@@ -89,11 +89,11 @@ def study(policy: Path, terrain: str, config: UniO4Config, seed: int, steps: int
     *of_members, of_gated = true_returns([*policies, gated.policy], find_world(terrain), layout, TRIAL_SEED)
     returns = np.array(of_members).mean(axis=1).reshape(shape)
     again = true_returns(policies, find_world(terrain), layout, TRIAL_SEED + 1)
-    found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS) | {AGAIN: torch.from_numpy(again)}
+    found = estimates(learner, other, policies, HORIZONS) | released(learner, policies, HORIZONS)
     kl = np.array(distances(learner, policies)).reshape(shape)
     described = {"terrain": terrain, "seed": seed, "period": config.gate_period, "exploration_std": config.exploration_std}
     described |= {"falls_in_data": dataset.report.falls} | by_default(gated, float(of_gated.mean()))
-    return described | verdicts(found, returns, MARGIN * np.abs(returns), kl) | {"values": means(found, returns.shape)}
+    return described | verdicts(found, returns, kl) | {"values": means(found | {AGAIN: torch.from_numpy(again)}, returns.shape)}
 
 
 def main() -> int:
